@@ -1,0 +1,458 @@
+//! Direction files: a learned basis at one site and how it was learned, in one safetensors file of a few KB.
+//!
+//! A file MUST hold the tensor `basis`, `[k, width]`, f32, rows orthonormal to 1e-5, and in its metadata (strings; JSON
+//! where structured):
+//!
+//! | field | why |
+//! |---|---|
+//! | `format`, `format_version` | `swivel.direction`, `1`: a reader knows at once whether it can read the rest |
+//! | `method` | `low_rank`: which operation the tensors belong to |
+//! | `model`, `model_sha256` | the weights that it was learned on; on any others its scores mean nothing |
+//! | `layer`, `component`, `unit`, `position` | the site: where it is swapped |
+//! | `iia`, `controls` | the score on held-out pairs, and beside it what must and must not work |
+//! | `probe` | ids of one pair and the intervened answer: a loader re-runs it to know that it has the right thing |
+//!
+//! It MAY hold `task`, `variable`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`: where it comes from. Readers MUST ignore fields
+//! that they do not know, and MUST refuse an unknown version, a basis that is not orthonormal or not finite, and a file that
+//! is longer or shorter than its header says. Nothing in a file is ever executed.
+//! The same direction gives the same bytes: fields are written in the order of their names.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::{Component, Error, Gpt2Config, Position, Result, Site, load::floats};
+
+/// Value of the metadata field `format`.
+const FORMAT: &str = "swivel.direction";
+/// The version that is written and read.
+const FORMAT_VERSION: &str = "1";
+/// Largest deviation of `basis basisᵀ` from the identity.
+const ORTHONORMAL_TOLERANCE: f32 = 1e-5;
+
+/// A learned orthonormal basis at one site, and the facts about how it was learned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Direction {
+    /// The basis, row-major `[rank, width]`.
+    basis: Vec<f32>,
+    rank: usize,
+    /// Where it is swapped and how it was learned.
+    pub facts: Facts,
+}
+
+/// Everything in a direction file but the basis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// How the basis was learned: `low_rank` (DAS).
+    pub method: String,
+    /// Name or hub id of the model.
+    pub model: String,
+    /// SHA-256 of its weight files.
+    pub model_sha256: String,
+    /// Where the basis is swapped.
+    pub site: Site,
+    /// At which token.
+    pub position: Position,
+    /// The task, with its program.
+    pub task: Option<String>,
+    /// The variable of the causal model.
+    pub variable: Option<String>,
+    /// Number of training pairs.
+    pub train_pairs: Option<usize>,
+    /// Passes over them.
+    pub epochs: Option<usize>,
+    /// Highest learning rate.
+    pub lr: Option<f64>,
+    /// Seed of data, initial basis and shuffling.
+    pub seed: Option<u64>,
+    /// IIA on held-out pairs, 0..1.
+    pub iia: f64,
+    /// The same measurement with what must and must not work.
+    pub controls: Controls,
+    /// One pair, to be re-run by a loader.
+    pub probe: Probe,
+    /// Program and version that wrote the file.
+    pub created_by: Option<String>,
+}
+
+/// IIA of what must not work and of what must, on the same pairs, 0..1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Controls {
+    /// A random subspace of the same rank.
+    pub random: f64,
+    /// The whole vector at the site.
+    pub full: f64,
+    /// A basis learned the same way on shuffled labels.
+    pub shuffled: Option<f64>,
+}
+
+/// One pair and what the intervened model answers to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Token ids of the base prompt.
+    pub base: Vec<u32>,
+    /// Token ids of the source prompt.
+    pub source: Vec<u32>,
+    /// Top-1 token of the intervened run.
+    pub top_1: u32,
+    /// Its logit, nats.
+    pub logit: f32,
+}
+
+impl Direction {
+    /// A direction of this basis, row-major `[rank, width]`.
+    ///
+    /// # Errors
+    /// - [`Error::DirectionBasis`] if its rows are not orthonormal.
+    /// - [`Error::TensorValue`] if it holds a NaN or an infinity.
+    /// - [`Error::Rank`] if it has no rows, or more rows than columns.
+    pub fn new(basis: Vec<f32>, rank: usize, facts: Facts) -> Result<Self> {
+        let width = basis.len().checked_div(rank).unwrap_or(0);
+        if rank == 0 || rank > width || rank * width != basis.len() {
+            return Err(Error::Rank {
+                rank,
+                d_model: width,
+            });
+        }
+        if let Some(index) = basis.iter().position(|value| !value.is_finite()) {
+            return Err(Error::TensorValue {
+                name: "basis".to_owned(),
+                index,
+                found: basis[index],
+            });
+        }
+        let rows: Vec<&[f32]> = basis.chunks(width).collect();
+        for (row, left) in rows.iter().enumerate() {
+            for (other, right) in rows.iter().enumerate().take(row + 1) {
+                let found: f64 = left
+                    .iter()
+                    .zip(*right)
+                    .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                    .sum();
+                let (found, expected) = (found as f32, if row == other { 1.0 } else { 0.0 });
+                if (found - expected).abs() > ORTHONORMAL_TOLERANCE {
+                    return Err(Error::DirectionBasis {
+                        row,
+                        other,
+                        expected,
+                        found,
+                    });
+                }
+            }
+        }
+        Ok(Self { basis, rank, facts })
+    }
+
+    /// Number of rows of the basis.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// Width of the site that it belongs to.
+    pub fn width(&self) -> usize {
+        self.basis.len() / self.rank
+    }
+
+    /// The basis, row-major `[rank, width]`.
+    pub fn rows(&self) -> &[f32] {
+        &self.basis
+    }
+
+    /// The basis on a device.
+    ///
+    /// # Shapes
+    /// - result: `[rank, width]`, rows orthonormal
+    pub fn basis<B: Backend>(&self, device: &B::Device) -> Tensor<B, 2> {
+        Tensor::from_data(
+            TensorData::new(self.basis.clone(), [self.rank, self.width()]),
+            device,
+        )
+    }
+
+    /// Checks that the direction fits a model's sizes.
+    ///
+    /// # Errors
+    /// - [`Error::LayerOutside`] if the model has no such layer.
+    /// - [`Error::DirectionWidth`] if the model has another width there.
+    pub fn check(&self, config: &Gpt2Config) -> Result<()> {
+        let site = self.facts.site.check(config)?;
+        match site.component.width(config) {
+            Some(width) if width == self.width() => Ok(()),
+            width => Err(Error::DirectionWidth {
+                site: site.to_string(),
+                expected: width.unwrap_or(0),
+                found: self.width(),
+            }),
+        }
+    }
+
+    /// Checks that the direction was learned on these weights.
+    ///
+    /// # Errors
+    /// - [`Error::DirectionModel`] if it was not.
+    pub fn check_model(&self, sha256: &str) -> Result<()> {
+        if self.facts.model_sha256 == sha256 {
+            return Ok(());
+        }
+        Err(Error::DirectionModel {
+            expected: sha256.to_owned(),
+            found: self.facts.model_sha256.clone(),
+        })
+    }
+
+    /// The file's bytes; the same direction gives the same bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Facts {
+            method,
+            model,
+            model_sha256,
+            site,
+            position,
+            task,
+            variable,
+            train_pairs,
+            epochs,
+            lr,
+            seed,
+            iia,
+            controls,
+            probe,
+            created_by,
+        } = &self.facts;
+        let fields: [(&str, Option<String>); 20] = [
+            ("format", Some(FORMAT.to_owned())),
+            ("format_version", Some(FORMAT_VERSION.to_owned())),
+            ("method", Some(method.clone())),
+            ("model", Some(model.clone())),
+            ("model_sha256", Some(model_sha256.clone())),
+            ("layer", Some(site.layer.to_string())),
+            ("component", Some(site.component.to_string())),
+            ("unit", Some("pos".to_owned())),
+            ("position", Some(position.to_string())),
+            ("task", task.clone()),
+            ("variable", variable.clone()),
+            ("train_pairs", train_pairs.map(|value| value.to_string())),
+            ("epochs", epochs.map(|value| value.to_string())),
+            ("lr", lr.map(|value| value.to_string())),
+            ("seed", seed.map(|value| value.to_string())),
+            ("iia", Some(iia.to_string())),
+            ("controls", Some(json!(controls).to_string())),
+            ("probe", Some(json!(probe).to_string())),
+            ("created_by", created_by.clone()),
+            ("rank", Some(self.rank.to_string())),
+        ];
+        let metadata: BTreeMap<&str, String> = fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        let bytes: Vec<u8> = self
+            .basis
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        // Written here since the safetensors crate keeps metadata in a hash map, whose order differs from run to run.
+        let entry = json!({ "dtype": "F32", "shape": [self.rank, self.width()], "data_offsets": [0, bytes.len()] });
+        let header: BTreeMap<&str, serde_json::Value> =
+            BTreeMap::from([("__metadata__", json!(metadata)), ("basis", entry)]);
+        let mut header = json!(header).to_string().into_bytes();
+        header.resize(header.len().next_multiple_of(8), b' ');
+        [&(header.len() as u64).to_le_bytes()[..], &header, &bytes].concat()
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// - [`Error::Safetensors`] if it is no safetensors file, truncated, or longer than its header says.
+    /// - [`Error::DirectionField`], [`Error::DirectionValue`] if a field is missing or cannot be read.
+    /// - [`Error::TensorShape`], [`Error::TensorDtype`], [`Error::TensorValue`], [`Error::Rank`],
+    ///   [`Error::DirectionBasis`] if the basis is not one.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let (_, header) =
+            SafeTensors::read_metadata(bytes).map_err(|source| Error::Safetensors { source })?;
+        let file =
+            SafeTensors::deserialize(bytes).map_err(|source| Error::Safetensors { source })?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let optional = |name: &'static str| metadata.get(name).map(String::as_str);
+        let text = |name: &'static str| optional(name).ok_or(Error::DirectionField { name });
+        for (name, expected) in [
+            ("format", FORMAT),
+            ("format_version", FORMAT_VERSION),
+            ("unit", "pos"),
+        ] {
+            let found = text(name)?;
+            if found != expected {
+                return Err(Error::DirectionValue {
+                    name,
+                    expected: expected.to_owned(),
+                    found: shortened(found),
+                });
+            }
+        }
+        let component: Component = text("component")?.parse()?;
+        let position: Position = text("position")?.parse()?;
+        let facts = Facts {
+            method: text("method")?.to_owned(),
+            model: text("model")?.to_owned(),
+            model_sha256: text("model_sha256")?.to_owned(),
+            site: component.at(parse("layer", text("layer")?)?),
+            position,
+            task: optional("task").map(str::to_owned),
+            variable: optional("variable").map(str::to_owned),
+            train_pairs: optional("train_pairs")
+                .map(|value| parse("train_pairs", value))
+                .transpose()?,
+            epochs: optional("epochs")
+                .map(|value| parse("epochs", value))
+                .transpose()?,
+            lr: optional("lr").map(|value| parse("lr", value)).transpose()?,
+            seed: optional("seed")
+                .map(|value| parse("seed", value))
+                .transpose()?,
+            iia: parse("iia", text("iia")?)?,
+            controls: parse("controls", text("controls")?)?,
+            probe: parse("probe", text("probe")?)?,
+            created_by: optional("created_by").map(str::to_owned),
+        };
+        if facts.method != "low_rank" {
+            let (expected, found) = ("low_rank".to_owned(), shortened(&facts.method));
+            return Err(Error::DirectionValue {
+                name: "method",
+                expected,
+                found,
+            });
+        }
+        let view = file
+            .tensor("basis")
+            .map_err(|_| Error::DirectionField { name: "basis" })?;
+        let &[rank, _] = view.shape() else {
+            let (name, found) = ("basis".to_owned(), view.shape().to_vec());
+            return Err(Error::TensorShape {
+                name,
+                expected: vec![1, found.iter().product()],
+                found,
+            });
+        };
+        Self::new(floats("basis", view.shape(), &view)?, rank, facts)
+    }
+}
+
+/// A field that holds JSON: numbers, controls, the probe.
+fn parse<T: DeserializeOwned>(name: &'static str, found: &str) -> Result<T> {
+    serde_json::from_str(found).map_err(|source| Error::DirectionValue {
+        name,
+        expected: format!("JSON of another form ({source})"),
+        found: shortened(found),
+    })
+}
+
+/// The beginning of a text from a file, for an error message.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn direction() -> Direction {
+        let facts = Facts {
+            method: "low_rank".to_owned(),
+            model: "tiny".to_owned(),
+            model_sha256: "00ff".to_owned(),
+            site: Component::BlockOutput.at(1),
+            position: Position::Last,
+            task: Some("programs/07065a".to_owned()),
+            variable: Some("op5".to_owned()),
+            train_pairs: Some(800),
+            epochs: Some(10),
+            lr: Some(1e-3),
+            seed: Some(u64::MAX),
+            iia: 0.99,
+            controls: Controls {
+                random: 0.5,
+                full: 1.0,
+                shuffled: Some(0.49),
+            },
+            probe: Probe {
+                base: vec![1, 2],
+                source: vec![3, 4],
+                top_1: 5,
+                logit: 1.25,
+            },
+            created_by: None,
+        };
+        Direction::new(vec![0.6, 0.8, 0.0, 0.0, 0.0, 1.0], 2, facts).unwrap()
+    }
+
+    #[test]
+    fn file_round_trips_to_the_same_bytes() {
+        let bytes = direction().to_bytes();
+        let read = Direction::from_bytes(&bytes).unwrap();
+        assert_eq!(read, direction());
+        assert_eq!(read.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn truncated_and_extended_files_are_refused() {
+        let bytes = direction().to_bytes();
+        for len in 0..bytes.len() {
+            assert!(Direction::from_bytes(&bytes[..len]).is_err(), "{len} bytes");
+        }
+        assert!(Direction::from_bytes(&[&bytes[..], b"x"].concat()).is_err());
+    }
+
+    #[test]
+    fn hostile_basis_is_refused() {
+        let facts = direction().facts;
+        let new = |basis: &[f32], rank| {
+            Direction::new(basis.to_vec(), rank, facts.clone())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(new(&[0.6, 0.9], 1).contains("not orthonormal"));
+        assert!(new(&[f32::NAN, 1.0], 1).contains("NaN"));
+        assert!(new(&[1.0, 0.0, 1.0, 0.0], 2).contains("not orthonormal"));
+        assert!(new(&[1.0, 0.0, 1.0], 2).contains("rank 2"));
+        assert!(new(&[], 0).contains("rank 0"));
+    }
+
+    #[test]
+    fn unknown_version_and_missing_fields_are_refused() {
+        let text = String::from_utf8_lossy(&direction().to_bytes()).into_owned();
+        for (from, to, name) in [
+            (
+                r#""format_version":"1""#,
+                r#""format_version":"2""#,
+                "format_version",
+            ),
+            (
+                r#""format":"swivel.direction""#,
+                r#""format":"swivel.directiom""#,
+                "format",
+            ),
+            (r#""layer":"1""#, r#""layer":"x""#, "layer"),
+            (r#""position":"last""#, r#""position":"lost""#, "position"),
+            (r#""iia":"0.99""#, r#""iib":"0.99""#, "iia"),
+            (r#""method":"low_rank""#, r#""method":"low_bank""#, "method"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            // Same length, so that the offsets still fit.
+            let bytes = direction().to_bytes();
+            let at = bytes
+                .windows(from.len())
+                .position(|window| window == from.as_bytes())
+                .unwrap();
+            let mut changed = bytes.clone();
+            changed[at..at + to.len()].copy_from_slice(to.as_bytes());
+            let error = Direction::from_bytes(&changed).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Interventions: what is done to the values at a site, and the [`Editor`] that does it during a run.
+//!
+//! Every operation is a displacement of the base's value; the [`Featurizer`] says which part of it is let through, the
+//! strength how far it goes. Geiger et al. 2021, <https://arxiv.org/abs/2106.02997> (interchange); Geiger et al. 2023,
+//! <https://arxiv.org/abs/2303.02536> (DAS: interchange in a learned subspace).
+
+use burn::tensor::{Tensor, backend::Backend};
+
+use crate::{Error, Gpt2Config, Hook, Result, Site};
+
+/// What is done to a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// The source's value takes the place of the base's.
+    Interchange,
+    /// The value becomes zero.
+    Zero,
+    /// The source's value is added.
+    Add,
+    /// The source's value is subtracted.
+    Subtract,
+}
+
+/// Which part of a value an operation reaches.
+#[derive(Clone, Debug)]
+pub enum Featurizer<B: Backend> {
+    /// All of it.
+    Identity,
+    /// The part in a subspace, given by its basis `[k, width]` with orthonormal rows; the complement stays.
+    Rotation(Tensor<B, 2>),
+}
+
+impl<B: Backend> Featurizer<B> {
+    /// The part of `x` that the operation reaches.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[…, width]`
+    pub fn project<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        match self {
+            Self::Identity => x,
+            Self::Rotation(basis) => {
+                let shape = x.dims();
+                let width = shape[D - 1];
+                let rows: Tensor<B, 2> = x.reshape([-1, width as i32]);
+                let coordinates = rows.matmul(basis.clone().transpose()); // [rows, k]
+                coordinates.matmul(basis.clone()).reshape(shape)
+            }
+        }
+    }
+}
+
+/// An operation in a featurizer's space at a strength.
+#[derive(Clone, Debug)]
+pub struct Intervention<B: Backend> {
+    /// What is done.
+    pub op: Op,
+    /// To which part of the value.
+    pub featurizer: Featurizer<B>,
+    /// How far: 0 leaves the base as it is, 1 is the full operation, others interpolate or overshoot. Default 1.
+    pub strength: f32,
+}
+
+impl<B: Backend> Intervention<B> {
+    /// The full operation on the part of the value that the featurizer reaches.
+    pub fn new(op: Op, featurizer: Featurizer<B>) -> Self {
+        Self {
+            op,
+            featurizer,
+            strength: 1.0,
+        }
+    }
+
+    /// The value after the intervention; `source` is not looked at by [`Op::Zero`].
+    ///
+    /// # Shapes
+    /// - `base`, `source`, result: one shape, `[…, width]`
+    pub fn apply<const D: usize>(&self, base: Tensor<B, D>, source: Tensor<B, D>) -> Tensor<B, D> {
+        let displacement = match self.op {
+            Op::Interchange => source - base.clone(),
+            Op::Zero => base.clone().neg(),
+            Op::Add => source,
+            Op::Subtract => source.neg(),
+        };
+        base + self.featurizer.project(displacement) * self.strength
+    }
+}
+
+/// Which part of a site's tensor is edited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Units {
+    /// Token positions (query positions of an attention pattern), or all.
+    pub positions: Option<Vec<usize>>,
+    /// Heads, at sites that are per head, or all.
+    pub heads: Option<Vec<usize>>,
+}
+
+impl Units {
+    /// The given token positions, all heads.
+    pub fn positions(positions: impl Into<Vec<usize>>) -> Self {
+        Self {
+            positions: Some(positions.into()),
+            heads: None,
+        }
+    }
+
+    /// The part of a tensor that is meant, positions on axis `D - 2`, heads on axis 1 of four.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, pos, width]` or `[batch, head, pos, width]`
+    pub fn select<B: Backend, const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        let pick = |x: Tensor<B, D>, dim: usize, indices: &Option<Vec<usize>>| match indices {
+            None => x,
+            Some(indices) => Tensor::cat(
+                indices
+                    .iter()
+                    .map(|idx| x.clone().narrow(dim, *idx, 1))
+                    .collect(),
+                dim,
+            ),
+        };
+        let x = pick(x, D - 2, &self.positions);
+        if D == 4 { pick(x, 1, &self.heads) } else { x }
+    }
+
+    /// `x` with that part replaced by `part`.
+    fn replace<B: Backend, const D: usize>(
+        &self,
+        x: Tensor<B, D>,
+        part: Tensor<B, D>,
+    ) -> Tensor<B, D> {
+        let shape = x.dims();
+        let all = |n: usize| (0..n).collect::<Vec<_>>();
+        let positions = self.positions.clone().unwrap_or_else(|| all(shape[D - 2]));
+        let heads = match &self.heads {
+            Some(heads) if D == 4 => heads.clone(),
+            _ if D == 4 => all(shape[1]),
+            _ => vec![0],
+        };
+        let mut x = x;
+        for (position_idx, position) in positions.iter().enumerate() {
+            for (head_idx, head) in heads.iter().enumerate() {
+                let mut into = shape.map(|n| 0..n);
+                let mut from = part.dims().map(|n| 0..n);
+                into[D - 2] = *position..position + 1;
+                from[D - 2] = position_idx..position_idx + 1;
+                if D == 4 {
+                    into[1] = *head..head + 1;
+                    from[1] = head_idx..head_idx + 1;
+                }
+                x = x.slice_assign(into, part.clone().slice(from));
+            }
+        }
+        x
+    }
+}
+
+/// A source's value at the units of a site.
+#[derive(Clone, Debug)]
+pub enum Source<B: Backend> {
+    /// `[batch, n_positions, width]`, at a site of the stream.
+    Stream(Tensor<B, 3>),
+    /// `[batch, n_heads, n_positions, …]`, at a site that is per head.
+    Heads(Tensor<B, 4>),
+    /// None, for operations that need none.
+    None,
+}
+
+/// An intervention at a place.
+#[derive(Clone, Debug)]
+pub struct Edit<B: Backend> {
+    /// Where.
+    pub site: Site,
+    /// On which part of the site's tensor.
+    pub units: Units,
+    /// What is done.
+    pub intervention: Intervention<B>,
+    /// With which value.
+    pub source: Source<B>,
+}
+
+/// Applies interventions during a run, several at one site in the order in which they are given.
+#[derive(Clone, Debug)]
+pub struct Editor<B: Backend> {
+    edits: Vec<Edit<B>>,
+    applied: Vec<bool>,
+}
+
+impl<B: Backend> Editor<B> {
+    /// An editor for prompts of `n_tokens` tokens.
+    ///
+    /// # Errors
+    /// - [`Error::LayerOutside`], [`Error::PositionOutside`], [`Error::HeadOutside`] if the model or the prompt has no such
+    ///   place, [`Error::PositionsEmpty`] if an edit has no positions.
+    /// - [`Error::ComponentUnsupported`] if heads are named at a site that is not per head.
+    /// - [`Error::SourceShape`] if a source value does not fit.
+    pub fn new(config: &Gpt2Config, n_tokens: usize, edits: Vec<Edit<B>>) -> Result<Self> {
+        for edit in &edits {
+            check_edit(config, n_tokens, edit)?;
+        }
+        Ok(Self {
+            applied: vec![false; edits.len()],
+            edits,
+        })
+    }
+
+    /// Confirms that every intervention was applied.
+    ///
+    /// # Errors
+    /// - [`Error::InterventionUnapplied`] if the run never reached a site.
+    pub fn finish(self) -> Result<()> {
+        match self.applied.iter().position(|applied| !applied) {
+            Some(idx) => Err(Error::InterventionUnapplied {
+                site: self.edits[idx].site.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn edit<const D: usize>(
+        &mut self,
+        site: Site,
+        mut x: Tensor<B, D>,
+        source_of: impl Fn(&Source<B>) -> Option<Tensor<B, D>>,
+    ) -> Tensor<B, D> {
+        for (edit, applied) in self
+            .edits
+            .iter()
+            .zip(&mut self.applied)
+            .filter(|(edit, _)| edit.site == site)
+        {
+            let base = edit.units.select(x.clone());
+            let source = source_of(&edit.source).unwrap_or_else(|| base.zeros_like());
+            x = edit.units.replace(x, edit.intervention.apply(base, source));
+            *applied = true;
+        }
+        x
+    }
+}
+
+fn check_edit<B: Backend>(config: &Gpt2Config, n_tokens: usize, edit: &Edit<B>) -> Result<()> {
+    let Edit {
+        site,
+        units,
+        intervention,
+        source,
+    } = edit;
+    site.check(config)?;
+    let last = n_tokens.checked_sub(1).ok_or(Error::PromptEmpty)?;
+    if let Some(positions) = &units.positions {
+        if positions.is_empty() {
+            return Err(Error::PositionsEmpty {
+                site: site.to_string(),
+            });
+        }
+        if let Some(&position) = positions.iter().find(|position| **position > last) {
+            return Err(Error::PositionOutside { position, last });
+        }
+    }
+    let is_per_head = site.component.is_per_head();
+    if let Some(heads) = &units.heads {
+        if !is_per_head {
+            return Err(Error::ComponentUnsupported {
+                name: site.component.to_string(),
+                expected: "a component that is per head (`head_…`, `attention_weight`)".to_owned(),
+            });
+        }
+        if let Some(&head) = heads.iter().find(|head| **head >= config.n_heads) {
+            return Err(Error::HeadOutside {
+                head,
+                last: config.n_heads - 1,
+            });
+        }
+    }
+    let n_positions = units.positions.as_ref().map_or(n_tokens, Vec::len);
+    let width = site.component.width(config).unwrap_or(n_tokens);
+    let n_heads = units.heads.as_ref().map_or(config.n_heads, Vec::len);
+    let expected = if is_per_head {
+        vec![n_heads, n_positions, width]
+    } else {
+        vec![n_positions, width]
+    };
+    let found = match source {
+        Source::Stream(value) => value.dims()[1..].to_vec(),
+        Source::Heads(value) => value.dims()[1..].to_vec(),
+        Source::None if intervention.op == Op::Zero => expected.clone(),
+        Source::None => Vec::new(),
+    };
+    if found != expected {
+        return Err(Error::SourceShape {
+            site: site.to_string(),
+            expected,
+            found,
+        });
+    }
+    match &intervention.featurizer {
+        Featurizer::Rotation(basis) if basis.dims()[1] != width => Err(Error::DirectionWidth {
+            site: site.to_string(),
+            expected: width,
+            found: basis.dims()[1],
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl<B: Backend> Hook<B> for Editor<B> {
+    fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.edit(site, x, |source| match source {
+            Source::Stream(value) => Some(value.clone()),
+            _ => None,
+        })
+    }
+
+    fn at_heads(&mut self, site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.edit(site, x, |source| match source {
+            Source::Heads(value) => Some(value.clone()),
+            _ => None,
+        })
+    }
+}

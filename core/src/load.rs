@@ -1,0 +1,204 @@
+//! Weights: safetensors bytes to a [`Gpt2`], with every name, shape and value checked.
+//!
+//! Linear weights stay as they are: burn's `[d_input, d_output]` is the layout of GPT-2's `Conv1D`.
+
+use burn::{
+    module::Param,
+    nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear},
+    tensor::{Tensor, TensorData, backend::Backend},
+};
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Error, Gpt2Config, Result,
+    model::{Attention, Block, Gpt2, Mlp},
+};
+
+/// Weight files of one model: one safetensors file, or its shards in the order of their names.
+pub struct Weights<'a> {
+    shards: Vec<SafeTensors<'a>>,
+    sha256: String,
+}
+
+impl<'a> Weights<'a> {
+    /// Parses the headers of `files`.
+    ///
+    /// # Errors
+    /// - [`Error::Safetensors`] if a file is truncated, longer than its header says or of another format.
+    pub fn new(files: &[&'a [u8]]) -> Result<Self> {
+        let mut hasher = Sha256::new();
+        let mut shards = Vec::with_capacity(files.len());
+        for file in files {
+            hasher.update(file);
+            shards.push(
+                SafeTensors::deserialize(file).map_err(|source| Error::Safetensors { source })?,
+            );
+        }
+        let sha256 = hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(Self { shards, sha256 })
+    }
+
+    /// SHA-256 of the files' bytes, hexadecimal: the identity that direction files carry.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Names of the tensors that a model of this config does not use, buffers of old checkpoints left out.
+    pub fn unused(&self, config: &Gpt2Config) -> Vec<String> {
+        let layer = |name: &str| name.split('.').nth(1).and_then(|l| l.parse::<usize>().ok());
+        let is_used = |name: &str| {
+            let name = name.strip_prefix("transformer.").unwrap_or(name);
+            let is_model = ["wte.", "wpe.", "ln_f.", "lm_head."]
+                .iter()
+                .any(|prefix| name.starts_with(prefix));
+            is_model || (name.starts_with("h.") && layer(name).is_some_and(|l| l < config.n_layers))
+        };
+        let mut names: Vec<String> = self
+            .shards
+            .iter()
+            .flat_map(|shard| shard.names())
+            .filter(|name| !is_used(name))
+            .map(String::from)
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn find(&self, name: &str) -> Option<TensorView<'_>> {
+        let prefixed = format!("transformer.{name}");
+        self.shards
+            .iter()
+            .find_map(|shard| shard.tensor(name).or_else(|_| shard.tensor(&prefixed)).ok())
+    }
+
+    fn tensor<B: Backend, const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        device: &B::Device,
+    ) -> Result<Param<Tensor<B, D>>> {
+        let view = self.find(name).ok_or_else(|| Error::TensorMissing {
+            name: name.to_owned(),
+        })?;
+        let values = floats(name, &shape, &view)?;
+        Ok(Param::from_tensor(Tensor::from_data(
+            TensorData::new(values, shape),
+            device,
+        )))
+    }
+}
+
+/// Values of a tensor as f32, its shape and its values checked.
+///
+/// # Errors
+/// - [`Error::TensorShape`] if the shape differs from `shape`.
+/// - [`Error::TensorDtype`] if it is none of f32, f16 and bf16.
+/// - [`Error::TensorValue`] if a value is not finite.
+pub(crate) fn floats(name: &str, shape: &[usize], view: &TensorView<'_>) -> Result<Vec<f32>> {
+    if view.shape() != shape {
+        return Err(Error::TensorShape {
+            name: name.to_owned(),
+            expected: shape.to_vec(),
+            found: view.shape().to_vec(),
+        });
+    }
+    let bytes = view.data();
+    let values: Vec<f32> = match view.dtype() {
+        Dtype::F32 => bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        Dtype::F16 => bytes
+            .chunks_exact(2)
+            .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
+            .collect(),
+        Dtype::BF16 => bytes
+            .chunks_exact(2)
+            .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
+            .collect(),
+        other => {
+            return Err(Error::TensorDtype {
+                name: name.to_owned(),
+                found: format!("{other:?}"),
+            });
+        }
+    };
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(Error::TensorValue {
+            name: name.to_owned(),
+            index,
+            found: values[index],
+        }),
+        None => Ok(values),
+    }
+}
+
+impl<B: Backend> Gpt2<B> {
+    /// Builds the model from its weights; names with and without `transformer.` are read.
+    ///
+    /// # Errors
+    /// - [`Error::TensorMissing`], [`Error::TensorShape`], [`Error::TensorDtype`], [`Error::TensorValue`] if a tensor
+    ///   does not fit the config.
+    pub fn load(config: &Gpt2Config, weights: &Weights<'_>, device: &B::Device) -> Result<Self> {
+        let (d_model, d_mlp, d_vocab) = (config.d_model, config.d_mlp(), config.d_vocab);
+        let linear = |name: String, [d_input, d_output]: [usize; 2]| -> Result<Linear<B>> {
+            Ok(Linear {
+                weight: weights.tensor(&format!("{name}.weight"), [d_input, d_output], device)?,
+                bias: Some(weights.tensor(&format!("{name}.bias"), [d_output], device)?),
+            })
+        };
+        let norm = |name: String| -> Result<LayerNorm<B>> {
+            let mut norm = LayerNormConfig::new(d_model)
+                .with_epsilon(config.layer_norm_epsilon)
+                .init(device);
+            norm.gamma = weights.tensor(&format!("{name}.weight"), [d_model], device)?;
+            norm.beta = Some(weights.tensor(&format!("{name}.bias"), [d_model], device)?);
+            Ok(norm)
+        };
+        let embedding = |name: &str, n: usize| -> Result<Embedding<B>> {
+            let mut embedding = EmbeddingConfig::new(1, 1).init(device);
+            embedding.weight = weights.tensor(&format!("{name}.weight"), [n, d_model], device)?;
+            Ok(embedding)
+        };
+        let block = |l: usize| -> Result<Block<B>> {
+            Ok(Block {
+                ln_1: norm(format!("h.{l}.ln_1"))?,
+                attn: Attention {
+                    c_attn: linear(format!("h.{l}.attn.c_attn"), [d_model, 3 * d_model])?,
+                    c_proj: linear(format!("h.{l}.attn.c_proj"), [d_model, d_model])?,
+                    n_heads: config.n_heads,
+                },
+                ln_2: norm(format!("h.{l}.ln_2"))?,
+                mlp: Mlp {
+                    c_fc: linear(format!("h.{l}.mlp.c_fc"), [d_model, d_mlp])?,
+                    c_proj: linear(format!("h.{l}.mlp.c_proj"), [d_mlp, d_model])?,
+                },
+            })
+        };
+        let lm_head = match weights.find("lm_head.weight") {
+            None => None,
+            Some(view) => {
+                let values = floats("lm_head.weight", &[d_vocab, d_model], &view)?;
+                let head =
+                    Tensor::<B, 2>::from_data(TensorData::new(values, [d_vocab, d_model]), device);
+                Some(Linear {
+                    weight: Param::from_tensor(head.transpose()),
+                    bias: None,
+                })
+            }
+        };
+        Ok(Self {
+            wte: embedding("wte", d_vocab)?,
+            wpe: embedding("wpe", config.n_ctx)?,
+            h: (0..config.n_layers).map(block).collect::<Result<_>>()?,
+            ln_f: norm("ln_f".to_owned())?,
+            lm_head,
+        })
+    }
+}

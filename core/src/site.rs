@@ -1,0 +1,329 @@
+//! Places in the model that can be read and changed: [`Site`] = layer + [`Component`], and [`Position`].
+//!
+//! Component names are pyvene's; TransformerLens' names parse as aliases.
+
+use std::{fmt, str::FromStr};
+
+use crate::{Error, Gpt2Config, Result};
+
+/// What is computed at a place of a GPT-2 block, in the order of the forward pass.
+///
+/// | component | TransformerLens | shape |
+/// |---|---|---|
+/// | `embedding` | – | `[batch, pos, d_model]`, token plus position; layer 0 only |
+/// | `block_input` | `hook_resid_pre` | `[batch, pos, d_model]`; equals `block_output` of the layer below |
+/// | `attention_input` | `ln1.hook_normalized` with gain and bias | `[batch, pos, d_model]` |
+/// | `query_output` `key_output` `value_output` | – | `[batch, pos, d_model]` |
+/// | `head_query_output` `head_key_output` `head_value_output` | `attn.hook_q` `hook_k` `hook_v` | `[batch, head, pos, d_head]` |
+/// | `attention_score` | `attn.hook_attn_scores` | `[batch, head, q_pos, k_pos]`, scaled, masked with -inf |
+/// | `attention_weight` | `attn.hook_pattern` | `[batch, head, q_pos, k_pos]`, after softmax |
+/// | `head_attention_value_output` | `attn.hook_z` | `[batch, head, pos, d_head]` |
+/// | `attention_value_output` | – | `[batch, pos, d_model]`, the heads side by side |
+/// | `attention_output` | `hook_attn_out` | `[batch, pos, d_model]` |
+/// | `block_middle` | `hook_resid_mid` | `[batch, pos, d_model]` |
+/// | `mlp_input` | `ln2.hook_normalized` with gain and bias | `[batch, pos, d_model]` |
+/// | `mlp_pre_activation` | `mlp.hook_pre` | `[batch, pos, d_mlp]` |
+/// | `mlp_activation` | `mlp.hook_post` | `[batch, pos, d_mlp]` |
+/// | `mlp_output` | `hook_mlp_out` | `[batch, pos, d_model]` |
+/// | `block_output` | `hook_resid_post` | `[batch, pos, d_model]` |
+/// | `final_norm` | `ln_final.hook_normalized` with gain and bias | `[batch, pos, d_model]`; last layer only |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the table above describes every variant")]
+pub enum Component {
+    Embedding,
+    BlockInput,
+    AttentionInput,
+    QueryOutput,
+    KeyOutput,
+    ValueOutput,
+    HeadQueryOutput,
+    HeadKeyOutput,
+    HeadValueOutput,
+    AttentionScore,
+    AttentionWeight,
+    HeadAttentionValueOutput,
+    AttentionValueOutput,
+    AttentionOutput,
+    BlockMiddle,
+    MlpInput,
+    MlpPreActivation,
+    MlpActivation,
+    MlpOutput,
+    BlockOutput,
+    FinalNorm,
+}
+
+impl Component {
+    /// Every component with its name and TransformerLens' names for it (short and inside a block).
+    pub const ALL: [(Component, &'static str, &'static [&'static str]); 21] = [
+        (Component::Embedding, "embedding", &[]),
+        (
+            Component::BlockInput,
+            "block_input",
+            &["resid_pre", "hook_resid_pre"],
+        ),
+        (Component::AttentionInput, "attention_input", &[]),
+        (Component::QueryOutput, "query_output", &[]),
+        (Component::KeyOutput, "key_output", &[]),
+        (Component::ValueOutput, "value_output", &[]),
+        (
+            Component::HeadQueryOutput,
+            "head_query_output",
+            &["q", "attn.hook_q"],
+        ),
+        (
+            Component::HeadKeyOutput,
+            "head_key_output",
+            &["k", "attn.hook_k"],
+        ),
+        (
+            Component::HeadValueOutput,
+            "head_value_output",
+            &["v", "attn.hook_v"],
+        ),
+        (
+            Component::AttentionScore,
+            "attention_score",
+            &["attn_scores", "attn.hook_attn_scores"],
+        ),
+        (
+            Component::AttentionWeight,
+            "attention_weight",
+            &["pattern", "attn.hook_pattern"],
+        ),
+        (
+            Component::HeadAttentionValueOutput,
+            "head_attention_value_output",
+            &["z", "attn.hook_z"],
+        ),
+        (
+            Component::AttentionValueOutput,
+            "attention_value_output",
+            &[],
+        ),
+        (
+            Component::AttentionOutput,
+            "attention_output",
+            &["attn_out", "hook_attn_out"],
+        ),
+        (
+            Component::BlockMiddle,
+            "block_middle",
+            &["resid_mid", "hook_resid_mid"],
+        ),
+        (Component::MlpInput, "mlp_input", &[]),
+        (
+            Component::MlpPreActivation,
+            "mlp_pre_activation",
+            &["mlp_pre", "mlp.hook_pre"],
+        ),
+        (
+            Component::MlpActivation,
+            "mlp_activation",
+            &["mlp_post", "mlp.hook_post"],
+        ),
+        (
+            Component::MlpOutput,
+            "mlp_output",
+            &["mlp_out", "hook_mlp_out"],
+        ),
+        (
+            Component::BlockOutput,
+            "block_output",
+            &["resid_post", "hook_resid_post"],
+        ),
+        (Component::FinalNorm, "final_norm", &[]),
+    ];
+
+    /// The name that people type and files store.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    /// The site of this component in layer `layer`.
+    pub const fn at(self, layer: usize) -> Site {
+        Site {
+            layer,
+            component: self,
+        }
+    }
+
+    /// True where the values are per head: `[batch, head, pos, d_head]` or `[batch, head, q_pos, k_pos]`.
+    pub fn is_per_head(self) -> bool {
+        use Component::*;
+        matches!(
+            self,
+            HeadQueryOutput
+                | HeadKeyOutput
+                | HeadValueOutput
+                | AttentionScore
+                | AttentionWeight
+                | HeadAttentionValueOutput
+        )
+    }
+
+    /// Size of the last axis; `None` for attention scores and weights, whose last axis is a position.
+    pub fn width(self, config: &Gpt2Config) -> Option<usize> {
+        use Component::*;
+        match self {
+            AttentionScore | AttentionWeight => None,
+            HeadQueryOutput | HeadKeyOutput | HeadValueOutput | HeadAttentionValueOutput => {
+                Some(config.d_head())
+            }
+            MlpPreActivation | MlpActivation => Some(config.d_mlp()),
+            _ => Some(config.d_model),
+        }
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Component {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL
+            .iter()
+            .find(|(_, own, aliases)| *own == name || aliases.contains(&name))
+            .map(|(component, ..)| *component)
+            .ok_or_else(|| Error::ComponentUnknown {
+                name: name.to_owned(),
+                expected: Self::ALL.map(|(_, own, _)| own).join(", "),
+            })
+    }
+}
+
+/// A place in the model: a component of a layer, layers from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Site {
+    /// Layer, from 0.
+    pub layer: usize,
+    /// Component of that layer.
+    pub component: Component,
+}
+
+impl Site {
+    /// Checks that a model of this config has the site.
+    ///
+    /// # Errors
+    /// - [`Error::LayerOutside`] if the model has no such layer, or the component does not exist in that layer.
+    pub fn check(self, config: &Gpt2Config) -> Result<Self> {
+        let last = match self.component {
+            Component::Embedding => 0,
+            _ => config.n_layers - 1,
+        };
+        let first = if self.component == Component::FinalNorm {
+            last
+        } else {
+            0
+        };
+        if (first..=last).contains(&self.layer) {
+            Ok(self)
+        } else {
+            Err(Error::LayerOutside {
+                layer: self.layer,
+                last,
+            })
+        }
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "layer {} {}", self.layer, self.component)
+    }
+}
+
+/// A token of a prompt: an index from 0, or the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// The token with this index, from 0.
+    Index(usize),
+    /// The last token of the prompt, however long it is.
+    Last,
+}
+
+impl Position {
+    /// Index of the position in a prompt of `n_tokens` tokens.
+    ///
+    /// # Errors
+    /// - [`Error::PromptEmpty`] if there are no tokens.
+    /// - [`Error::PositionOutside`] if the prompt is too short.
+    pub fn resolve(self, n_tokens: usize) -> Result<usize> {
+        let last = n_tokens.checked_sub(1).ok_or(Error::PromptEmpty)?;
+        match self {
+            Self::Last => Ok(last),
+            Self::Index(position) if position <= last => Ok(position),
+            Self::Index(position) => Err(Error::PositionOutside { position, last }),
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(position) => write!(f, "{position}"),
+            Self::Last => f.write_str("last"),
+        }
+    }
+}
+
+impl FromStr for Position {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "last" => Ok(Self::Last),
+            _ => name
+                .parse()
+                .map(Self::Index)
+                .map_err(|_| Error::PositionUnknown {
+                    name: name.to_owned(),
+                }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_is_in_the_order_of_the_variants() {
+        for (idx, (component, name, _)) in Component::ALL.iter().enumerate() {
+            assert_eq!(*component as usize, idx, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_and_aliases_parse() {
+        for (component, name, aliases) in Component::ALL {
+            assert_eq!(name.parse::<Component>().unwrap(), component);
+            for alias in aliases {
+                assert_eq!(alias.parse::<Component>().unwrap(), component, "{alias}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_name_lists_the_valid_ones() {
+        let error = "block_outptu".parse::<Component>().unwrap_err().to_string();
+        assert!(
+            error.contains("block_outptu") && error.contains("block_output"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn position_parses_and_resolves() {
+        assert_eq!("last".parse::<Position>().unwrap().resolve(10).unwrap(), 9);
+        assert_eq!("3".parse::<Position>().unwrap().resolve(10).unwrap(), 3);
+        assert!("10".parse::<Position>().unwrap().resolve(10).is_err());
+        assert!("-1".parse::<Position>().is_err());
+        assert!(Position::Last.resolve(0).is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! Tasks: what the model is asked, and counterfactual pairs of prompts for a variable of the task's causal model.
+
+pub mod programs;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Gpt2Config, Result};
+
+/// Prompts of a base and a source run and what the base run must answer once the variable has the source's value.
+///
+/// One line of a training data file, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// Token ids of the base prompt.
+    pub base: Vec<u32>,
+    /// Token ids of the source prompt.
+    pub source: Vec<u32>,
+    /// Token position in the base prompt that is written.
+    pub base_position: usize,
+    /// Token position in the source prompt that is read.
+    pub source_position: usize,
+    /// Token id of the counterfactual answer.
+    pub label: u32,
+    /// Token id of the base's own answer, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_label: Option<u32>,
+}
+
+/// What all pairs of a set have in common, so that they can be run as one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairShape {
+    /// Tokens of a base prompt.
+    pub n_base: usize,
+    /// Tokens of a source prompt.
+    pub n_source: usize,
+    /// Token position in the base prompts that is written.
+    pub base_position: usize,
+    /// Token position in the source prompts that is read.
+    pub source_position: usize,
+}
+
+impl PairShape {
+    /// The common shape of a set of pairs that the model can run.
+    ///
+    /// # Errors
+    /// - [`Error::PromptEmpty`] if there are no pairs.
+    /// - [`Error::PairShape`] if a pair differs from the first one.
+    /// - [`Error::PositionOutside`] if a position is outside its prompt.
+    /// - [`Error::PromptEmpty`], [`Error::PromptTooLong`], [`Error::TokenUnknown`] if the model cannot read a prompt.
+    pub fn of(pairs: &[Pair], config: &Gpt2Config) -> Result<Self> {
+        let shape = |pair: &Pair| Self {
+            n_base: pair.base.len(),
+            n_source: pair.source.len(),
+            base_position: pair.base_position,
+            source_position: pair.source_position,
+        };
+        let common = shape(pairs.first().ok_or(Error::PromptEmpty)?);
+        for (idx, pair) in pairs.iter().enumerate() {
+            if shape(pair) != common {
+                return Err(Error::PairShape {
+                    idx,
+                    expected: common,
+                    found: shape(pair),
+                });
+            }
+            config.check_ids(&[&pair.base])?;
+            config.check_ids(&[&pair.source])?;
+            let labels = [Some(pair.label), pair.base_label];
+            config.check_ids(&[labels.into_iter().flatten().collect::<Vec<_>>()])?;
+        }
+        crate::Position::Index(common.base_position).resolve(common.n_base)?;
+        crate::Position::Index(common.source_position).resolve(common.n_source)?;
+        Ok(common)
+    }
+}

@@ -1,0 +1,415 @@
+//! Distributed alignment search: learning an orthonormal basis whose swap makes the model give the counterfactual answer.
+//!
+//! Geiger et al. 2023, <https://arxiv.org/abs/2303.02536>. The rule is pyvene's `train_alignment`
+//! (<https://arxiv.org/abs/2403.07809>), step by step: Adam, linear warm-up over a share of all steps and linear decay
+//! to 0, mean cross-entropy of the label over the full vocabulary. Everything runs on kept values (see [`crate::cone`]);
+//! the model takes no gradients.
+
+use burn::{
+    module::{AutodiffModule, Module},
+    optim::{Adam, AdamConfig, AdamState, SimpleOptimizer},
+    tensor::{
+        Int, Tensor, TensorData, activation,
+        backend::{AutodiffBackend, Backend},
+    },
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Error, Gpt2, Result,
+    cone::KeptBase,
+    intervention::{Featurizer, Intervention, Op},
+};
+
+/// Kept base and source runs of pairs, and their labels.
+#[derive(Clone, Debug)]
+pub struct KeptPairs<B: Backend> {
+    /// Kept base runs, resumed at the intervened position.
+    pub base: KeptBase<B>,
+    /// The source's value at the site, `[batch, 1, d_model]`.
+    pub source: Tensor<B, 3>,
+    /// Token ids of the counterfactual answers, `[batch]`.
+    pub labels: Tensor<B, 1, Int>,
+}
+
+impl<B: Backend> KeptPairs<B> {
+    /// Some of the pairs, in the given order.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let rows: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+        let n_rows = rows.len();
+        let rows = Tensor::from_data(TensorData::new(rows, [n_rows]), &self.source.device());
+        Self {
+            base: self.base.select(&rows),
+            source: self.source.clone().select(0, rows.clone()),
+            labels: self.labels.clone().select(0, rows),
+        }
+    }
+
+    /// Bytes of the kept values, f32.
+    pub fn n_bytes(&self) -> usize {
+        self.base.n_bytes() + 4 * self.source.dims().iter().product::<usize>()
+    }
+
+    fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> KeptPairs<A> {
+        KeptPairs {
+            base: self.base.to_autodiff(),
+            source: Tensor::from_inner(self.source.clone()),
+            labels: Tensor::from_inner(self.labels.clone()),
+        }
+    }
+}
+
+/// Logits at the last position after the intervention at the first kept one.
+///
+/// # Shapes
+/// - result: `[batch, d_vocab]`, nats
+pub fn intervened_logits<B: Backend>(
+    model: &Gpt2<B>,
+    base: &KeptBase<B>,
+    source: Tensor<B, 3>,
+    intervention: &Intervention<B>,
+) -> Tensor<B, 2> {
+    let [_, pos, _] = base.tail.dims();
+    let edited = intervention.apply(base.tail.clone().narrow(1, 0, 1), source); // [batch, 1, d_model]
+    let tail = match pos {
+        1 => edited,
+        _ => Tensor::cat(vec![edited, base.tail.clone().narrow(1, 1, pos - 1)], 1), // [batch, pos, d_model]
+    };
+    model.resume(base, tail, pos - 1, &mut ()).squeeze_dim(1)
+}
+
+/// An orthonormal basis in torch's parametrisation of tall orthogonal matrices (`parametrizations.orthogonal`): Householder
+/// reflections, one a column, over a fixed orthogonal matrix.
+#[derive(Clone, Debug)]
+pub struct Rotation<B: Backend> {
+    /// The parameter, `[d_model, k]`; only what is below the diagonal counts, the diagonal holds signs.
+    pub original: Tensor<B, 2>,
+    /// Fixed orthogonal matrix, `[d_model, d_model]`; the first `k` columns are the initial basis.
+    pub base: Tensor<B, 2>,
+    /// Sign of each column, `[1, k]`.
+    signs: Tensor<B, 2>,
+}
+
+impl<B: Backend> Rotation<B> {
+    /// A random subspace of rank `rank`, a function of the seed.
+    ///
+    /// # Errors
+    /// - [`Error::Rank`] if the rank is 0 or above `d_model`.
+    pub fn random(d_model: usize, rank: usize, seed: u64, device: &B::Device) -> Result<Self> {
+        check_rank(d_model, rank)?;
+        Ok(Self::with_basis(
+            &random_rows(d_model, rank, seed),
+            rank,
+            device,
+        ))
+    }
+
+    /// The subspace of these orthonormal rows, row-major `[rank, d_model]`.
+    pub fn with_basis(rows: &[f32], rank: usize, device: &B::Device) -> Self {
+        let d_model = rows.len() / rank;
+        let base = complete(rows, d_model);
+        let mut original = vec![0.0f32; d_model * rank];
+        for column in 0..rank {
+            original[column * rank + column] = -1.0;
+        }
+        let tensor =
+            |values, shape: [usize; 2]| Tensor::from_data(TensorData::new(values, shape), device);
+        Self::new(
+            tensor(original, [d_model, rank]),
+            tensor(base, [d_model, d_model]),
+        )
+    }
+
+    /// A basis with this parameter over this fixed matrix.
+    ///
+    /// # Shapes
+    /// - `original`: `[d_model, k]`; `base`: `[d_model, d_model]`
+    pub fn new(original: Tensor<B, 2>, base: Tensor<B, 2>) -> Self {
+        let [_, rank] = original.dims();
+        let diagonal = Tensor::<B, 2>::eye(rank, &original.device());
+        let signs = (original.clone().narrow(0, 0, rank) * diagonal).sum_dim(0); // [1, k]
+        Self {
+            original,
+            base,
+            signs,
+        }
+    }
+
+    /// The basis.
+    ///
+    /// # Shapes
+    /// - result: `[k, d_model]`, rows orthonormal
+    pub fn basis(&self) -> Tensor<B, 2> {
+        let [d_model, rank] = self.original.dims();
+        let device = self.original.device();
+        let below = Tensor::<B, 2>::ones([d_model, rank], &device).tril(-1);
+        let diagonal = Tensor::<B, 2>::ones([d_model, rank], &device).tril(0) - below.clone();
+        let reflectors = self.original.clone() * below + diagonal.clone(); // [d_model, k], ones on the diagonal
+        let mut q = diagonal; // [d_model, k], the first k unit vectors
+        for column in (0..rank).rev() {
+            let v = reflectors.clone().narrow(1, column, 1); // [d_model, 1]
+            let tau = v.clone().powi_scalar(2).sum_dim(0).recip() * 2.0; // [1, 1]
+            q = q.clone() - (v.clone() * tau).matmul(v.transpose().matmul(q));
+        }
+        self.base.clone().matmul(q * self.signs.clone()).transpose() // [k, d_model]
+    }
+}
+
+/// Checks that a site of this width has subspaces of this rank.
+///
+/// # Errors
+/// - [`Error::Rank`] if the rank is 0 or above `d_model`.
+pub fn check_rank(d_model: usize, rank: usize) -> Result<()> {
+    if (1..=d_model).contains(&rank) {
+        Ok(())
+    } else {
+        Err(Error::Rank { rank, d_model })
+    }
+}
+
+/// Rows of a random orthonormal basis, row-major `[rank, d_model]`: Gaussian rows, made orthonormal in f64.
+pub fn random_rows(d_model: usize, rank: usize, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(rank);
+    while rows.len() < rank {
+        let row: Vec<f64> = (0..d_model).map(|_| gaussian(&mut rng)).collect();
+        rows.extend(orthonormal_to(&rows, row));
+    }
+    rows.into_iter()
+        .flatten()
+        .map(|value| value as f32)
+        .collect()
+}
+
+/// `row` without its parts along `rows`, of length 1; `None` if next to nothing is left.
+fn orthonormal_to(rows: &[Vec<f64>], mut row: Vec<f64>) -> Option<Vec<f64>> {
+    // Twice, since the first pass leaves rounding errors where little is left.
+    for _ in 0..2 {
+        for other in rows {
+            let product: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
+            row.iter_mut()
+                .zip(other)
+                .for_each(|(a, b)| *a -= product * b);
+        }
+    }
+    let norm = row.iter().map(|value| value * value).sum::<f64>().sqrt();
+    (norm > 1e-6).then(|| row.iter().map(|value| value / norm).collect())
+}
+
+/// A standard normal number (Box & Muller 1958).
+pub fn gaussian(rng: &mut impl RngExt) -> f64 {
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
+}
+
+/// An orthogonal matrix, row-major `[d_model, d_model]`, whose first columns are the given orthonormal rows: the product of
+/// the Householder reflections that take the first unit vectors to them, in `O(d_model² k)`.
+fn complete(rows: &[f32], d_model: usize) -> Vec<f32> {
+    let mut columns: Vec<Vec<f64>> = rows
+        .chunks(d_model)
+        .map(|row| row.iter().map(|v| f64::from(*v)).collect())
+        .collect();
+    let rank = columns.len();
+    let mut reflectors: Vec<(Vec<f64>, f64)> = Vec::with_capacity(rank);
+    for column in 0..rank {
+        let mut v = columns[column].clone();
+        v[..column].fill(0.0);
+        // The sign that adds rather than cancels.
+        let sign = if v[column] < 0.0 { -1.0 } else { 1.0 };
+        v[column] += sign * v.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let tau = 2.0 / v.iter().map(|value| value * value).sum::<f64>();
+        columns[column..]
+            .iter_mut()
+            .for_each(|column| reflect(column, &v, tau));
+        reflectors.push((v, -sign));
+    }
+    let mut matrix = vec![0.0f32; d_model * d_model];
+    for idx in 0..d_model {
+        let mut column = vec![0.0f64; d_model];
+        column[idx] = reflectors.get(idx).map_or(1.0, |(_, sign)| *sign);
+        for (v, _) in reflectors.iter().rev() {
+            let tau = 2.0 / v.iter().map(|value| value * value).sum::<f64>();
+            reflect(&mut column, v, tau);
+        }
+        column
+            .iter()
+            .enumerate()
+            .for_each(|(row, value)| matrix[row * d_model + idx] = *value as f32);
+    }
+    matrix
+}
+
+/// `x - tau v (v · x)`.
+fn reflect(x: &mut [f64], v: &[f64], tau: f64) {
+    let product: f64 = x.iter().zip(v).map(|(a, b)| a * b).sum();
+    x.iter_mut()
+        .zip(v)
+        .for_each(|(a, b)| *a -= tau * product * b);
+}
+
+/// Numbers of the training rule; the defaults are pyvene's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainConfig {
+    /// Steps in all; the learning rate falls to 0 over them.
+    pub n_steps: usize,
+    /// Highest learning rate. Default 1e-3.
+    pub lr: f64,
+    /// Share of the steps over which the learning rate rises, 0..1. Default 0.1.
+    pub warm_up: f64,
+    /// Added to Adam's denominator. Default 1e-8.
+    pub epsilon: f32,
+}
+
+impl TrainConfig {
+    /// pyvene's rule for this number of steps.
+    pub fn new(n_steps: usize) -> Self {
+        Self {
+            n_steps,
+            lr: 1e-3,
+            warm_up: 0.1,
+            epsilon: 1e-8,
+        }
+    }
+
+    /// Learning rate of a step, from 0, as `transformers.get_linear_schedule_with_warmup` has it; the number of warm-up steps
+    /// is not rounded, since pyvene passes it as it is.
+    pub fn learning_rate(&self, step: usize) -> f64 {
+        let (step, n_steps, warm_up) = (
+            step as f64,
+            self.n_steps as f64,
+            self.warm_up * self.n_steps as f64,
+        );
+        if step < warm_up {
+            self.lr * step / warm_up.max(1.0)
+        } else {
+            self.lr * ((n_steps - step) / (n_steps - warm_up).max(1.0)).max(0.0)
+        }
+    }
+}
+
+/// Learns a basis on kept pairs, one step at a time.
+pub struct DasTrainer<A: AutodiffBackend> {
+    model: Gpt2<A>,
+    rotation: Rotation<A::InnerBackend>,
+    optimizer: Adam,
+    state: Option<AdamState<A::InnerBackend, 2>>,
+    config: TrainConfig,
+    step: usize,
+}
+
+impl<A: AutodiffBackend> DasTrainer<A> {
+    /// A trainer that starts from `rotation`.
+    pub fn new(
+        model: &Gpt2<A::InnerBackend>,
+        rotation: Rotation<A::InnerBackend>,
+        config: TrainConfig,
+    ) -> Self {
+        let optimizer = AdamConfig::new()
+            .with_beta_1(0.9)
+            .with_beta_2(0.999)
+            .with_epsilon(config.epsilon)
+            .build();
+        Self {
+            model: Gpt2::from_inner(model.clone()).no_grad(),
+            rotation,
+            optimizer,
+            state: None,
+            config,
+            step: 0,
+        }
+    }
+
+    /// One step on a batch; returns the mean loss before it, nats, `[1]`.
+    pub fn step(&mut self, batch: &KeptPairs<A::InnerBackend>) -> Tensor<A::InnerBackend, 1> {
+        let original = Tensor::<A, 2>::from_inner(self.rotation.original.clone()).require_grad();
+        let rotation = Rotation {
+            original: original.clone(),
+            base: Tensor::from_inner(self.rotation.base.clone()),
+            signs: Tensor::from_inner(self.rotation.signs.clone()),
+        };
+        let batch = batch.to_autodiff::<A>();
+        let intervention =
+            Intervention::new(Op::Interchange, Featurizer::Rotation(rotation.basis()));
+        let logits = intervened_logits(&self.model, &batch.base, batch.source, &intervention); // [batch, d_vocab]
+        let loss = cross_entropy(logits, batch.labels);
+        let gradients = loss.backward();
+        if let Some(gradient) = original.grad(&gradients) {
+            let lr = self.config.learning_rate(self.step);
+            let (original, state) = self.optimizer.step(
+                lr,
+                self.rotation.original.clone(),
+                gradient,
+                self.state.take(),
+            );
+            self.rotation.original = original;
+            self.state = state;
+        }
+        self.step += 1;
+        loss.inner()
+    }
+
+    /// What has been learned so far.
+    pub fn rotation(&self) -> &Rotation<A::InnerBackend> {
+        &self.rotation
+    }
+}
+
+/// Mean cross-entropy of the labels, nats.
+///
+/// # Shapes
+/// - `logits`: `[batch, d_vocab]`; `labels`: `[batch]`; result: `[1]`
+pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, labels: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    let [batch, _] = logits.dims();
+    activation::log_softmax(logits, 1)
+        .gather(1, labels.reshape([batch, 1]))
+        .mean()
+        .neg()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learning_rate_rises_and_falls_to_zero() {
+        let config = TrainConfig {
+            lr: 1.0,
+            ..TrainConfig::new(20)
+        };
+        let rates = [0, 1, 2, 11, 20].map(|step| config.learning_rate(step));
+        assert_eq!(rates, [0.0, 0.5, 1.0, 0.5, 0.0]);
+        // 1.6 warm-up steps, not 1.
+        let config = TrainConfig {
+            lr: 1.0,
+            ..TrainConfig::new(16)
+        };
+        assert!((config.learning_rate(1) - 1.0 / 1.6).abs() < 1e-12);
+    }
+
+    #[test]
+    fn completed_matrix_is_orthogonal_and_starts_with_the_rows() {
+        let (d_model, rank) = (12, 3);
+        let rows = random_rows(d_model, rank, 7);
+        let matrix = complete(&rows, d_model);
+        let column = |idx: usize| (0..d_model).map(move |row| row * d_model + idx);
+        for left in 0..d_model {
+            for right in 0..d_model {
+                let product: f32 = column(left)
+                    .zip(column(right))
+                    .map(|(a, b)| matrix[a] * matrix[b])
+                    .sum();
+                let expected = if left == right { 1.0 } else { 0.0 };
+                assert!(
+                    (product - expected).abs() < 1e-5,
+                    "columns {left} and {right}: {product}"
+                );
+            }
+        }
+        for (idx, row) in rows.chunks(d_model).enumerate() {
+            for (value, expected) in column(idx).map(|at| matrix[at]).zip(row) {
+                assert!((value - expected).abs() < 1e-5);
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The commands: each is `Args` as typed and `run`, which checks them, says what it will do, and does it.
+
+pub mod data;
+pub mod eval;
+pub mod inspect;
+pub mod pretrain;
+pub mod train;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use swivel_core::{
+    Component, Error, Gpt2Config, Position, Site, Tokenizer,
+    direction::Direction,
+    task::{
+        Pair,
+        programs::{self, Lexicon, Program, Sampler},
+    },
+};
+
+use crate::{device::DeviceChoice, model_files::SOLVER, report::Report};
+
+/// Options of every command that runs a model.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
+    #[arg(long, value_name = "DIR_OR_HUB_ID")]
+    pub model: Option<String>,
+    /// Device: auto, flex (CPU), cuda[:N] or wgpu[:N]
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+    /// Print one JSON object a line on stdout, and text for people on stderr
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Common {
+    /// Where output goes.
+    pub fn report(&self) -> Report {
+        if self.json {
+            Report::Json
+        } else {
+            Report::Human
+        }
+    }
+
+    /// The model, the embedded one by default.
+    pub fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or(SOLVER)
+    }
+}
+
+/// Options that say which task is asked.
+#[derive(Args, Clone, Debug)]
+pub struct TaskArgs {
+    /// Task that pairs are sampled from
+    #[arg(long, default_value = "programs", value_parser = ["programs"])]
+    pub task: String,
+    /// Program of the task, by id [default: 07065a]
+    #[arg(long, value_name = "ID")]
+    pub program: Option<String>,
+    /// Variable whose value is swapped: C0..C4 or op1..op5 [default: op5]
+    #[arg(long, value_name = "NAME")]
+    pub variable: Option<String>,
+    /// Demonstrations in front of each query [default: 10]
+    #[arg(long, value_name = "N")]
+    pub shots: Option<usize>,
+    /// List of words, lines `word - word` (synonyms) or `word` [default: the embedded solver's]
+    #[arg(long, value_name = "FILE")]
+    pub synonyms: Option<PathBuf>,
+}
+
+/// A task that pairs can be sampled from.
+pub struct Task {
+    /// The program.
+    pub program: Program,
+    /// Name of the variable.
+    pub variable: String,
+    /// Words as tokens.
+    pub lexicon: Lexicon,
+    shots: usize,
+}
+
+impl TaskArgs {
+    /// The task for a model, with defaults for what was not given.
+    pub fn resolve(
+        &self,
+        config: &Gpt2Config,
+        tokenizer: &Tokenizer,
+        defaults: (&str, &str),
+    ) -> Result<Task> {
+        let program = programs::program(self.program.as_deref().unwrap_or(defaults.0))?;
+        let variable = self.variable.as_deref().unwrap_or(defaults.1).to_owned();
+        let lexicon = match &self.synonyms {
+            None => Lexicon::embedded(tokenizer)?,
+            Some(path) => Lexicon::new(&read_text(path)?, tokenizer)?,
+        };
+        program.causal_model(&lexicon.words).variable(&variable)?;
+        let shots = self.shots.unwrap_or(10);
+        let n_tokens = shots.saturating_mul(12).saturating_add(10);
+        if n_tokens > config.n_ctx {
+            let error = Error::PromptTooLong {
+                found: n_tokens,
+                n_ctx: config.n_ctx,
+            };
+            bail!("{error}; --shots {shots} is too many");
+        }
+        Ok(Task {
+            program,
+            variable,
+            lexicon,
+            shots,
+        })
+    }
+
+    /// Name of an option that was given, for a command line on which none of them means anything.
+    pub fn given(&self) -> Option<&'static str> {
+        let Self {
+            task: _,
+            program,
+            variable,
+            shots,
+            synonyms,
+        } = self;
+        [
+            ("--program", program.is_some()),
+            ("--variable", variable.is_some()),
+            ("--shots", shots.is_some()),
+            ("--synonyms", synonyms.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(name, is_given)| is_given.then_some(name))
+    }
+}
+
+impl Task {
+    /// A sampler that never gives a pair twice.
+    pub fn sampler(&self) -> Result<Sampler<'_>> {
+        Ok(Sampler::new(
+            &self.program,
+            &self.lexicon,
+            &self.variable,
+            self.shots,
+        )?)
+    }
+
+    /// Seeds of the training pairs and of the held-out pairs that belong to a seed.
+    pub fn seeds(seed: u64) -> [u64; 2] {
+        [seed.wrapping_mul(2), seed.wrapping_mul(2).wrapping_add(1)]
+    }
+
+    /// `programs/07065a`.
+    pub fn name(&self) -> String {
+        format!("programs/{}", self.program.id)
+    }
+}
+
+/// Reads a direction file.
+pub fn read_direction(path: &Path) -> Result<Direction> {
+    /// A direction is a few KB; this bounds what a wrong path can cost.
+    const MOST_BYTES: u64 = 1 << 30;
+    let cannot = || format!("reading direction file {}", path.display());
+    let n_bytes = std::fs::metadata(path).with_context(cannot)?.len();
+    if n_bytes > MOST_BYTES {
+        bail!(
+            "{} is {n_bytes} bytes long; a direction file has a few thousand",
+            path.display()
+        );
+    }
+    Direction::from_bytes(&std::fs::read(path).with_context(cannot)?).with_context(cannot)
+}
+
+/// Reads a text file.
+pub fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// The site that is trained at; kept runs exist at `block_output`.
+pub fn training_site(component: &str, layer: &str, config: &Gpt2Config) -> Result<Site> {
+    let component: Component = component.parse()?;
+    if component != Component::BlockOutput {
+        let (name, expected) = (component.to_string(), Component::BlockOutput.to_string());
+        return Err(Error::ComponentUnsupported { name, expected }.into());
+    }
+    let layer = match layer {
+        "last" => config.n_layers - 1,
+        layer => match layer.parse() {
+            Ok(layer) => layer,
+            Err(_) => bail!(
+                "unknown layer `{layer}`; expected 0..={}, or `last`",
+                config.n_layers - 1
+            ),
+        },
+    };
+    Ok(component.at(layer).check(config)?)
+}
+
+/// Moves the intervened position of pairs, on both sides.
+pub fn place(pairs: &mut [Pair], position: Position) -> Result<()> {
+    for pair in pairs {
+        pair.base_position = position.resolve(pair.base.len())?;
+        pair.source_position = position.resolve(pair.source.len())?;
+    }
+    Ok(())
+}

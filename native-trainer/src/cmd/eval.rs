@@ -1,0 +1,231 @@
+//! `eval`: IIA of a direction file on fresh pairs, with controls.
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use anyhow::{Result, bail};
+use burn::tensor::backend::AutodiffBackend;
+use clap::Args as ClapArgs;
+use serde_json::json;
+use swivel_core::{
+    Gpt2, Gpt2Config,
+    direction::{Controls, Direction, Facts},
+    intervention::{Featurizer, Intervention, Op},
+    task::Pair,
+};
+
+use super::{Common, Task, TaskArgs, place, read_direction};
+use crate::{
+    device::{self, Job},
+    experiment::{self, Kept, read_pairs},
+    model_files::ModelFiles,
+    report::Report,
+};
+
+/// Largest difference of the probe's logit from the recorded one, nats: devices differ by rounding, models by more.
+const PROBE_TOLERANCE: f32 = 0.05;
+
+/// Options of `eval`.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    /// Direction file
+    file: PathBuf,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    task: TaskArgs,
+    /// Fresh pairs to score on
+    #[arg(long, default_value_t = 1000)]
+    test_pairs: usize,
+    /// Pairs from a file (JSON lines) rather than from the task
+    #[arg(long, value_name = "FILE")]
+    test_data: Option<PathBuf>,
+    /// Seed of the pairs; another one than the direction was trained with gives other pairs
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Accept a direction that was learned on other weights, with a warning
+    #[arg(long)]
+    any_model: bool,
+    /// Exit with status 1 if the IIA is lower than this, 0..1
+    #[arg(long, value_name = "IIA")]
+    at_least: Option<f64>,
+}
+
+struct Eval {
+    file: PathBuf,
+    direction: Direction,
+    files: ModelFiles,
+    pairs: Vec<Pair>,
+    any_model: bool,
+    at_least: Option<f64>,
+    seed: u64,
+    report: Report,
+}
+
+/// Runs `eval`.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let Args {
+        file,
+        common,
+        task,
+        test_pairs,
+        test_data,
+        seed,
+        any_model,
+        at_least,
+    } = args;
+    if test_pairs == 0 {
+        bail!("--test-pairs is 0; expected at least 1");
+    }
+    let direction = read_direction(&file)?;
+    let Facts {
+        model,
+        position,
+        task: trained_on,
+        variable,
+        ..
+    } = &direction.facts;
+    let files = ModelFiles::open(common.model.as_deref().unwrap_or(model))?;
+    direction.check(&files.config)?;
+    let pairs = match test_data {
+        Some(path) => {
+            if let Some(name) = task.given() {
+                bail!(
+                    "{name} says which pairs to sample, and --test-data has them already; leave one out"
+                );
+            }
+            read_pairs(&path, &files.config)?
+        }
+        None => {
+            let program = trained_on
+                .as_deref()
+                .and_then(|task| task.strip_prefix("programs/"));
+            if program.is_none() && task.program.is_none() {
+                bail!(
+                    "the direction was not learned on a program; give --program and --variable, or --test-data"
+                );
+            }
+            let defaults = (
+                program.unwrap_or_default(),
+                variable.as_deref().unwrap_or("op5"),
+            );
+            let task = task.resolve(&files.config, files.tokenizer()?, defaults)?;
+            let mut pairs = task.sampler()?.pairs(test_pairs, Task::seeds(seed)[1])?;
+            place(&mut pairs, *position)?;
+            pairs
+        }
+    };
+    let report = common.report();
+    device::run(
+        common.device,
+        Eval {
+            file,
+            direction,
+            files,
+            pairs,
+            any_model,
+            at_least,
+            seed,
+            report,
+        },
+    )
+}
+
+impl Job for Eval {
+    type Output = ExitCode;
+
+    fn run<A: AutodiffBackend>(self, device: A::Device, device_name: &str) -> Result<ExitCode> {
+        let started = Instant::now();
+        let Self {
+            file,
+            direction,
+            files,
+            pairs,
+            any_model,
+            at_least,
+            seed,
+            report,
+        } = self;
+        let (model, sha256) = files.load::<A::InnerBackend>(&device, report)?;
+        let learned = Intervention::new(
+            Op::Interchange,
+            Featurizer::Rotation(direction.basis(&device)),
+        );
+        match direction.check_model(&sha256) {
+            Ok(()) => check_probe(&model, &files.config, &direction, &learned)?,
+            Err(error) if any_model => report.warn(error.to_string()),
+            Err(error) => bail!("{error}; --any-model accepts it"),
+        }
+        let site = direction.facts.site;
+        report.line(format!(
+            "Scoring {} on {} pairs: {site}, position {}, rank {}, on {device_name}",
+            file.display(),
+            pairs.len(),
+            direction.facts.position,
+            direction.rank()
+        ));
+        let kept = Kept::run(&model, &files.config, &pairs, site.layer, "test pairs")?;
+        let iia = kept.iia(&model, &learned)?;
+        let controls = Controls {
+            random: kept.random_iia(&model, direction.rank(), seed)?,
+            full: kept.iia(
+                &model,
+                &Intervention::new(Op::Interchange, Featurizer::Identity),
+            )?,
+            shuffled: None,
+        };
+        let swaps = kept.swaps(&model, &learned, &pairs)?;
+        experiment::report_scores(report, iia, &controls, direction.rank(), &swaps);
+        report.line(format!(
+            "As recorded in the file          {:.3}",
+            direction.facts.iia
+        ));
+        report.event(&json!({
+            "test_iia": iia,
+            "recorded_iia": direction.facts.iia,
+            "controls": controls,
+            "test_pairs": pairs.len(),
+            "file": file,
+            "seconds": started.elapsed().as_secs_f64(),
+            "device": device_name,
+        }));
+        match at_least {
+            Some(bound) if iia < bound => {
+                report.line(format!("The IIA is below --at-least {bound}."));
+                Ok(ExitCode::from(1))
+            }
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Runs the pair that the file carries: the right file on the right model gives the recorded answer.
+fn check_probe<B: burn::tensor::backend::Backend>(
+    model: &Gpt2<B>,
+    config: &Gpt2Config,
+    direction: &Direction,
+    learned: &Intervention<B>,
+) -> Result<()> {
+    let probe = &direction.facts.probe;
+    let mut pair = [Pair {
+        base: probe.base.clone(),
+        source: probe.source.clone(),
+        base_position: 0,
+        source_position: 0,
+        label: probe.top_1,
+        base_label: None,
+    }];
+    place(&mut pair, direction.facts.position)?;
+    let kept = Kept::run(model, config, &pair, direction.facts.site.layer, "probe")?;
+    let swaps = kept.swaps(model, learned, &pair)?;
+    let found = &swaps[0].probe;
+    if found.top_1 != probe.top_1 || (found.logit - probe.logit).abs() > PROBE_TOLERANCE {
+        bail!(
+            "the file's probe gives token {} with logit {:.3}, recorded were {} and {:.3}: this direction does not belong to this model",
+            found.top_1,
+            found.logit,
+            probe.top_1,
+            probe.logit
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,526 @@
+//! `train`: learns a direction and writes its file.
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::{
+    Tensor, TensorData,
+    backend::{AutodiffBackend, Backend},
+};
+use clap::Args as ClapArgs;
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use serde_json::json;
+use swivel_core::{
+    Gpt2, Position, Site,
+    direction::{Controls, Direction, Facts, Probe},
+    intervention::{Featurizer, Intervention, Op},
+    task::{Pair, PairShape},
+    train::{self, DasTrainer, KeptPairs, Rotation, TrainConfig},
+};
+
+use super::{Common, Task, TaskArgs, place, read_direction, training_site};
+use crate::{
+    device::{self, Job},
+    experiment::{self, Kept, read_floats, read_pairs},
+    interrupt,
+    model_files::ModelFiles,
+    output::Output,
+    report::{self, Report},
+};
+
+/// What is written into files as their maker.
+pub const CREATED_BY: &str = concat!("native-trainer ", env!("CARGO_PKG_VERSION"));
+
+/// Options of `train`.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    task: TaskArgs,
+    /// Layer of the site, from 0, or `last`
+    #[arg(long, default_value = "last", value_name = "N|last")]
+    layer: String,
+    /// Component of the site
+    #[arg(long, default_value = "block_output", value_name = "NAME")]
+    component: String,
+    /// Token position that is swapped, from 0, or `last` [default: last]
+    #[arg(long, value_name = "N|last")]
+    position: Option<Position>,
+    /// How the direction is learned
+    #[arg(long, default_value = "low_rank", value_parser = ["low_rank"])]
+    method: String,
+    /// Rank of the subspace
+    #[arg(long, default_value_t = 1)]
+    rank: usize,
+    /// Passes over the training pairs
+    #[arg(long, default_value_t = 10)]
+    epochs: usize,
+    /// Pairs a step
+    #[arg(long, default_value_t = 64)]
+    batch_size: usize,
+    /// Highest learning rate
+    #[arg(long, default_value_t = 1e-3)]
+    lr: f64,
+    /// Pairs to learn from
+    #[arg(long, default_value_t = 800)]
+    train_pairs: usize,
+    /// Held-out pairs to score on
+    #[arg(long, default_value_t = 1000)]
+    test_pairs: usize,
+    /// Start from the basis of this direction file rather than from a random one
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// Take the training pairs in their order in every epoch
+    #[arg(long)]
+    no_shuffle: bool,
+    /// Training pairs from a file (JSON lines) rather than from the task
+    #[arg(long, value_name = "FILE", requires = "test_data")]
+    train_data: Option<PathBuf>,
+    /// Held-out pairs from a file
+    #[arg(long, value_name = "FILE", requires = "train_data")]
+    test_data: Option<PathBuf>,
+    /// Seed of data, initial basis and shuffling
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where the direction goes [default: directions/MODEL-PROGRAM-VARIABLE-lLAYER-rRANK.safetensors]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Everything that a training run depends on.
+#[derive(Clone, Debug, Serialize)]
+struct RunConfig {
+    model: String,
+    task: Option<String>,
+    program: Option<String>,
+    variable: Option<String>,
+    layer: usize,
+    component: String,
+    position: String,
+    method: String,
+    rank: usize,
+    epochs: usize,
+    batch_size: usize,
+    lr: f64,
+    train_pairs: usize,
+    test_pairs: usize,
+    shuffle: bool,
+    seed: u64,
+    out: PathBuf,
+}
+
+struct Train {
+    config: RunConfig,
+    files: ModelFiles,
+    site: Site,
+    position: Position,
+    train: Vec<Pair>,
+    test: Vec<Pair>,
+    init: Option<Direction>,
+    output: Output,
+    report: Report,
+}
+
+/// Runs `train`.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let device = args.common.device;
+    device::run(device, Train::prepare(args)?)
+}
+
+impl Train {
+    /// Checks everything that can be checked before the work starts.
+    fn prepare(args: Args) -> Result<Self> {
+        let Args {
+            common,
+            task,
+            layer,
+            component,
+            position,
+            method,
+            rank,
+            epochs,
+            batch_size,
+            lr,
+            train_pairs,
+            test_pairs,
+            init,
+            no_shuffle,
+            train_data,
+            test_data,
+            seed,
+            out,
+        } = args;
+        for (name, value) in [
+            ("--epochs", epochs),
+            ("--batch-size", batch_size),
+            ("--train-pairs", train_pairs),
+            ("--test-pairs", test_pairs),
+        ] {
+            if value == 0 {
+                bail!("{name} is 0; expected at least 1");
+            }
+        }
+        if !(lr.is_finite() && lr > 0.0) {
+            bail!("--lr is {lr}; expected a number above 0");
+        }
+        let files = ModelFiles::open(common.model())?;
+        let site = training_site(&component, &layer, &files.config)?;
+        train::check_rank(files.config.d_model, rank)?;
+        let init = init.map(|path| read_direction(&path)).transpose()?;
+        if let Some(init) = &init {
+            init.check(&files.config)?;
+            if init.rank() != rank {
+                bail!(
+                    "--init holds a basis of rank {}; expected --rank {rank}",
+                    init.rank()
+                );
+            }
+        }
+        let (train, test, task) = match (train_data, test_data) {
+            (Some(train), Some(test)) => {
+                if let Some(name) = task.given().or(position.is_some().then_some("--position")) {
+                    bail!(
+                        "{name} says which pairs to sample, and --train-data has them already; leave one out"
+                    );
+                }
+                (
+                    read_pairs(&train, &files.config)?,
+                    read_pairs(&test, &files.config)?,
+                    None,
+                )
+            }
+            _ => {
+                let task = task.resolve(&files.config, files.tokenizer()?, ("07065a", "op5"))?;
+                let (mut train, mut test) = {
+                    let mut sampler = task.sampler()?;
+                    let [train_seed, test_seed] = Task::seeds(seed);
+                    (
+                        sampler.pairs(train_pairs, train_seed)?,
+                        sampler.pairs(test_pairs, test_seed)?,
+                    )
+                };
+                let position = position.unwrap_or(Position::Last);
+                place(&mut train, position)?;
+                place(&mut test, position)?;
+                (train, test, Some(task))
+            }
+        };
+        let shape = PairShape::of(&train, &files.config)?;
+        let position = match position {
+            Some(position) => position,
+            None if shape.base_position + 1 == shape.n_base => Position::Last,
+            None => Position::Index(shape.base_position),
+        };
+        let out = out.unwrap_or_else(|| {
+            let model = files.name.rsplit(['/', '\\']).next().unwrap_or_default();
+            let what = task.as_ref().map_or("data".to_owned(), |task| {
+                format!("{}-{}", task.program.id, task.variable)
+            });
+            PathBuf::from(format!(
+                "directions/{model}-{what}-layer{}-rank{rank}.safetensors",
+                site.layer
+            ))
+        });
+        Ok(Self {
+            config: RunConfig {
+                model: files.name.clone(),
+                task: task.as_ref().map(Task::name),
+                program: task.as_ref().map(|task| task.program.to_string()),
+                variable: task.as_ref().map(|task| task.variable.clone()),
+                layer: site.layer,
+                component: site.component.to_string(),
+                position: position.to_string(),
+                method,
+                rank,
+                epochs,
+                batch_size,
+                lr,
+                train_pairs: train.len(),
+                test_pairs: test.len(),
+                shuffle: !no_shuffle,
+                seed,
+                out: out.clone(),
+            },
+            output: Output::create(&out)?,
+            report: common.report(),
+            files,
+            site,
+            position,
+            train,
+            test,
+            init,
+        })
+    }
+
+    fn announce(&self, device: &str) {
+        let RunConfig {
+            model,
+            program,
+            variable,
+            position,
+            rank,
+            epochs,
+            batch_size,
+            lr,
+            seed,
+            ..
+        } = &self.config;
+        let sizes = &self.files.config;
+        self.report
+            .event(&json!({ "event": "config", "config": self.config, "device": device }));
+        if let (Some(program), Some(variable)) = (program, variable) {
+            self.report
+                .line(format!("Learning where {model} keeps {variable}"));
+            self.report.line(format!("  program   {program}"));
+        } else {
+            self.report.line(format!("Learning a direction of {model}"));
+        }
+        self.report.line(format!(
+            "  model     {} layers, width {}, {} tokens, on {device}",
+            sizes.n_layers, sizes.d_model, sizes.d_vocab
+        ));
+        self.report.line(format!(
+            "  site      {}, position {position}, rank {rank}",
+            self.site
+        ));
+        self.report.line(format!(
+            "  training  {} pairs, {epochs} epochs, batch {batch_size}, lr {lr}, seed {seed}",
+            self.train.len()
+        ));
+    }
+
+    /// The rotation that training starts from.
+    fn start<B: Backend>(&self, device: &B::Device) -> Result<Rotation<B>> {
+        Ok(match &self.init {
+            Some(init) => Rotation::with_basis(init.rows(), init.rank(), device),
+            None => Rotation::random(
+                self.files.config.d_model,
+                self.config.rank,
+                self.config.seed,
+                device,
+            )?,
+        })
+    }
+
+    /// Trains a basis; `after_epoch` gets the epoch, from 1, the losses of its steps and the rotation.
+    fn learn<A: AutodiffBackend>(
+        &self,
+        model: &Gpt2<A::InnerBackend>,
+        pairs: &KeptPairs<A::InnerBackend>,
+        start: Rotation<A::InnerBackend>,
+        mut after_epoch: impl FnMut(usize, Vec<f32>, &Rotation<A::InnerBackend>) -> Result<()>,
+    ) -> Result<Rotation<A::InnerBackend>> {
+        let RunConfig {
+            epochs,
+            batch_size,
+            lr,
+            shuffle,
+            seed,
+            ..
+        } = self.config;
+        let mut rows: Vec<usize> = (0..self.train.len()).collect();
+        let config = TrainConfig {
+            lr,
+            ..TrainConfig::new(epochs * rows.len().div_ceil(batch_size))
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut trainer = DasTrainer::<A>::new(model, start, config);
+        for epoch in 1..=epochs {
+            if shuffle {
+                rows.shuffle(&mut rng);
+            }
+            let mut losses = Vec::new();
+            for batch in rows.chunks(batch_size) {
+                interrupt::check("no file was written")?;
+                losses.push(trainer.step(&pairs.select(batch)));
+            }
+            after_epoch(
+                epoch,
+                read_floats(Tensor::cat(losses, 0))?,
+                trainer.rotation(),
+            )?;
+        }
+        Ok(trainer.rotation().clone())
+    }
+}
+
+impl Job for Train {
+    type Output = ExitCode;
+
+    fn run<A: AutodiffBackend>(self, device: A::Device, device_name: &str) -> Result<ExitCode> {
+        let started = Instant::now();
+        let report = self.report;
+        self.announce(device_name);
+        let (model, model_sha256) = self.files.load::<A::InnerBackend>(&device, report)?;
+        let train = Kept::run(
+            &model,
+            &self.files.config,
+            &self.train,
+            self.site.layer,
+            "train pairs",
+        )?;
+        let test = Kept::run(
+            &model,
+            &self.files.config,
+            &self.test,
+            self.site.layer,
+            "test pairs",
+        )?;
+        let seconds_caching = started.elapsed().as_secs_f64();
+        report.line(format!(
+            "Kept {} runs in {seconds_caching:.1} s ({:.1} MB); nothing below the site is computed again",
+            2 * (self.train.len() + self.test.len()),
+            (train.pairs.n_bytes() + test.pairs.n_bytes()) as f64 / 1e6,
+        ));
+
+        let swap = |basis: Tensor<A::InnerBackend, 2>| {
+            Intervention::new(Op::Interchange, Featurizer::Rotation(basis))
+        };
+        let training = Instant::now();
+        let bar = report::progress("epochs", self.config.epochs);
+        let mut n_steps = 0;
+        let mut epoch_started = Instant::now();
+        let rotation = self.learn::<A>(
+            &model,
+            &train.pairs,
+            self.start(&device)?,
+            |epoch, losses, rotation| {
+                let iia = test.iia(&model, &swap(rotation.basis()))?;
+                let loss = losses.iter().sum::<f32>() / losses.len() as f32;
+                if !loss.is_finite() {
+                    bail!("the loss is {loss} in epoch {epoch}; try a lower --lr");
+                }
+                for loss in losses {
+                    report.event(&json!({ "step": n_steps, "loss": loss }));
+                    n_steps += 1;
+                }
+                let seconds = epoch_started.elapsed().as_secs_f64();
+                epoch_started = Instant::now();
+                report.event(
+                    &json!({ "epoch": epoch, "loss": loss, "iia": iia, "seconds": seconds }),
+                );
+                bar.inc(1);
+                bar.set_prefix(format!("loss {loss:.4}  IIA {iia:.3}"));
+                bar.suspend(|| {
+                    report.line(format!(
+                        "  epoch {epoch:>3}  loss {loss:.4} nats  IIA {iia:.3}"
+                    ))
+                });
+                Ok(())
+            },
+        )?;
+        bar.finish_and_clear();
+        let seconds_training = training.elapsed().as_secs_f64();
+
+        let learned = swap(rotation.basis());
+        let iia = test.iia(&model, &learned)?;
+        let controls = Controls {
+            random: test.random_iia(&model, self.config.rank, self.config.seed)?,
+            full: test.iia(
+                &model,
+                &Intervention::new(Op::Interchange, Featurizer::Identity),
+            )?,
+            shuffled: Some({
+                let mut labels: Vec<i64> =
+                    train.labels.iter().map(|label| i64::from(*label)).collect();
+                labels.shuffle(&mut ChaCha8Rng::seed_from_u64(self.config.seed));
+                let labels =
+                    Tensor::from_data(TensorData::new(labels, [train.labels.len()]), &device);
+                let pairs = KeptPairs {
+                    labels,
+                    ..train.pairs.clone()
+                };
+                let rotation =
+                    self.learn::<A>(&model, &pairs, self.start(&device)?, |_, _, _| Ok(()))?;
+                test.iia(&model, &swap(rotation.basis()))?
+            }),
+        };
+
+        let swaps = test.swaps(&model, &learned, &self.test)?;
+        let probe = swaps
+            .first()
+            .map(|swap| swap.probe.clone())
+            .context("there are no test pairs")?;
+        report.line("Held-out pairs, before and after the swap");
+        for swap in experiment::varied(&swaps) {
+            report.line(format!("  {}", swap.describe(self.files.tokenizer().ok())));
+            report.event(&json!({ "example": swap }));
+        }
+        experiment::report_scores(report, iia, &controls, self.config.rank, &swaps);
+
+        let direction = self.direction(
+            read_floats(rotation.basis())?,
+            iia,
+            &controls,
+            probe,
+            model_sha256,
+        )?;
+        let bytes = direction.to_bytes();
+        let file = self.output.finish(&bytes)?;
+        let seconds = started.elapsed().as_secs_f64();
+        report.line(format!(
+            "Wrote {} ({} bytes) after {seconds:.1} s. Next:",
+            file.display(),
+            bytes.len()
+        ));
+        report.line(format!(
+            "  cargo run --release -p native-trainer -- eval {}",
+            file.display()
+        ));
+        report.event(&json!({
+            "event": "done",
+            "test_iia": iia,
+            "controls": controls,
+            "file": file,
+            "seconds": seconds,
+            "seconds_caching": seconds_caching,
+            "seconds_training": seconds_training,
+            "device": device_name,
+        }));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Train {
+    fn direction(
+        &self,
+        basis: Vec<f32>,
+        iia: f64,
+        controls: &Controls,
+        probe: Probe,
+        model_sha256: String,
+    ) -> Result<Direction> {
+        let RunConfig {
+            model,
+            task,
+            variable,
+            method,
+            rank,
+            epochs,
+            lr,
+            seed,
+            ..
+        } = &self.config;
+        let facts = Facts {
+            method: method.clone(),
+            model: model.clone(),
+            model_sha256,
+            site: self.site,
+            position: self.position,
+            task: task.clone(),
+            variable: variable.clone(),
+            train_pairs: Some(self.train.len()),
+            epochs: Some(*epochs),
+            lr: Some(*lr),
+            seed: Some(*seed),
+            iia,
+            controls: controls.clone(),
+            probe,
+            created_by: Some(CREATED_BY.to_owned()),
+        };
+        Ok(Direction::new(basis, *rank, facts)?)
+    }
+}

@@ -1,0 +1,185 @@
+//! Devices: which burn backend a command runs on. The only place that names a concrete backend.
+
+use std::{fmt, panic, str::FromStr};
+
+use anyhow::{Result, bail};
+use burn::backend::Autodiff;
+use burn::tensor::{
+    Tensor,
+    backend::{AutodiffBackend, Backend},
+};
+
+/// What `--device` can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The best device that answers: CUDA, then wgpu, then the CPU.
+    Auto,
+    /// The CPU, by burn-flex.
+    Flex,
+    /// An NVIDIA GPU, by its index.
+    Cuda(usize),
+    /// A GPU by Vulkan, Metal or DirectX, by its index.
+    Wgpu(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, index) = match text.split_once(':') {
+            None => (text, Ok(0)),
+            Some((name, index)) => (name, index.parse()),
+        };
+        match (name, index) {
+            ("auto", Ok(0)) => Ok(Self::Auto),
+            ("flex" | "cpu", Ok(0)) => Ok(Self::Flex),
+            ("cuda", Ok(index)) => Ok(Self::Cuda(index)),
+            ("wgpu", Ok(index)) => Ok(Self::Wgpu(index)),
+            _ => Err(format!(
+                "unknown device `{text}`; expected auto, flex, cuda[:N] or wgpu[:N]"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Flex => f.write_str("flex"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Wgpu(index) => write!(f, "wgpu:{index}"),
+        }
+    }
+}
+
+/// Work that can be done on any backend.
+pub trait Job {
+    /// What comes out of it.
+    type Output;
+
+    /// Does the work; `name` is the device's, for the report.
+    fn run<A: AutodiffBackend>(self, device: A::Device, name: &str) -> Result<Self::Output>;
+}
+
+/// Does a job on the chosen device.
+///
+/// # Errors
+/// - If the device is not in this build, or does not answer; and whatever the job says.
+pub fn run<J: Job>(choice: DeviceChoice, job: J) -> Result<J::Output> {
+    match choice {
+        DeviceChoice::Auto => {
+            for choice in [DeviceChoice::Cuda(0), DeviceChoice::Wgpu(0)] {
+                if is_built(choice) && answers(choice) {
+                    return run_on(choice, job);
+                }
+            }
+            run_on(DeviceChoice::Flex, job)
+        }
+        choice => {
+            if !is_built(choice) {
+                let feature = choice
+                    .to_string()
+                    .split(':')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
+                bail!(
+                    "this build has no `{feature}` device; build with `--features {feature}`, or use --device {}",
+                    alternatives(choice)
+                );
+            }
+            if !answers(choice) {
+                bail!(
+                    "device `{choice}` does not answer (no such GPU, or no driver); use --device {}",
+                    alternatives(choice)
+                );
+            }
+            run_on(choice, job)
+        }
+    }
+}
+
+fn is_built(choice: DeviceChoice) -> bool {
+    match choice {
+        DeviceChoice::Auto => true,
+        DeviceChoice::Flex => cfg!(feature = "flex"),
+        DeviceChoice::Cuda(_) => cfg!(feature = "cuda"),
+        DeviceChoice::Wgpu(_) => cfg!(feature = "wgpu"),
+    }
+}
+
+fn alternatives(choice: DeviceChoice) -> String {
+    let others = [
+        DeviceChoice::Flex,
+        DeviceChoice::Cuda(0),
+        DeviceChoice::Wgpu(0),
+    ];
+    let others: Vec<String> = others
+        .into_iter()
+        .filter(|other| {
+            is_built(*other) && std::mem::discriminant(other) != std::mem::discriminant(&choice)
+        })
+        .map(|other| other.to_string().trim_end_matches(":0").to_owned())
+        .collect();
+    if others.is_empty() {
+        "auto".to_owned()
+    } else {
+        others.join(" or ")
+    }
+}
+
+/// True if a small sum on the device gives the right number. Backends panic deep inside where there is no driver: that is
+/// caught here, once, and its message kept from the screen.
+fn answers(choice: DeviceChoice) -> bool {
+    struct Probe;
+    impl Job for Probe {
+        type Output = bool;
+
+        fn run<A: AutodiffBackend>(self, device: A::Device, _: &str) -> Result<bool> {
+            let sum = Tensor::<A::InnerBackend, 1>::from_data([1.0f32, 2.0, 3.0], &device).sum();
+            Ok(sum
+                .into_data()
+                .to_vec::<f32>()
+                .is_ok_and(|sum| sum == [6.0]))
+        }
+    }
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let answer = panic::catch_unwind(|| run_on(choice, Probe));
+    panic::set_hook(hook);
+    matches!(answer, Ok(Ok(true)))
+}
+
+fn run_on<J: Job>(choice: DeviceChoice, job: J) -> Result<J::Output> {
+    #[cfg_attr(
+        not(any(feature = "flex", feature = "cuda", feature = "wgpu")),
+        expect(unused, reason = "no backend")
+    )]
+    fn on<B: Backend, J: Job>(device: B::Device, name: String, job: J) -> Result<J::Output>
+    where
+        Autodiff<B>: AutodiffBackend<Device = B::Device>,
+    {
+        job.run::<Autodiff<B>>(device, &name)
+    }
+    match choice {
+        #[cfg(feature = "flex")]
+        DeviceChoice::Flex => on::<burn_flex::Flex, J>(Default::default(), choice.to_string(), job),
+        #[cfg(feature = "cuda")]
+        DeviceChoice::Cuda(index) => {
+            on::<burn_cuda::Cuda, J>(burn_cuda::CudaDevice::new(index), choice.to_string(), job)
+        }
+        #[cfg(feature = "wgpu")]
+        DeviceChoice::Wgpu(index) => {
+            let device = match index {
+                0 => burn_wgpu::WgpuDevice::DefaultDevice,
+                index => burn_wgpu::WgpuDevice::DiscreteGpu(index),
+            };
+            on::<burn_wgpu::Wgpu, J>(device, choice.to_string(), job)
+        }
+        choice => {
+            drop(job);
+            bail!("this build has no device `{choice}`")
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Swivel's command line: learn directions natively, score them, share them.
+
+mod bpe;
+mod cmd;
+mod device;
+mod experiment;
+mod interrupt;
+mod model_files;
+mod output;
+mod report;
+mod weights;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Find where a GPT-2 keeps a decision, and turn it.
+#[derive(Parser, Debug)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Without a command: `train`.
+    #[command(flatten)]
+    train: cmd::train::Args,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Learn a direction and write its file (the default)
+    Train(cmd::train::Args),
+    /// Score a direction file on fresh pairs, with controls
+    Eval(cmd::eval::Args),
+    /// Write counterfactual pairs as a training data file
+    Data(cmd::data::Args),
+    /// Train the embedded solver model from nothing
+    Pretrain(cmd::pretrain::Args),
+    /// Say what a direction file or a model folder holds
+    Inspect(cmd::inspect::Args),
+}
+
+fn main() -> ExitCode {
+    let Cli { command, train } = Cli::parse();
+    let result =
+        interrupt::install().and_then(|()| match command.unwrap_or(Command::Train(train)) {
+            Command::Train(args) => cmd::train::run(args),
+            Command::Eval(args) => cmd::eval::run(args),
+            Command::Data(args) => cmd::data::run(args),
+            Command::Pretrain(args) => cmd::pretrain::run(args),
+            Command::Inspect(args) => cmd::inspect::run(args),
+        });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,103 @@
+//! Weights as files: named values to safetensors bytes in Hugging Face's layout.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context, Result};
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    tensor::{Tensor, backend::Backend},
+};
+use half::f16;
+use safetensors::{Dtype, tensor::TensorView};
+use swivel_core::Gpt2;
+
+use crate::experiment::read_floats;
+
+/// Shape and values, row-major, by Hugging Face's name without `transformer.`.
+pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Number formats that weights are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+}
+
+/// Reads a model's parameters back from its device.
+pub fn parameters<B: Backend>(model: &Gpt2<B>) -> Result<NamedTensors> {
+    struct Visitor {
+        path: Vec<String>,
+        tensors: Result<NamedTensors>,
+    }
+    impl<B: Backend> ModuleVisitor<B> for Visitor {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            let Ok(tensors) = &mut self.tensors else {
+                return;
+            };
+            // burn's layer norm has other names for its two.
+            let name = self
+                .path
+                .join(".")
+                .replace(".gamma", ".weight")
+                .replace(".beta", ".bias");
+            let shape = param.val().dims().to_vec();
+            match read_floats(param.val()) {
+                Ok(values) => drop(tensors.insert(name, (shape, values))),
+                Err(error) => self.tensors = Err(error),
+            }
+        }
+    }
+    let mut visitor = Visitor {
+        path: Vec::new(),
+        tensors: Ok(NamedTensors::new()),
+    };
+    model.visit(&mut visitor);
+    visitor.tensors
+}
+
+/// A safetensors file as `transformers` writes it; the same tensors give the same bytes.
+pub fn to_safetensors(tensors: &NamedTensors, format: Format) -> Result<Vec<u8>> {
+    let bytes: Vec<(String, &[usize], Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, (shape, values))| {
+            let bytes = match format {
+                Format::F32 => values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect(),
+                Format::F16 => values
+                    .iter()
+                    .flat_map(|value| f16::from_f32(*value).to_le_bytes())
+                    .collect(),
+            };
+            (format!("transformer.{name}"), shape.as_slice(), bytes)
+        })
+        .collect();
+    let dtype = if format == Format::F16 {
+        Dtype::F16
+    } else {
+        Dtype::F32
+    };
+    let views = bytes
+        .iter()
+        .map(|(name, shape, bytes)| {
+            Ok((
+                name.as_str(),
+                TensorView::new(dtype, shape.to_vec(), bytes)?,
+            ))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    // transformers refuses a file that does not say which framework's layout it has.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata)).context("writing safetensors")
+}

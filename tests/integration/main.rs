@@ -1,0 +1,12 @@
+//! swivel-core against Hugging Face transformers and pyvene, on a two-layer random GPT-2 whose widths all differ.
+//!
+//! `fixtures/make_reference.py` wrote what is compared with; see `fixtures/README.md`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod cone;
+mod das;
+mod interventions;
+mod laws;
+mod parity;
+mod support;
