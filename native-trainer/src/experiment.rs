@@ -321,7 +321,7 @@ pub fn report_scores(report: Report, iia: f64, controls: &Controls, rank: usize,
         shuffled,
     } = controls;
     report.line(format!(
-        "IIA on {} held-out pairs      {iia:.3}",
+        "IIA on {:<4} held-out pairs       {iia:.3}",
         swaps.len()
     ));
     report.line(format!(
@@ -329,7 +329,7 @@ pub fn report_scores(report: Report, iia: f64, controls: &Controls, rank: usize,
     ));
     if let Some(shuffled) = shuffled {
         report.line(format!(
-            "  learned on shuffled labels     {shuffled:.3}   must fail"
+            "  learned on shuffled labels     {shuffled:.3}   must be worse"
         ));
     }
     report.line(format!(

@@ -14,6 +14,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// burn-flex allocates every result anew; the system's allocator returns that memory and fetches it back, page by page.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Find where a GPT-2 keeps a decision, and turn it.
 #[derive(Parser, Debug)]
 #[command(version, args_conflicts_with_subcommands = true)]

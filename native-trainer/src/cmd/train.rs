@@ -61,9 +61,9 @@ pub struct Args {
     /// Pairs a step
     #[arg(long, default_value_t = 64)]
     batch_size: usize,
-    /// Highest learning rate
-    #[arg(long, default_value_t = 1e-3)]
-    lr: f64,
+    /// Highest learning rate [default: 1e-3 at width 768, and in proportion to 1/sqrt(width)]
+    #[arg(long)]
+    lr: Option<f64>,
     /// Pairs to learn from
     #[arg(long, default_value_t = 800)]
     train_pairs: usize,
@@ -110,6 +110,12 @@ struct RunConfig {
     shuffle: bool,
     seed: u64,
     out: PathBuf,
+}
+
+/// pyvene's 1e-3 at GPT-2 small's width. Adam moves every coordinate by about the learning rate a step, which turns a
+/// direction by an angle in proportion to sqrt(width); scaled like this, ten epochs turn one as far at every width.
+fn default_lr(d_model: usize) -> f64 {
+    1e-3 * (768.0 / d_model as f64).sqrt()
 }
 
 struct Train {
@@ -163,10 +169,11 @@ impl Train {
                 bail!("{name} is 0; expected at least 1");
             }
         }
+        let files = ModelFiles::open(common.model())?;
+        let lr = lr.unwrap_or_else(|| default_lr(files.config.d_model));
         if !(lr.is_finite() && lr > 0.0) {
             bail!("--lr is {lr}; expected a number above 0");
         }
-        let files = ModelFiles::open(common.model())?;
         let site = training_site(&component, &layer, &files.config)?;
         train::check_rank(files.config.d_model, rank)?;
         let init = init.map(|path| read_direction(&path)).transpose()?;
@@ -287,7 +294,7 @@ impl Train {
             self.site
         ));
         self.report.line(format!(
-            "  training  {} pairs, {epochs} epochs, batch {batch_size}, lr {lr}, seed {seed}",
+            "  training  {} pairs, {epochs} epochs, batch {batch_size}, lr {lr:.2e}, seed {seed}",
             self.train.len()
         ));
     }

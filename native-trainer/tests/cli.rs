@@ -1,0 +1,720 @@
+//! The command line as a person meets it: the main job, round trips, and bad input.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn swivel(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_native-trainer"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn ok(args: &[&str]) -> String {
+    let output = swivel(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{args:?}: {:?}\n{stderr}",
+        output.status
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The last JSON line.
+#[track_caller]
+fn ok_json(args: &[&str]) -> Value {
+    serde_json::from_str(ok(args).lines().last().unwrap()).unwrap()
+}
+
+/// Status 2, one line on stderr that starts with `error:` and holds every given text, no panic.
+#[track_caller]
+fn check_error(args: &[&str], expected: &[&str]) {
+    let output = swivel(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}\n{stderr}");
+    assert!(!stderr.contains("panicked"), "{args:?}\n{stderr}");
+    assert!(
+        stderr.lines().any(|line| line.starts_with("error:")),
+        "{args:?}\n{stderr}"
+    );
+    for text in expected {
+        assert!(
+            stderr.contains(text),
+            "{args:?}: `{text}` is not in\n{stderr}"
+        );
+    }
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures")
+        .join(name)
+}
+
+fn path_in(folder: &TempDir, name: &str) -> String {
+    folder.path().join(name).to_str().unwrap().to_owned()
+}
+
+fn files_in(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The main job: the README's first command.
+#[test]
+fn training_finds_the_direction_and_the_file_serves_others() {
+    let folder = TempDir::new().unwrap();
+    let [first, second] =
+        ["first.safetensors", "second.safetensors"].map(|name| path_in(&folder, name));
+    let done = ok_json(&["train", "--json", "--device", "flex", "--out", &first]);
+    let score = |name: &str| done["controls"][name].as_f64().unwrap();
+    assert!(done["test_iia"].as_f64().unwrap() >= 0.98, "{done}");
+    assert!(score("random") <= 0.55, "{done}");
+    assert!(score("full") >= 0.98, "{done}");
+    assert!(done["seconds"].as_f64().unwrap() <= 120.0, "{done}");
+    assert!(fs::metadata(&first).unwrap().len() < 8 * 1024);
+
+    // The same seed gives the same file, `train` or not.
+    ok(&["--device", "flex", "--out", &second]);
+    assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap());
+
+    let eval = ok_json(&["eval", &first, "--json", "--device", "flex", "--seed", "7"]);
+    let difference = eval["test_iia"].as_f64().unwrap() - done["test_iia"].as_f64().unwrap();
+    assert!(difference.abs() <= 0.02, "{eval}");
+    assert_eq!(eval["recorded_iia"], done["test_iia"]);
+
+    // A stated check that fails: status 1.
+    let output = swivel(&["eval", &first, "--test-pairs", "50", "--at-least", "1.1"]);
+    assert_eq!(output.status.code(), Some(1));
+
+    let inspected = ok_json(&["inspect", &first, "--json"]);
+    assert_eq!(
+        (&inspected["rank"], &inspected["variable"]),
+        (&Value::from(1), &Value::from("op5"))
+    );
+}
+
+#[test]
+fn training_reports_every_step_and_epoch() {
+    let folder = TempDir::new().unwrap();
+    let out = path_in(&folder, "d.safetensors");
+    let args = [
+        "train",
+        "--json",
+        "--out",
+        &out,
+        "--train-pairs",
+        "20",
+        "--test-pairs",
+        "10",
+        "--batch-size",
+        "8",
+    ];
+    let text = ok(&[&args[..], &["--epochs", "2", "--rank", "3", "--shots", "0"]].concat());
+    let events: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let count = |key: &str| {
+        events
+            .iter()
+            .filter(|event| event.get(key).is_some())
+            .count()
+    };
+    // 3 steps an epoch, the last of them with 4 pairs.
+    assert_eq!((count("step"), count("epoch")), (6, 2));
+    assert!(
+        events
+            .iter()
+            .filter_map(|event| event.get("loss"))
+            .all(|loss| loss.as_f64().unwrap().is_finite())
+    );
+}
+
+#[test]
+fn pairs_from_a_file_give_the_same_direction_as_sampled_ones() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| path_in(&folder, name);
+    let [train, test, out] = ["train.jsonl", "test.jsonl", "d.safetensors"].map(file);
+    ok(&[
+        "data", "--out", &train, "--pairs", "30", "--seed", "0", "--shots", "1",
+    ]);
+    ok(&[
+        "data", "--out", &test, "--pairs", "20", "--seed", "1", "--shots", "1",
+    ]);
+    let done = ok_json(&[
+        "train",
+        "--json",
+        "--train-data",
+        &train,
+        "--test-data",
+        &test,
+        "--epochs",
+        "1",
+        "--out",
+        &out,
+    ]);
+    let sampled = ok_json(&[
+        "train",
+        "--json",
+        "--train-pairs",
+        "30",
+        "--test-pairs",
+        "20",
+        "--shots",
+        "1",
+        "--epochs",
+        "1",
+        "--out",
+        &out,
+    ]);
+    assert_eq!(done["test_iia"], sampled["test_iia"]);
+    let line: Value =
+        serde_json::from_str(fs::read_to_string(&train).unwrap().lines().next().unwrap()).unwrap();
+    assert_eq!(line["base_position"], 21);
+}
+
+#[test]
+fn training_can_start_from_a_file() {
+    let folder = TempDir::new().unwrap();
+    let [start, out] = ["start.safetensors", "out.safetensors"].map(|name| path_in(&folder, name));
+    // Eight steps: the first of all has learning rate 0.
+    let small = [
+        "--train-pairs",
+        "64",
+        "--test-pairs",
+        "64",
+        "--shots",
+        "0",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "8",
+    ];
+    ok(&[&["train", "--lr", "0.05", "--out", &start], &small[..]].concat());
+    let loss = |extra: &[&str]| {
+        let text = ok(&[&["train", "--json", "--out", &out], &small[..], extra].concat());
+        let step: Value = text
+            .lines()
+            .find(|line| line.contains("\"step\""))
+            .map(|s| serde_json::from_str(s).unwrap())
+            .unwrap();
+        step["loss"].as_f64().unwrap()
+    };
+    assert!(loss(&["--init", &start]) < loss(&[]));
+    check_error(
+        &["train", "--init", &start, "--rank", "2"],
+        &["rank 1", "--rank 2"],
+    );
+}
+
+#[test]
+fn a_folder_of_transformers_loads_as_it_is() {
+    for folder in ["tiny", "tiny_sharded"] {
+        let inspected = ok_json(&["inspect", fixture(folder).to_str().unwrap(), "--json"]);
+        assert_eq!(inspected["config"]["n_embd"], 24);
+    }
+    // Training data without text needs no tokenizer.
+    let folder = TempDir::new().unwrap();
+    let [data, out] = ["pairs.jsonl", "d.safetensors"].map(|name| path_in(&folder, name));
+    let pair = |id: u32| {
+        format!(
+            r#"{{"base":[1,2,{id}],"source":[4,{id},6],"base_position":1,"source_position":2,"label":{id}}}"#
+        )
+    };
+    fs::write(&data, (7..27).map(pair).collect::<Vec<_>>().join("\n")).unwrap();
+    let model = fixture("tiny_sharded");
+    let args = [
+        "train",
+        "--model",
+        model.to_str().unwrap(),
+        "--train-data",
+        &data,
+        "--test-data",
+        &data,
+    ];
+    let done = ok_json(
+        &[
+            &args[..],
+            &["--layer", "0", "--epochs", "1", "--json", "--out", &out],
+        ]
+        .concat(),
+    );
+    assert!(done["controls"]["full"].is_number(), "{done}");
+    let inspected = ok_json(&["inspect", &out, "--json"]);
+    assert_eq!(
+        (&inspected["layer"], &inspected["position"]),
+        (&Value::from(0), &Value::from("1"))
+    );
+}
+
+/// A copy of the tiny model's folder, changed.
+fn broken_model(change: impl Fn(&Path)) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(fixture("tiny").join(name), folder.path().join(name)).unwrap();
+    }
+    change(folder.path());
+    folder
+}
+
+fn edit(file: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(file).unwrap();
+    assert!(text.contains(from), "{from}");
+    fs::write(file, text.replace(from, to)).unwrap();
+}
+
+/// Replaces bytes in place.
+fn patch(file: &Path, at: usize, bytes: &[u8]) {
+    let mut content = fs::read(file).unwrap();
+    content[at..at + bytes.len()].copy_from_slice(bytes);
+    fs::write(file, content).unwrap();
+}
+
+#[test]
+fn broken_models_are_refused_with_their_cause() {
+    let data = TempDir::new().unwrap();
+    let pairs = path_in(&data, "pairs.jsonl");
+    let pair = r#"{"base":[1,2],"source":[3,4],"base_position":1,"source_position":1,"label":5}"#;
+    fs::write(&pairs, pair).unwrap();
+    let solver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/solver");
+    type Change = Box<dyn Fn(&Path)>;
+    let cases: Vec<(Change, &[&str])> = vec![
+        (
+            Box::new(|at| fs::remove_file(at.join("model.safetensors")).unwrap()),
+            &["no model.safetensors"],
+        ),
+        (
+            Box::new(|at| fs::remove_file(at.join("config.json")).unwrap()),
+            &["config.json"],
+        ),
+        (
+            Box::new(|at| {
+                let bytes = fs::read(at.join("model.safetensors")).unwrap();
+                fs::write(at.join("model.safetensors"), &bytes[..bytes.len() - 100]).unwrap();
+            }),
+            &["not a valid safetensors file"],
+        ),
+        (
+            Box::new(|at| {
+                edit(
+                    &at.join("config.json"),
+                    "\"n_inner\": 40",
+                    "\"n_inner\": 41",
+                )
+            }),
+            &["c_fc", "[24, 41]", "[24, 40]"],
+        ),
+        (
+            Box::new(|at| edit(&at.join("config.json"), "\"n_layer\": 2", "\"n_layer\": 3")),
+            &["h.2.ln_1.weight", "missing"],
+        ),
+        (
+            Box::new(|at| edit(&at.join("config.json"), "\"n_embd\": 24,", "")),
+            &["config.json", "n_embd"],
+        ),
+        (
+            Box::new(|at| edit(&at.join("config.json"), "\"n_head\": 3", "\"n_head\": 5")),
+            &["n_embd", "multiple of n_head"],
+        ),
+        (
+            Box::new(|at| edit(&at.join("config.json"), "\"n_head\": 3", "\"n_head\": 0")),
+            &["n_head"],
+        ),
+        (
+            Box::new(|at| edit(&at.join("config.json"), "gelu_new", "relu")),
+            &["activation_function", "relu"],
+        ),
+        (
+            Box::new(|at| fs::write(at.join("config.json"), "{").unwrap()),
+            &["config.json"],
+        ),
+        (
+            Box::new(|at| {
+                let file = at.join("model.safetensors");
+                let len = fs::metadata(&file).unwrap().len() as usize;
+                patch(&file, len - 4, &f32::NAN.to_le_bytes());
+            }),
+            &["NaN"],
+        ),
+        (
+            Box::new(move |at| {
+                fs::copy(solver.join("tokenizer.json"), at.join("tokenizer.json")).unwrap();
+            }),
+            &["does not fit", "61"],
+        ),
+        (
+            Box::new(|at| fs::write(at.join("tokenizer.json"), "[]").unwrap()),
+            &["tokenizer"],
+        ),
+        (
+            Box::new(|at| {
+                fs::rename(at.join("model.safetensors"), at.join("pytorch_model.bin")).unwrap()
+            }),
+            &["pytorch_model.bin", "model.safetensors"],
+        ),
+    ];
+    for (change, expected) in cases {
+        let folder = broken_model(change);
+        let out = path_in(&folder, "out/d.safetensors");
+        let model = folder.path().to_str().unwrap();
+        check_error(
+            &[
+                "train",
+                "--model",
+                model,
+                "--train-data",
+                &pairs,
+                "--test-data",
+                &pairs,
+                "--out",
+                &out,
+            ],
+            expected,
+        );
+        // No partial file stays behind.
+        let out = folder.path().join("out");
+        assert!(
+            !out.exists() || files_in(&out).is_empty(),
+            "{expected:?}: {:?}",
+            files_in(&out)
+        );
+    }
+}
+
+#[test]
+fn bad_options_are_refused_with_what_would_be_valid() {
+    let folder = TempDir::new().unwrap();
+    let out = path_in(&folder, "d.safetensors");
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--program", "xyz"], &["unknown program `xyz`", "07065a"]),
+        (
+            &["--variable", "op6"],
+            &["unknown variable `op6`", "C0", "op5"],
+        ),
+        (
+            &["--component", "block_outptu"],
+            &["unknown component", "block_output"],
+        ),
+        (
+            &["--component", "mlp_output"],
+            &["mlp_output", "expected block_output"],
+        ),
+        (&["--layer", "3"], &["layer 3", "0..=2"]),
+        (&["--layer", "top"], &["unknown layer `top`", "last"]),
+        (&["--position", "130"], &["position 130", "0..=129"]),
+        (&["--position", "-1"], &[]),
+        (&["--position", "first"], &["first"]),
+        (&["--rank", "0"], &["rank 0", "1..=64"]),
+        (&["--rank", "65"], &["rank 65", "1..=64"]),
+        (&["--epochs", "0"], &["--epochs"]),
+        (&["--batch-size", "0"], &["--batch-size"]),
+        (&["--train-pairs", "0"], &["--train-pairs"]),
+        (&["--lr", "-1"], &[]),
+        (&["--lr", "nan"], &["--lr"]),
+        (&["--shots", "30"], &["370 tokens", "256", "--shots"]),
+        (
+            &["--model", "no/such/folder"],
+            &["no model folder", "solver"],
+        ),
+        (&["--device", "tpu"], &["tpu", "flex"]),
+        (&["--device", "cuda"], &["cuda", "flex"]),
+        (&["--init", "missing.safetensors"], &["missing.safetensors"]),
+        (
+            &[
+                "--train-data",
+                "missing.jsonl",
+                "--test-data",
+                "missing.jsonl",
+            ],
+            &["missing.jsonl"],
+        ),
+        (&["--synonyms", "missing.txt"], &["missing.txt"]),
+        (&["--frobnicate"], &["--frobnicate"]),
+    ];
+    for (options, expected) in cases {
+        check_error(&[&["train", "--out", &out], *options].concat(), expected);
+    }
+    assert!(
+        files_in(folder.path()).is_empty(),
+        "{:?}",
+        files_in(folder.path())
+    );
+}
+
+#[test]
+fn bad_data_is_refused_with_its_line() {
+    let folder = TempDir::new().unwrap();
+    let [data, out] = ["pairs.jsonl", "d.safetensors"].map(|name| path_in(&folder, name));
+    let good = r#"{"base":[1,2],"source":[3,4],"base_position":1,"source_position":1,"label":5}"#;
+    let long = format!("[{}]", vec!["1"; 300].join(","));
+    for (line, expected) in [
+        ("", vec!["holds no pairs"]),
+        ("{", vec!["line 1"]),
+        (r#"{"base":[1]}"#, vec!["line 1", "source"]),
+        (
+            &good.replace("\"label\"", "\"lable\""),
+            vec!["line 1", "lable"],
+        ),
+        (&good.replace("[1,2]", "[]"), vec!["empty"]),
+        (&good.replace("[1,2]", &long), vec!["300 tokens", "256"]),
+        (&good.replace("[1,2]", "[1,99999]"), vec!["99999"]),
+        (
+            &good.replace("\"label\":5", "\"label\":99999"),
+            vec!["99999"],
+        ),
+        (
+            &good.replace("\"base_position\":1", "\"base_position\":2"),
+            vec!["position 2"],
+        ),
+        (
+            &format!("{good}\n{}", good.replace("[1,2]", "[1,2,3]")),
+            vec!["pair 1"],
+        ),
+    ] {
+        fs::write(&data, line).unwrap();
+        check_error(
+            &[
+                "train",
+                "--train-data",
+                &data,
+                "--test-data",
+                &data,
+                "--out",
+                &out,
+            ],
+            &expected,
+        );
+    }
+    check_error(
+        &[
+            "train",
+            "--train-data",
+            &data,
+            "--test-data",
+            &data,
+            "--shots",
+            "1",
+            "--out",
+            &out,
+        ],
+        &["--shots"],
+    );
+    assert_eq!(files_in(folder.path()), ["pairs.jsonl"]);
+}
+
+#[test]
+fn bad_direction_files_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let [file, bad] = ["d.safetensors", "bad.safetensors"].map(|name| path_in(&folder, name));
+    ok(&[
+        "train",
+        "--out",
+        &file,
+        "--train-pairs",
+        "64",
+        "--test-pairs",
+        "20",
+        "--shots",
+        "0",
+        "--epochs",
+        "1",
+    ]);
+    let bytes = fs::read(&file).unwrap();
+    let tiny = fixture("tiny");
+
+    check_error(
+        &["eval", &path_in(&folder, "missing.safetensors")],
+        &["missing.safetensors"],
+    );
+    check_error(
+        &["eval", &file, "--model", tiny.to_str().unwrap()],
+        &["layer 2", "0..=1"],
+    );
+    fs::write(&bad, &bytes[..bytes.len() - 1]).unwrap();
+    check_error(&["eval", &bad], &["not a valid safetensors file"]);
+    fs::write(&bad, "<html>").unwrap();
+    check_error(&["inspect", &bad], &["not a valid safetensors file"]);
+    fs::write(&bad, &bytes).unwrap();
+    patch(Path::new(&bad), bytes.len() - 4, &9.0f32.to_le_bytes());
+    check_error(&["eval", &bad], &["not orthonormal"]);
+    patch(
+        Path::new(&bad),
+        bytes.len() - 4,
+        &f32::INFINITY.to_le_bytes(),
+    );
+    check_error(&["inspect", &bad], &["inf"]);
+
+    // The same width, other weights: refused, or accepted with a warning.
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let hash = text
+        .split("model_sha256\":\"")
+        .nth(1)
+        .unwrap()
+        .get(..8)
+        .unwrap()
+        .to_owned();
+    let at = bytes
+        .windows(8)
+        .position(|window| window == hash.as_bytes())
+        .unwrap();
+    fs::write(&bad, &bytes).unwrap();
+    patch(Path::new(&bad), at, b"00000000");
+    check_error(
+        &["eval", &bad, "--shots", "0"],
+        &["other weights", "--any-model"],
+    );
+    let output = swivel(&[
+        "eval",
+        &bad,
+        "--shots",
+        "0",
+        "--any-model",
+        "--test-pairs",
+        "20",
+    ]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("warning"));
+
+    // The right weights, another basis: the probe tells.
+    let at = bytes.len() - 64 * 4;
+    let mut negated = bytes.clone();
+    negated[at..]
+        .chunks_mut(4)
+        .rev()
+        .enumerate()
+        .for_each(|(idx, value)| {
+            value.copy_from_slice(&if idx == 0 { 1.0f32 } else { 0.0 }.to_le_bytes());
+        });
+    fs::write(&bad, negated).unwrap();
+    check_error(&["eval", &bad, "--shots", "0"], &["probe"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn folder_that_cannot_be_written_is_known_before_the_work() {
+    let folder = TempDir::new().unwrap();
+    let file = path_in(&folder, "file");
+    fs::write(&file, "").unwrap();
+    check_error(
+        &["train", "--out", "/proc/swivel/d.safetensors"],
+        &["/proc/swivel", "--out"],
+    );
+    check_error(
+        &["data", "--out", &format!("{file}/pairs.jsonl")],
+        &["cannot write"],
+    );
+    check_error(
+        &["data", "--out", folder.path().to_str().unwrap()],
+        &["is a folder"],
+    );
+    // A folder without write permission; root may write there all the same.
+    use std::os::unix::fs::PermissionsExt;
+    let locked = folder.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(locked.join("probe"), "").is_err() {
+        check_error(
+            &[
+                "train",
+                "--out",
+                locked.join("d.safetensors").to_str().unwrap(),
+            ],
+            &["cannot write"],
+        );
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn interrupted_training_says_so_and_leaves_no_file() {
+    use std::{io::Read, process::Stdio, thread, time::Duration};
+    let folder = TempDir::new().unwrap();
+    let out = path_in(&folder, "d.safetensors");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_native-trainer"))
+        .args(["train", "--out", &out, "--train-pairs", "5000"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(2));
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let status = child.wait().unwrap();
+    let mut stderr = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
+    assert_eq!(status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("interrupted"), "{stderr}");
+    assert!(
+        files_in(folder.path()).is_empty(),
+        "{:?}",
+        files_in(folder.path())
+    );
+}
+
+#[test]
+fn pretraining_writes_a_model_that_loads_and_says_when_it_is_not_good_enough() {
+    let folder = TempDir::new().unwrap();
+    let settings = path_in(&folder, "settings.json");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/solver/pretrain.json");
+    let mut value: Value = serde_json::from_str(&fs::read_to_string(shipped).unwrap()).unwrap();
+    for stage in value["stages"].as_array_mut().unwrap() {
+        stage["steps"] = 2.into();
+        stage["batch"] = 4.into();
+    }
+    value["test_prompts"] = 10.into();
+    fs::write(&settings, value.to_string()).unwrap();
+    let run = |name: &str| {
+        let out = path_in(&folder, name);
+        let output = swivel(&["pretrain", "--settings", &settings, "--out", &out]);
+        // Two steps teach nothing: the stated accuracies are missed.
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(String::from_utf8_lossy(&output.stdout).contains("MISSED"));
+        out
+    };
+    let [first, second] = ["first", "second"].map(run);
+    assert_eq!(ok_json(&["inspect", &first, "--json"])["kind"], "model");
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "model.safetensors",
+        "pretrain.json",
+    ] {
+        let bytes = |folder: &str| fs::read(Path::new(folder).join(name)).unwrap();
+        assert_eq!(bytes(&first), bytes(&second), "{name}");
+    }
+    fs::write(&settings, "{}").unwrap();
+    check_error(
+        &["pretrain", "--settings", &settings, "--out", &first],
+        &["settings", "program"],
+    );
+}
