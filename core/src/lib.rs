@@ -1,4 +1,34 @@
 //! Swivel's core: GPT-2 and interventions on its activations, generic over burn's backends.
+//!
+//! A run offers every value to a hook; a hook reads it or changes it. Swapping a learned direction between two runs:
+//!
+//! ```no_run
+//! use burn::tensor::{Int, Tensor, backend::Backend};
+//! use swivel_core::{Gpt2, Gpt2Config, Recorder, Result, direction::Direction, intervention::*};
+//!
+//! /// Logits of the base run with the direction's content taken from the source run.
+//! fn swap<B: Backend>(
+//!     model: &Gpt2<B>,
+//!     config: &Gpt2Config,
+//!     direction: &Direction,
+//!     [base, source]: [Tensor<B, 2, Int>; 2],
+//! ) -> Result<Tensor<B, 3>> {
+//!     let [_, n_tokens] = base.dims();
+//!     let site = direction.facts.site;
+//!     let units = Units::positions([direction.facts.position.resolve(n_tokens)?]);
+//!
+//!     let mut recorder = Recorder::new([site]);
+//!     model.forward(source, &mut recorder);
+//!     let source = recorder.get(site).map_or(Source::None, |x| Source::Stream(units.select(x.clone())));
+//!
+//!     let featurizer = Featurizer::Rotation(direction.basis(&base.device()));
+//!     let intervention = Intervention::new(Op::Interchange, featurizer);
+//!     let mut editor = Editor::new(config, n_tokens, vec![Edit { site, units, intervention, source }])?;
+//!     let logits = model.forward(base, &mut editor);
+//!     editor.finish()?; // an edit that was not applied is an error
+//!     Ok(logits)
+//! }
+//! ```
 
 mod error;
 mod hook;

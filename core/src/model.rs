@@ -246,7 +246,7 @@ impl<B: Backend> Gpt2<B> {
     /// - `ids`: `[batch, pos]`; result: `[batch, pos, d_model]`
     pub fn embed(&self, ids: Tensor<B, 2, Int>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
         let [_, pos] = ids.dims();
-        let wpe = self.wpe.weight.val().slice([0..pos]).unsqueeze::<3>(); // [1, pos, d_model]
+        let wpe = self.wpe.weight.val().narrow(0, 0, pos).unsqueeze::<3>(); // [1, pos, d_model]
         hook.at(Component::Embedding.at(0), self.wte.forward(ids) + wpe)
     }
 

@@ -34,7 +34,7 @@ impl Tokenizer {
         let merges = merges
             .lines()
             .enumerate()
-            .filter(|(idx, line)| !line.is_empty() && !(*idx == 0 && line.starts_with("#version")))
+            .filter(|(idx, line)| !(line.is_empty() || *idx == 0 && line.starts_with("#version")))
             .map(|(idx, line)| {
                 let (left, right) = line
                     .split_once(' ')

@@ -333,7 +333,7 @@ pub fn report_scores(report: Report, iia: f64, controls: &Controls, rank: usize,
         ));
     }
     report.line(format!(
-        "  the whole vector               {full:.3}   must work"
+        "  the whole vector               {full:.3}   should work"
     ));
     let numbers = if rank == 1 {
         "one number".to_owned()
@@ -342,7 +342,10 @@ pub fn report_scores(report: Report, iia: f64, controls: &Controls, rank: usize,
     };
     report.line(format!("Swapping {numbers} flipped the answer in {n_flipped} of the {n_should} pairs in which it should."));
     if iia > full + MARGIN {
-        report.warn("the subspace does better than the whole vector: it may act through directions that the model itself does not use (Makelov et al. 2023, arXiv:2311.17030)");
+        report.warn(
+            "the subspace does better than the whole vector: either the vector carries other variables too, or the \
+             subspace acts through directions that the model itself does not use (Makelov et al. 2023, arXiv:2311.17030)",
+        );
     }
     if iia < random + MARGIN {
         report.warn("a random subspace does as well: nothing was found at this site");

@@ -10,3 +10,4 @@ mod interventions;
 mod laws;
 mod parity;
 mod support;
+mod documents;

@@ -85,7 +85,7 @@ pub struct Args {
     /// Seed of data, initial basis and shuffling
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where the direction goes [default: directions/MODEL-PROGRAM-VARIABLE-lLAYER-rRANK.safetensors]
+    /// Where the direction goes [default: directions/MODEL-PROGRAM-VARIABLE-layerLAYER-rankRANK.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

@@ -1,0 +1,5 @@
+//! One module per subcommand, each with its `Args` and `run`.
+
+pub mod demo;
+pub mod setup;
+pub mod test;

@@ -1,0 +1,190 @@
+//! `cargo xtask test`: every check of the project, in the order in which a failure is cheapest to learn.
+
+use std::{fs, process::ExitCode, time::Instant};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    cmd::setup,
+    shell::{self, Shell},
+};
+
+/// Runs every check and stops at the first that fails.
+/// The last lines list what was skipped, and why.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Leave out the GPU backends, the documentation and the web
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How much of the list is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Quick,
+    Full,
+}
+
+/// When a step is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    Always,
+    /// Left out by `--quick`.
+    Full,
+    /// Left out by `--quick` and where trunk or wasm-bindgen is missing.
+    WithTrunk,
+}
+
+struct Step {
+    label: &'static str,
+    runs: Runs,
+    command: Shell,
+}
+
+/// Something that did not run, and why.
+struct Skip {
+    name: String,
+    reason: String,
+}
+
+/// Runs the checks; exit status 1 if one fails.
+///
+/// # Errors
+/// - if the compiler's parts are missing and cannot be installed
+/// - if a check cannot be started, or `tests/SKIPS.md` cannot be read
+pub fn run(args: Args) -> Result<ExitCode> {
+    let Args { quick } = args;
+    let scope = if quick { Scope::Quick } else { Scope::Full };
+    let path = shell::root()?.join("tests/SKIPS.md");
+    let gated = gated_tests(
+        &fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?,
+    );
+
+    setup::compiler_components()?;
+    let mut missing_trunk = None;
+    if scope == Scope::Full {
+        setup::wasm_library()?;
+        missing_trunk = setup::web_tools().err().map(|error| format!("{error:#}"));
+        // Version control keeps no empty folder, and trunk copies this one.
+        fs::create_dir_all(shell::root()?.join("directions")).context("creating directions")?;
+    }
+
+    let mut skips = Vec::new();
+    for step in steps() {
+        let reason = match (step.runs, scope, &missing_trunk) {
+            (Runs::Full | Runs::WithTrunk, Scope::Quick, _) => Some("left out by --quick"),
+            (Runs::WithTrunk, Scope::Full, Some(error)) => Some(error.as_str()),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            skips.push(Skip {
+                name: step.label.to_owned(),
+                reason: reason.to_owned(),
+            });
+            continue;
+        }
+        eprintln!("\n== {}: {}", step.label, step.command);
+        let start = Instant::now();
+        let status = step.command.status()?;
+        let secs = start.elapsed().as_secs_f64();
+        if !status.success() {
+            eprintln!("== {}: failed after {secs:.1} s", step.label);
+            eprintln!("error: `{}` ended with {status}", step.command);
+            return Ok(ExitCode::from(1));
+        }
+        eprintln!("== {}: passed in {secs:.1} s", step.label);
+    }
+
+    skips.extend(gated);
+    if skips.is_empty() {
+        println!("\nskipped: none");
+    } else {
+        println!("\nskipped:");
+    }
+    for Skip { name, reason } in skips {
+        println!("- {name}: {reason}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn steps() -> Vec<Step> {
+    let step = |label, runs, line| Step {
+        label,
+        runs,
+        command: Shell::new(line),
+    };
+    vec![
+        step("format", Runs::Always, "cargo fmt --all --check"),
+        // Lints and tests share the release profile, so that burn is built for one profile only.
+        step(
+            "lints",
+            Runs::Always,
+            "cargo clippy --release --workspace --exclude swivel-web --all-targets -- -D warnings",
+        ),
+        step(
+            "tests",
+            Runs::Always,
+            "cargo test --release --workspace --exclude swivel-web",
+        ),
+        step(
+            "GPU backends",
+            Runs::Full,
+            "cargo check --release -p native-trainer --features cuda,wgpu",
+        ),
+        step(
+            "lints of the GPU backends",
+            Runs::Full,
+            "cargo clippy --release -p native-trainer --features cuda,wgpu --all-targets -- -D warnings",
+        ),
+        step(
+            "lints of the web app",
+            Runs::Full,
+            "cargo clippy -p swivel-web --target wasm32-unknown-unknown -- -D warnings",
+        ),
+        Step {
+            label: "documentation",
+            runs: Runs::Full,
+            command: Shell::new("cargo doc --no-deps -p swivel-core -p native-trainer --release")
+                .variable("RUSTDOCFLAGS", "-D warnings"),
+        },
+        // The step before has fetched what trunk builds.
+        step(
+            "web bundle",
+            Runs::WithTrunk,
+            "trunk build --release --offline",
+        ),
+    ]
+}
+
+/// The rows of the table `test | runs when | reason`.
+fn gated_tests(markdown: &str) -> Vec<Skip> {
+    let rows = markdown.lines().filter(|line| line.starts_with('|'));
+    // The first two rows are the heading and the line below it.
+    rows.skip(2)
+        .filter_map(|row| {
+            let mut cells = row.trim_matches('|').split('|').map(str::trim);
+            let (name, gate, reason) = (cells.next()?, cells.next()?, cells.next()?);
+            Some(Skip {
+                name: name.to_owned(),
+                reason: format!("{reason}; runs when: {gate}"),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gated_tests_are_the_rows_below_the_heading() {
+        let skips = gated_tests(
+            "# Title\n\n| test | runs when | reason |\n|---|---|---|\n| a b | a GPU | none here |\n\nEnd.\n",
+        );
+        let [Skip { name, reason }] = skips.as_slice() else {
+            panic!("expected one row, found {}", skips.len());
+        };
+        assert_eq!(name, "a b");
+        assert_eq!(reason, "none here; runs when: a GPU");
+    }
+}
