@@ -718,3 +718,33 @@ fn pretraining_writes_a_model_that_loads_and_says_when_it_is_not_good_enough() {
         &["settings", "program"],
     );
 }
+
+/// Training on a GPU finds what training on the CPU finds.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+#[track_caller]
+fn check_device(device: &str) {
+    let folder = TempDir::new().unwrap();
+    let out = path_in(&folder, "d.safetensors");
+    // Short prompts, so that it ends in minutes on a software adapter too.
+    let args = ["train", "--json", "--shots", "0", "--out", &out, "--device"];
+    let [cpu, gpu] = ["flex", device].map(|device| ok_json(&[&args[..], &[device]].concat()));
+    let iia = |done: &Value| done["test_iia"].as_f64().unwrap();
+    assert!(
+        (iia(&cpu) - iia(&gpu)).abs() <= 0.01,
+        "flex {cpu}, {device} {gpu}"
+    );
+    // The probe was recorded on the GPU; the CPU re-runs it.
+    ok(&["eval", &out, "--shots", "0", "--device", "flex"]);
+}
+
+#[test]
+#[cfg(feature = "cuda")]
+fn cuda_finds_what_the_cpu_finds() {
+    check_device("cuda");
+}
+
+#[test]
+#[cfg(feature = "wgpu")]
+fn wgpu_finds_what_the_cpu_finds() {
+    check_device("wgpu");
+}

@@ -6,8 +6,8 @@
 
 mod cone;
 mod das;
+mod documents;
 mod interventions;
 mod laws;
 mod parity;
 mod support;
-mod documents;
