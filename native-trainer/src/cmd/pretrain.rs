@@ -71,7 +71,7 @@ pub struct Args {
     /// Folder for the model, its tokenizer and the log
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Device: auto, flex (CPU), cuda[:N] or wgpu[:N]
+    /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// Seed, in place of the settings'
