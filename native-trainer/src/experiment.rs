@@ -320,21 +320,23 @@ pub fn report_scores(report: Report, iia: f64, controls: &Controls, rank: usize,
         full,
         shuffled,
     } = controls;
-    report.line(format!(
-        "IIA on {:<4} held-out pairs       {iia:.3}",
-        swaps.len()
-    ));
-    report.line(format!(
-        "  a random subspace of rank {rank}   {random:.3}   must fail"
-    ));
+    let row = |label: String, iia: f64, note: &str| {
+        report.line(format!("{label:<34}{iia:.3}   {note}").trim_end())
+    };
+    row(format!("IIA on {} held-out pairs", swaps.len()), iia, "");
+    row(
+        format!("  a random subspace of rank {rank}"),
+        *random,
+        "must fail",
+    );
     if let Some(shuffled) = shuffled {
-        report.line(format!(
-            "  learned on shuffled labels     {shuffled:.3}   must be worse"
-        ));
+        row(
+            "  learned on shuffled labels".to_owned(),
+            *shuffled,
+            "must be worse",
+        );
     }
-    report.line(format!(
-        "  the whole vector               {full:.3}   should work"
-    ));
+    row("  the whole vector".to_owned(), *full, "should work");
     let numbers = if rank == 1 {
         "one number".to_owned()
     } else {

@@ -176,8 +176,8 @@ impl Job for Eval {
         let swaps = kept.swaps(&model, &learned, &pairs)?;
         experiment::report_scores(report, iia, &controls, direction.rank(), &swaps);
         report.line(format!(
-            "As recorded in the file          {:.3}",
-            direction.facts.iia
+            "{:<34}{:.3}",
+            "As recorded in the file", direction.facts.iia
         ));
         report.event(&json!({
             "test_iia": iia,
