@@ -12,7 +12,7 @@ use burn::tensor::{
 /// What `--device` can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The best device that answers: CUDA, then wgpu, then the CPU.
+    /// The best device that answers: CUDA, then a GPU by wgpu, then the CPU.
     Auto,
     /// The CPU, by burn-flex.
     Flex,
@@ -70,7 +70,7 @@ pub fn run<J: Job>(choice: DeviceChoice, job: J) -> Result<J::Output> {
     match choice {
         DeviceChoice::Auto => {
             for choice in [DeviceChoice::Cuda(0), DeviceChoice::Wgpu(0)] {
-                if is_built(choice) && answers(choice) {
+                if is_built(choice) && is_hardware(choice) && answers(choice) {
                     return run_on(choice, job);
                 }
             }
@@ -129,24 +129,46 @@ fn alternatives(choice: DeviceChoice) -> String {
     }
 }
 
-/// True if a small sum on the device gives the right number. Backends panic deep inside where there is no driver: that is
-/// caught here, once, and its message kept from the screen.
+/// True if a small sum on the device gives the right number.
 fn answers(choice: DeviceChoice) -> bool {
-    struct Probe;
-    impl Job for Probe {
-        type Output = bool;
+    survives(|| run_on(choice, Probe))
+}
 
-        fn run<A: AutodiffBackend>(self, device: A::Device, _: &str) -> Result<bool> {
-            let sum = Tensor::<A::InnerBackend, 1>::from_data([1.0f32, 2.0, 3.0], &device).sum();
-            Ok(sum
-                .into_data()
-                .to_vec::<f32>()
-                .is_ok_and(|sum| sum == [6.0]))
+/// False for a software adapter, which is slower than the CPU backend: `--device auto` passes it by.
+fn is_hardware(choice: DeviceChoice) -> bool {
+    match choice {
+        #[cfg(feature = "wgpu")]
+        DeviceChoice::Wgpu(_) => {
+            use burn_wgpu::{Wgpu, WgpuDevice};
+            [WgpuDevice::DiscreteGpu(0), WgpuDevice::IntegratedGpu(0)]
+                .into_iter()
+                .any(|device| survives(|| Probe.run::<Autodiff<Wgpu>>(device.clone(), "probe")))
         }
+        _ => true,
     }
+}
+
+/// A small sum, and whether it is right.
+struct Probe;
+
+impl Job for Probe {
+    type Output = bool;
+
+    fn run<A: AutodiffBackend>(self, device: A::Device, _: &str) -> Result<bool> {
+        let sum = Tensor::<A::InnerBackend, 1>::from_data([1.0f32, 2.0, 3.0], &device).sum();
+        Ok(sum
+            .into_data()
+            .to_vec::<f32>()
+            .is_ok_and(|sum| sum == [6.0]))
+    }
+}
+
+/// Runs a probe. Backends panic deep inside where there is no driver or adapter: that is caught here, once, and its message
+/// kept from the screen.
+fn survives(probe: impl FnOnce() -> Result<bool> + panic::UnwindSafe) -> bool {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
-    let answer = panic::catch_unwind(|| run_on(choice, Probe));
+    let answer = panic::catch_unwind(probe);
     panic::set_hook(hook);
     matches!(answer, Ok(Ok(true)))
 }
