@@ -136,9 +136,7 @@ impl<B: Backend> Kept<B> {
         );
         Ok(metric::accuracy(&read_ids(top_1)?, &self.labels))
     }
-}
 
-impl<B: Backend> Kept<B> {
     /// IIA of random subspaces of this rank, the mean over [`RANDOM_BASES`] of them.
     pub fn random_iia(&self, model: &Gpt2<B>, rank: usize, seed: u64) -> Result<f64> {
         let [_, _, d_model] = self.pairs.source.dims();

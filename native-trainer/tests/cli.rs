@@ -74,6 +74,13 @@ fn files_in(folder: &Path) -> Vec<String> {
     names
 }
 
+/// No file, whole or partial, was left behind.
+#[track_caller]
+fn assert_no_files(folder: &Path) {
+    let names = files_in(folder);
+    assert!(names.is_empty(), "{names:?}");
+}
+
 /// The main job: the README's first command.
 #[test]
 fn training_finds_the_direction_and_the_file_serves_others() {
@@ -449,11 +456,7 @@ fn bad_options_are_refused_with_what_would_be_valid() {
     for (options, expected) in cases {
         check_error(&[&["train", "--out", &out], *options].concat(), expected);
     }
-    assert!(
-        files_in(folder.path()).is_empty(),
-        "{:?}",
-        files_in(folder.path())
-    );
+    assert_no_files(folder.path());
 }
 
 #[test]
@@ -669,11 +672,7 @@ fn interrupted_training_says_so_and_leaves_no_file() {
         .unwrap();
     assert_eq!(status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("interrupted"), "{stderr}");
-    assert!(
-        files_in(folder.path()).is_empty(),
-        "{:?}",
-        files_in(folder.path())
-    );
+    assert_no_files(folder.path());
 }
 
 #[test]
