@@ -255,7 +255,20 @@ impl<B: Backend> Gpt2<B> {
     /// # Shapes
     /// - `x`: `[batch, pos, d_model]`; result: `[batch, pos, d_vocab]`, nats
     pub fn unembed(&self, x: Tensor<B, 3>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
-        let x = hook.at(FinalNorm.at(self.n_layers() - 1), self.ln_f.forward(x));
+        self.head(self.final_norm(x, hook))
+    }
+
+    /// Norm before the head.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[batch, pos, d_model]`
+    pub(crate) fn final_norm(&self, x: Tensor<B, 3>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        hook.at(FinalNorm.at(self.n_layers() - 1), self.ln_f.forward(x))
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, pos, d_model]`, normed; result: `[batch, pos, d_vocab]`, nats
+    pub(crate) fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         match &self.lm_head {
             Some(head) => head.forward(x),
             None => {

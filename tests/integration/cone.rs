@@ -89,3 +89,92 @@ fn kept_runs_can_be_joined_and_selected() {
         "row 0",
     );
 }
+
+/// Components of the stream, where positions are on the second axis.
+fn stream_sites(n_layers: usize) -> impl Iterator<Item = swivel_core::Site> {
+    let last = n_layers - 1;
+    Component::ALL
+        .into_iter()
+        .map(|(component, ..)| component)
+        .filter(|component| !component.is_per_head())
+        .flat_map(move |component| match component {
+            Component::Embedding => vec![component.at(0)],
+            Component::FinalNorm => vec![component.at(last)],
+            _ => (0..n_layers).map(|l| component.at(l)).collect(),
+        })
+}
+
+#[test]
+fn a_kept_run_resumes_at_every_component_and_position() {
+    let reference = Reference::open("interventions.safetensors");
+    let (model, config) = (model(), config());
+    let [base_ids, source_ids] = ["base_ids", "source_ids"].map(|name| reference.ints(name));
+    let kept = model.keep_run(base_ids.clone());
+    for site in stream_sites(config.n_layers) {
+        let mut recorder = Recorder::new([site]);
+        model.forward(source_ids.clone(), &mut recorder);
+        let source_run = recorder.get(site).unwrap().clone();
+        for start in 0..N_TOKENS {
+            let what = format!("{site}, position {start}");
+            let edit = |position: usize| Edit {
+                site,
+                units: Units::positions([position]),
+                intervention: Intervention::<B>::new(Op::Interchange, Featurizer::Identity),
+                source: Source::Stream(source_run.clone().narrow(1, start, 1)),
+            };
+            let mut full = Editor::new(&config, N_TOKENS, vec![edit(start)]).unwrap();
+            let expected = model.forward(base_ids.clone(), &mut full);
+            full.finish().unwrap();
+
+            let base = kept.base_at(site.resumes_at(config.n_layers), start);
+            let mut editor = Editor::new(&config, N_TOKENS - start, vec![edit(0)]).unwrap();
+            let resumed = model.resume(&base, base.tail.clone(), 0, &mut editor);
+            editor.finish().unwrap();
+            let expected = expected.narrow(1, start, N_TOKENS - start);
+            assert_close(resumed, expected, TOLERANCE, &what);
+        }
+    }
+}
+
+#[test]
+fn replaying_a_layer_gives_its_values() {
+    let reference = Reference::open("interventions.safetensors");
+    let (model, config) = (model(), config());
+    let kept = model.keep_run(reference.ints("base_ids"));
+    let site = Component::MlpActivation.at(config.n_layers - 1);
+    let mut full = Recorder::new([site]);
+    model.forward(reference.ints("base_ids"), &mut full);
+    let mut replayed = Recorder::new([site]);
+    model.replay(&kept, site.layer, &mut replayed);
+    let [replayed, full] = [replayed, full].map(|recorder| recorder.get(site).unwrap().clone());
+    assert_close(replayed, full, TOLERANCE, "mlp_activation");
+}
+
+#[test]
+fn a_batch_of_interchanges_equals_one_run_for_each() {
+    let reference = Reference::open("interventions.safetensors");
+    let (model, config) = (model(), config());
+    let [base_ids, source_ids] =
+        ["base_ids", "source_ids"].map(|name| reference.ints(name).narrow(0, 0, 1));
+    let kept = model.keep_run(base_ids.clone());
+    for site in stream_sites(config.n_layers) {
+        let mut recorder = Recorder::new([site]);
+        model.forward(source_ids.clone(), &mut recorder);
+        let source = recorder.get(site).unwrap().clone();
+        let each = model.interchange_each(&kept, source.clone(), site, 3..N_TOKENS);
+        for position in 3..N_TOKENS {
+            let edit = Edit {
+                site,
+                units: Units::positions([position]),
+                intervention: Intervention::<B>::new(Op::Interchange, Featurizer::Identity),
+                source: Source::Stream(source.clone().narrow(1, position, 1)),
+            };
+            let mut editor = Editor::new(&config, N_TOKENS, vec![edit]).unwrap();
+            let full = model.forward(base_ids.clone(), &mut editor);
+            let expected = full.narrow(1, N_TOKENS - 1, 1).squeeze_dim::<2>(1);
+            let what = format!("{site}, position {position}");
+            let row = each.clone().narrow(0, position - 3, 1);
+            assert_close(row, expected, TOLERANCE, &what);
+        }
+    }
+}
