@@ -157,16 +157,17 @@ impl<B: Backend> Gpt2<B> {
         kept
     }
 
-    /// Offers the values of one layer of a kept run to a hook: the layer's own sites, nothing above.
-    pub fn replay(&self, run: &KeptRun<B>, layer: usize, hook: &mut dyn Hook<B>) {
-        self.h[layer].forward(run.stream(layer).clone(), None, layer, hook);
+    /// Computes one layer of a kept run again, at the positions `>= start`, and offers its values to a hook.
+    pub fn replay(&self, run: &KeptRun<B>, layer: usize, start: usize, hook: &mut dyn Hook<B>) {
+        let kept = run.base_at(layer, start);
+        self.h[layer].forward(kept.tail, kept.past.first(), layer, hook);
     }
 
     /// Logits of the last token after a plain interchange at `site` at one position a run, for each of `positions`.
     /// All runs are one batch that starts at the first of the positions.
     ///
     /// # Shapes
-    /// - `base`: kept from one prompt; `source`: the value at `site`, `[1, pos, width]`, position for position
+    /// - `base`: kept from one prompt; `source`: the value at `site` from the first of the positions on, `[1, pos, width]`
     /// - result: `[positions, d_vocab]`, nats
     ///
     /// # Panics
@@ -188,7 +189,7 @@ impl<B: Backend> Gpt2<B> {
         let mut hook = InterchangeEach {
             site,
             mask: Tensor::from_data(mask, &source.device()),
-            source: source.narrow(1, start, rest),
+            source,
         };
         let kept = base.base_at(site.resumes_at(self.n_layers()), start);
         let kept = kept.repeat(n_rows);

@@ -144,10 +144,14 @@ fn replaying_a_layer_gives_its_values() {
     let site = Component::MlpActivation.at(config.n_layers - 1);
     let mut full = Recorder::new([site]);
     model.forward(reference.ints("base_ids"), &mut full);
-    let mut replayed = Recorder::new([site]);
-    model.replay(&kept, site.layer, &mut replayed);
-    let [replayed, full] = [replayed, full].map(|recorder| recorder.get(site).unwrap().clone());
-    assert_close(replayed, full, TOLERANCE, "mlp_activation");
+    let full = full.get(site).unwrap().clone();
+    for start in 0..N_TOKENS {
+        let mut replayed = Recorder::new([site]);
+        model.replay(&kept, site.layer, start, &mut replayed);
+        let rest = full.clone().narrow(1, start, N_TOKENS - start);
+        let what = format!("from position {start}");
+        assert_close(replayed.get(site).unwrap().clone(), rest, TOLERANCE, &what);
+    }
 }
 
 #[test]
@@ -161,7 +165,10 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
         let mut recorder = Recorder::new([site]);
         model.forward(source_ids.clone(), &mut recorder);
         let source = recorder.get(site).unwrap().clone();
-        let each = model.interchange_each(&kept, source.clone(), site, 3..N_TOKENS);
+        let each = {
+            let rest = source.clone().narrow(1, 3, N_TOKENS - 3);
+            model.interchange_each(&kept, rest, site, 3..N_TOKENS)
+        };
         for position in 3..N_TOKENS {
             let edit = Edit {
                 site,

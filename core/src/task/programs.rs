@@ -158,6 +158,41 @@ impl Program {
         [ops[0], ops[1], ops[2], op4, op5]
     }
 
+    /// What op1..op5 compute, in words: `C2==C4`, `C4!=C0`, `C1 synonym of C3`, `op1 AND op2`, `op4 OR op3`.
+    pub fn equations(&self) -> [String; 5] {
+        let relation = |relation| match relation {
+            Relation::Equal => "==",
+            Relation::Unequal => "!=",
+        };
+        let gate = |gate| match gate {
+            Gate::And => "AND",
+            Gate::Or => "OR",
+        };
+        let [i1, i2, i3] = self.compared;
+        let [left, right] = self.synonyms;
+        let ([x, y], gate4) = self.op4;
+        let (z, gate5) = self.op5;
+        [
+            format!("C{i1}{}C{i2}", relation(self.relations[0])),
+            format!("C{i2}{}C{i3}", relation(self.relations[1])),
+            format!("C{left} synonym of C{right}"),
+            format!("op{} {} op{}", x + 1, gate(gate4), y + 1),
+            format!("op4 {} op{}", gate(gate5), z + 1),
+        ]
+    }
+
+    /// For each of op1..op5 the two of [`VARIABLES`] that it is computed from, by index.
+    pub fn parents(&self) -> [[usize; 2]; 5] {
+        let [i1, i2, i3] = self.compared;
+        [
+            [i1, i2],
+            [i2, i3],
+            self.synonyms,
+            self.op4.0.map(|op| 5 + op),
+            [8, 5 + self.op5.0],
+        ]
+    }
+
     /// The program as a causal model with the variables [`VARIABLES`].
     pub fn causal_model(&self, words: &Arc<Words>) -> CausalModel {
         let truth = |value: &Value| *value == Value::Truth(true);
@@ -254,36 +289,10 @@ impl Program {
 impl fmt::Display for Program {
     /// The program in one line: `C2==C4, C4!=C0, C1 synonym of C3; op4 = op1 AND op2; op5 = op4 OR op3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let relation = |relation| {
-            if relation == Relation::Equal {
-                "=="
-            } else {
-                "!="
-            }
-        };
-        let gate = |gate| if gate == Gate::And { "AND" } else { "OR" };
-        let [i1, i2, i3] = self.compared;
-        let ([x, y], gate4) = self.op4;
-        let (z, gate5) = self.op5;
+        let [op1, op2, op3, op4, op5] = self.equations();
         write!(
             f,
-            "op1 = C{i1}{}C{i2}, op2 = C{i2}{}C{i3}, ",
-            relation(self.relations[0]),
-            relation(self.relations[1])
-        )?;
-        write!(
-            f,
-            "op3 = C{} synonym of C{}, ",
-            self.synonyms[0], self.synonyms[1]
-        )?;
-        write!(
-            f,
-            "op4 = op{} {} op{}, op5 = op4 {} op{}",
-            x + 1,
-            gate(gate4),
-            y + 1,
-            gate(gate5),
-            z + 1
+            "op1 = {op1}, op2 = {op2}, op3 = {op3}, op4 = {op4}, op5 = {op5}"
         )
     }
 }
@@ -375,6 +384,11 @@ impl Words {
     /// The word with this index.
     pub fn word(&self, idx: usize) -> &str {
         &self.words[idx]
+    }
+
+    /// Index of a word.
+    pub fn find(&self, word: &str) -> Option<usize> {
+        self.words.iter().position(|own| own == word)
     }
 
     /// All words in the order of the list.

@@ -1,0 +1,797 @@
+//! What the person chose and what came back, in plain structs; no browser here, so that all of it is tested natively.
+
+pub mod lint;
+pub mod map;
+pub mod recorded;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use swivel_core::{
+    Component, Error, Gpt2Config, Position, Result, Site, Tokenizer,
+    direction::Direction,
+    task::programs::{Lexicon, Program, Sampler, program},
+};
+
+use crate::protocol::{Answer, AttentionRows, Cell, Interchange, LensRow, Prompts, Request};
+use map::InterchangeMap;
+
+/// The program that the embedded solver knows.
+const PROGRAM: &str = "07065a";
+/// Steps of undo that are kept.
+const N_UNDO: usize = 100;
+/// A probe's logit is the recorded one within this, nats: f32 sums in another order.
+const PROBE_TOLERANCE: f32 = 1e-2;
+
+/// Which of the two prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The run that is changed.
+    Base,
+    /// The run that values are taken from.
+    Source,
+}
+
+impl Side {
+    /// Both, base first.
+    pub const BOTH: [Side; 2] = [Side::Base, Side::Source];
+
+    /// As text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Source => "source",
+        }
+    }
+}
+
+/// A prompt: what was typed, and its tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// As typed; never trimmed.
+    pub text: String,
+    /// Token ids; these, never the text, are what a run starts from.
+    pub ids: Vec<u32>,
+    /// Text of each token.
+    pub pieces: Vec<String>,
+}
+
+impl Prompt {
+    /// Tokens of a text.
+    ///
+    /// # Errors
+    /// - [`Error::Tokenizer`] if the library cannot encode it.
+    pub fn of_text(text: &str, tokenizer: &Tokenizer) -> Result<Self> {
+        let mut prompt = Self::of_ids(tokenizer.encode(text)?, tokenizer);
+        prompt.text = text.to_owned();
+        Ok(prompt)
+    }
+
+    /// The prompt of these tokens.
+    pub fn of_ids(ids: Vec<u32>, tokenizer: &Tokenizer) -> Self {
+        Self {
+            text: tokenizer.decode(&ids),
+            pieces: ids.iter().map(|id| tokenizer.decode(&[*id])).collect(),
+            ids,
+        }
+    }
+}
+
+/// Text of a token with what cannot be seen made visible.
+pub fn visible(piece: &str) -> String {
+    piece
+        .chars()
+        .map(|c| match c {
+            ' ' => '␣',
+            '\n' => '⏎',
+            '\t' => '⇥',
+            '\r' => '␍',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// What a card swaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A learned direction, by its index in [`Session::directions`].
+    Direction(usize),
+    /// The whole vector.
+    Whole,
+}
+
+/// An intervention that can be switched on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Card {
+    /// What is swapped.
+    pub what: What,
+    /// Where.
+    pub site: Site,
+    /// Token of the base prompt that is written.
+    pub base_position: Position,
+    /// Token of the source prompt that is read.
+    pub source_position: Position,
+    /// 0 leaves the base as it is, 1 swaps.
+    pub strength: f32,
+    /// True if it is done.
+    pub is_on: bool,
+}
+
+/// Everything that undo and redo bring back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choices {
+    /// The run that is changed.
+    pub base: Prompt,
+    /// The run that values are taken from.
+    pub source: Prompt,
+    /// One card an intervention.
+    pub cards: Vec<Card>,
+}
+
+impl Choices {
+    /// One of the two prompts.
+    pub fn prompt(&self, side: Side) -> &Prompt {
+        match side {
+            Side::Base => &self.base,
+            Side::Source => &self.source,
+        }
+    }
+
+    fn prompt_mut(&mut self, side: Side) -> &mut Prompt {
+        match side {
+            Side::Base => &mut self.base,
+            Side::Source => &mut self.source,
+        }
+    }
+
+    /// The prompts as the engine takes them.
+    pub fn prompts(&self) -> Prompts {
+        Prompts {
+            base: self.base.ids.clone(),
+            source: self.source.ids.clone(),
+        }
+    }
+}
+
+/// How the re-run of a direction's probe came out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Probe {
+    /// Not yet.
+    Unknown,
+    /// The same answer as when it was learned.
+    Same,
+    /// Another answer: the direction does not do here what it did there.
+    Different,
+}
+
+/// A direction file that was opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// File name.
+    pub name: String,
+    /// What it holds.
+    pub direction: Arc<Direction>,
+    /// The file, so that a link can carry it.
+    pub bytes: Arc<[u8]>,
+    /// True if it comes with the page: a link needs its name only.
+    pub is_embedded: bool,
+    /// How its probe came out.
+    pub probe: Probe,
+}
+
+impl Opened {
+    /// Its name for people: variable and task where they are known, else the file's name.
+    pub fn title(&self) -> String {
+        let facts = &self.direction.facts;
+        match (facts.variable.as_deref(), &facts.task) {
+            (Some("op5"), Some(task)) => format!("output of {}", short_task(task)),
+            (Some(variable), Some(task)) => format!("{variable} of {}", short_task(task)),
+            _ => self.name.clone(),
+        }
+    }
+}
+
+/// The task's last part: `programs/07065a` is `07065a`.
+fn short_task(task: &str) -> &str {
+    task.rsplit('/').next().unwrap_or(task)
+}
+
+/// The model that runs.
+#[derive(Clone)]
+pub struct Model {
+    /// Its name.
+    pub name: String,
+    /// Its sizes.
+    pub config: Gpt2Config,
+    /// SHA-256 of its weight files.
+    pub sha256: String,
+    /// Its tokens.
+    pub tokenizer: Tokenizer,
+    /// The task's words as tokens, where the tokenizer has them.
+    pub lexicon: Option<Arc<Lexicon>>,
+}
+
+/// What the picture of the model shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Picture {
+    /// What each layer would answer.
+    #[default]
+    Lens,
+    /// How far a swap moves the answer.
+    Map,
+    /// Where heads look.
+    Attention,
+}
+
+/// Which run a picture shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// The base run.
+    Base,
+    /// The intervened run.
+    #[default]
+    Intervened,
+    /// Intervened minus base.
+    Difference,
+}
+
+/// A cell of the layer x token picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Layer.
+    pub layer: usize,
+    /// Base token.
+    pub position: usize,
+}
+
+/// Everything on the page.
+pub struct Session {
+    /// `None` until a model is there.
+    pub model: Option<Model>,
+    /// What undo and redo bring back.
+    pub choices: Choices,
+    undo: Vec<Choices>,
+    redo: Vec<Choices>,
+    /// Direction files that were opened.
+    pub directions: Vec<Opened>,
+    /// Latest answer, with the choices it belongs to and the milliseconds it took.
+    pub answer: Option<(Answer, f64)>,
+    /// True if `answer` is from a file, not from the model.
+    pub is_recorded: bool,
+    /// Answers of the lens by layer.
+    pub lens: Vec<Option<LensRow>>,
+    /// Latest attention.
+    pub attention: Option<AttentionRows>,
+    /// The interchange map, where one was started.
+    pub map: Option<InterchangeMap>,
+    /// What the picture shows.
+    pub picture: Picture,
+    /// Which run it shows.
+    pub shown: Shown,
+    /// The cell under the cursor.
+    pub cursor: Cursor,
+    /// Attention head that is shown in words.
+    pub head: usize,
+    /// Demonstrations in a new pair.
+    pub shots: usize,
+    program: Option<Program>,
+}
+
+impl Session {
+    /// The page before a model is there: the recorded example.
+    ///
+    /// # Errors
+    /// - if an embedded file is damaged
+    pub fn recorded() -> Result<Self> {
+        let example = recorded::example()?;
+        let mut session = Self {
+            model: None,
+            choices: Choices {
+                base: example.base,
+                source: example.source,
+                cards: Vec::new(),
+            },
+            undo: Vec::new(),
+            redo: Vec::new(),
+            directions: Vec::new(),
+            answer: Some((example.answer, 0.0)),
+            is_recorded: true,
+            lens: Vec::new(),
+            attention: None,
+            map: None,
+            picture: Picture::default(),
+            shown: Shown::default(),
+            cursor: Cursor {
+                layer: 0,
+                position: 0,
+            },
+            head: 0,
+            shots: 0,
+            program: program(PROGRAM).ok(),
+        };
+        for (name, bytes) in recorded::DIRECTIONS {
+            session.open_direction(name, bytes, true)?;
+        }
+        if let Some(card) = session.choices.cards.first_mut() {
+            card.is_on = true;
+        }
+        session.cursor = session.last_cell();
+        Ok(session)
+    }
+
+    /// The last layer's last token.
+    fn last_cell(&self) -> Cursor {
+        Cursor {
+            layer: self.n_layers() - 1,
+            position: self.choices.base.ids.len().saturating_sub(1),
+        }
+    }
+
+    /// Layers of the model, or of the one that is on its way.
+    pub fn n_layers(&self) -> usize {
+        self.model
+            .as_ref()
+            .map_or(recorded::n_layers(), |model| model.config.n_layers)
+    }
+
+    /// Heads of a layer.
+    pub fn n_heads(&self) -> usize {
+        self.model.as_ref().map_or(1, |model| model.config.n_heads)
+    }
+
+    /// Takes a model; what was computed with another one is dropped, and prompts are read anew.
+    pub fn set_model(&mut self, model: Model) {
+        for side in Side::BOTH {
+            let text = self.choices.prompt(side).text.clone();
+            if let Ok(prompt) = Prompt::of_text(&text, &model.tokenizer) {
+                *self.choices.prompt_mut(side) = prompt;
+            }
+        }
+        self.choices
+            .cards
+            .retain(|card| card.what != What::Whole || card.site.check(&model.config).is_ok());
+        for opened in &mut self.directions {
+            opened.probe = Probe::Unknown;
+        }
+        self.model = Some(model);
+        self.undo.clear();
+        self.redo.clear();
+        self.forget_results();
+        self.cursor = self.last_cell();
+        self.head = 0;
+    }
+
+    /// Drops what was computed from other choices; the answer stays until the next one replaces it.
+    fn forget_results(&mut self) {
+        self.lens = vec![None; self.n_layers()];
+        self.attention = None;
+        let n_tokens = self.choices.base.ids.len();
+        self.cursor.position = self.cursor.position.min(n_tokens.saturating_sub(1));
+        self.cursor.layer = self.cursor.layer.min(self.n_layers() - 1);
+    }
+
+    /// Changes the choices so that the change can be undone.
+    pub fn change(&mut self, change: impl FnOnce(&mut Choices)) {
+        let before = self.choices.clone();
+        change(&mut self.choices);
+        if before == self.choices {
+            return;
+        }
+        self.drop_old_map(&before);
+        self.undo.push(before);
+        if self.undo.len() > N_UNDO {
+            self.undo.remove(0);
+        }
+        self.redo.clear();
+        self.forget_results();
+    }
+
+    /// Changes the choices as part of the last change: a slider that is still moving.
+    pub fn amend(&mut self, change: impl FnOnce(&mut Choices)) {
+        change(&mut self.choices);
+        self.forget_results();
+    }
+
+    fn drop_old_map(&mut self, before: &Choices) {
+        if before.prompts() != self.choices.prompts() {
+            self.map = None;
+        }
+    }
+
+    /// Takes the last change back; false if there is none.
+    pub fn undo(&mut self) -> bool {
+        let Some(choices) = self.undo.pop() else {
+            return false;
+        };
+        let before = std::mem::replace(&mut self.choices, choices);
+        self.drop_old_map(&before);
+        self.redo.push(before);
+        self.forget_results();
+        true
+    }
+
+    /// Makes the change again that was taken back; false if there is none.
+    pub fn redo(&mut self) -> bool {
+        let Some(choices) = self.redo.pop() else {
+            return false;
+        };
+        let before = std::mem::replace(&mut self.choices, choices);
+        self.drop_old_map(&before);
+        self.undo.push(before);
+        self.forget_results();
+        true
+    }
+
+    /// True if there is something to undo, and to redo.
+    pub fn has_history(&self) -> [bool; 2] {
+        [!self.undo.is_empty(), !self.redo.is_empty()]
+    }
+
+    /// Takes a prompt as typed.
+    ///
+    /// # Errors
+    /// - [`Error::Tokenizer`] if the library cannot encode it.
+    pub fn type_prompt(&mut self, side: Side, text: &str) -> Result<()> {
+        if let Some(model) = &self.model {
+            let prompt = Prompt::of_text(text, &model.tokenizer)?;
+            self.change(|choices| *choices.prompt_mut(side) = prompt);
+        }
+        Ok(())
+    }
+
+    /// Both prompts from token ids.
+    ///
+    /// # Errors
+    /// - those of [`Gpt2Config::check_ids`]
+    pub fn set_prompts(&mut self, prompts: &Prompts) -> Result<()> {
+        if let Some(model) = &self.model {
+            model.config.check_ids(&[&prompts.base])?;
+            model.config.check_ids(&[&prompts.source])?;
+            let base = Prompt::of_ids(prompts.base.clone(), &model.tokenizer);
+            let source = Prompt::of_ids(prompts.source.clone(), &model.tokenizer);
+            self.change(|choices| {
+                choices.base = base;
+                choices.source = source;
+            });
+        }
+        Ok(())
+    }
+
+    /// Base becomes source and source becomes base.
+    pub fn swap_prompts(&mut self) {
+        self.change(|choices| std::mem::swap(&mut choices.base, &mut choices.source));
+    }
+
+    /// A random pair of the task whose answer must flip: for the variable of the direction that is on, else the output.
+    ///
+    /// # Errors
+    /// - [`Error::PairsExhausted`] if none is found.
+    pub fn new_pair(&mut self, seed: u64) -> Result<()> {
+        let (Some(program), Some(lexicon)) = (&self.program, self.lexicon()) else {
+            return Ok(());
+        };
+        let variable = self.armed_variable().unwrap_or("op5").to_owned();
+        // The first half of two differs from the base's answer.
+        let pair = Sampler::new(program, lexicon, &variable, self.shots)?.pairs(2, seed)?;
+        let prompts = Prompts {
+            base: pair[0].base.clone(),
+            source: pair[0].source.clone(),
+        };
+        self.set_prompts(&prompts)
+    }
+
+    fn lexicon(&self) -> Option<&Lexicon> {
+        self.model.as_ref()?.lexicon.as_deref()
+    }
+
+    /// True if the model's tokenizer has the task's words.
+    pub fn has_task(&self) -> bool {
+        self.program.is_some() && (self.model.is_none() || self.lexicon().is_some())
+    }
+
+    /// The program of the task.
+    pub fn program(&self) -> Option<&Program> {
+        self.program.as_ref()
+    }
+
+    /// Variable of the first direction that is on.
+    pub fn armed_variable(&self) -> Option<&str> {
+        self.choices
+            .cards
+            .iter()
+            .filter(|card| card.is_on)
+            .find_map(|card| match card.what {
+                What::Direction(idx) => self.directions[idx].direction.facts.variable.as_deref(),
+                What::Whole => None,
+            })
+    }
+
+    /// Opens a direction file; a new card, switched off, shows it.
+    ///
+    /// # Errors
+    /// - those of [`Direction::from_bytes`]
+    /// - those of [`Direction::check`] if a model is there and it does not fit
+    pub fn open_direction(&mut self, name: &str, bytes: &[u8], is_embedded: bool) -> Result<usize> {
+        let direction = Direction::from_bytes(bytes)?;
+        if let Some(model) = &self.model {
+            direction.check(&model.config)?;
+        }
+        let site = direction.facts.site;
+        if site.component.is_per_head() {
+            return Err(Error::ComponentUnsupported {
+                name: site.component.to_string(),
+                expected: "a component of the stream, not one that is per head".to_owned(),
+            });
+        }
+        if let Some(idx) = self.directions.iter().position(|own| *own.bytes == *bytes) {
+            return Ok(idx);
+        }
+        let position = direction.facts.position;
+        self.directions.push(Opened {
+            name: name.to_owned(),
+            direction: Arc::new(direction),
+            bytes: bytes.into(),
+            is_embedded,
+            probe: Probe::Unknown,
+        });
+        let idx = self.directions.len() - 1;
+        let card = Card {
+            what: What::Direction(idx),
+            site,
+            base_position: position,
+            source_position: position,
+            strength: 1.0,
+            is_on: false,
+        };
+        // Undo is about what a person does with a file, not about having it.
+        for choices in self.undo.iter_mut().chain(&mut self.redo) {
+            choices.cards.push(card.clone());
+        }
+        self.choices.cards.push(card);
+        Ok(idx)
+    }
+
+    /// A whole-vector swap at a cell, switched on; the source token has the same distance from its prompt's end.
+    pub fn arm_cell(&mut self, component: Component, cell: Cursor) {
+        let site = component.at(cell.layer);
+        let base_position = self.base_position(cell.position);
+        let source_position = self.source_position(cell.position);
+        let card = Card {
+            what: What::Whole,
+            site,
+            base_position,
+            source_position,
+            strength: 1.0,
+            is_on: true,
+        };
+        self.change(|choices| {
+            let same = |own: &&mut Card| {
+                own.what == What::Whole && own.site == site && own.base_position == base_position
+            };
+            match choices.cards.iter_mut().find(same) {
+                Some(own) => *own = card,
+                None => choices.cards.push(card),
+            }
+        });
+    }
+
+    /// Moves a card to another token.
+    pub fn move_card(&mut self, idx: usize, position: usize) {
+        let base_position = self.base_position(position);
+        let source_position = self.source_position(position);
+        self.change(|choices| {
+            if let Some(card) = choices.cards.get_mut(idx) {
+                card.base_position = base_position;
+                card.source_position = source_position;
+            }
+        });
+    }
+
+    /// Removes a card; its direction stays known.
+    pub fn remove_card(&mut self, idx: usize) {
+        self.change(|choices| {
+            if idx < choices.cards.len() {
+                choices.cards.remove(idx);
+            }
+        });
+    }
+
+    /// The last token stays the last one when the prompt changes.
+    fn base_position(&self, position: usize) -> Position {
+        match position + 1 == self.choices.base.ids.len() {
+            true => Position::Last,
+            false => Position::Index(position),
+        }
+    }
+
+    /// The source token that has the same distance from its prompt's end as this base token.
+    fn source_position(&self, position: usize) -> Position {
+        let from_end = self.choices.base.ids.len() - 1 - position;
+        match from_end {
+            0 => Position::Last,
+            _ => Position::Index(
+                (self.choices.source.ids.len().saturating_sub(1)).saturating_sub(from_end),
+            ),
+        }
+    }
+
+    /// Name of a card for people.
+    pub fn card_title(&self, card: &Card) -> String {
+        match card.what {
+            What::Direction(idx) => self.directions[idx].title(),
+            What::Whole => match card.site.component {
+                Component::BlockOutput => "whole residual vector".to_owned(),
+                component => format!("whole {component}"),
+            },
+        }
+    }
+
+    /// Why a card cannot be done, where it cannot.
+    pub fn card_problem(&self, card: &Card) -> Option<String> {
+        let check = || -> Result<()> {
+            card.base_position.resolve(self.choices.base.ids.len())?;
+            card.source_position
+                .resolve(self.choices.source.ids.len())?;
+            if let Some(model) = &self.model {
+                card.site.check(&model.config)?;
+                if let What::Direction(idx) = card.what {
+                    self.directions[idx].direction.check(&model.config)?;
+                }
+            }
+            Ok(())
+        };
+        check().err().map(|error| error.to_string())
+    }
+
+    /// What a person should know about a card that can be done.
+    pub fn card_warning(&self, card: &Card) -> Option<String> {
+        let What::Direction(idx) = card.what else {
+            return None;
+        };
+        let (opened, model) = (&self.directions[idx], self.model.as_ref()?);
+        if opened.direction.facts.model_sha256 != model.sha256 {
+            return Some(format!(
+                "learned on other weights ({}): its scores say nothing about this model",
+                opened.direction.facts.model
+            ));
+        }
+        (opened.probe == Probe::Different).then(|| {
+            "its probe gives another answer here than when it was learned: damaged, or another program".to_owned()
+        })
+    }
+
+    /// What the cards that are on do, as the engine takes it; cards that cannot be done are left out.
+    pub fn interchanges(&self) -> Vec<Interchange> {
+        self.choices
+            .cards
+            .iter()
+            .filter(|card| card.is_on && self.card_problem(card).is_none())
+            .filter_map(|card| self.interchange(card))
+            .collect()
+    }
+
+    fn interchange(&self, card: &Card) -> Option<Interchange> {
+        let basis = match card.what {
+            What::Whole => None,
+            What::Direction(idx) => {
+                let direction = &self.directions[idx].direction;
+                Some((direction.rows().to_vec(), direction.rank()))
+            }
+        };
+        Some(Interchange {
+            layer: card.site.layer,
+            component: card.site.component,
+            base_position: card
+                .base_position
+                .resolve(self.choices.base.ids.len())
+                .ok()?,
+            source_position: card
+                .source_position
+                .resolve(self.choices.source.ids.len())
+                .ok()?,
+            basis,
+            strength: card.strength,
+        })
+    }
+
+    /// The request for the table of answers; `None` while there is no model, or a prompt that it cannot read.
+    pub fn answer_request(&self) -> Option<Request> {
+        let config = &self.model.as_ref()?.config;
+        for side in Side::BOTH {
+            config.check_ids(&[&self.choices.prompt(side).ids]).ok()?;
+        }
+        Some(Request::Answer {
+            prompts: self.choices.prompts(),
+            interchanges: self.interchanges(),
+        })
+    }
+
+    /// The request that re-runs the probe of a direction.
+    pub fn probe_request(&self, idx: usize) -> Option<Request> {
+        let direction = &self.directions.get(idx)?.direction;
+        let facts = &direction.facts;
+        let probe = &facts.probe;
+        let position = |ids: &[u32]| facts.position.resolve(ids.len()).ok();
+        Some(Request::Answer {
+            interchanges: vec![Interchange {
+                layer: facts.site.layer,
+                component: facts.site.component,
+                base_position: position(&probe.base)?,
+                source_position: position(&probe.source)?,
+                basis: Some((direction.rows().to_vec(), direction.rank())),
+                strength: 1.0,
+            }],
+            prompts: Prompts {
+                base: probe.base.clone(),
+                source: probe.source.clone(),
+            },
+        })
+    }
+
+    /// Takes the answer to [`Session::probe_request`].
+    pub fn set_probe(&mut self, idx: usize, answer: &Answer) {
+        let Some(opened) = self.directions.get_mut(idx) else {
+            return;
+        };
+        let probe = &opened.direction.facts.probe;
+        let row = answer.rows.iter().find(|row| row.id == answer.top[1]);
+        let is_close =
+            row.is_some_and(|row| (row.scores[1].logit - probe.logit).abs() <= PROBE_TOLERANCE);
+        opened.probe = match answer.top[1] == probe.top_1 && is_close {
+            true => Probe::Same,
+            false => Probe::Different,
+        };
+    }
+
+    /// The two tokens whose logits are compared: base's answer and source's answer.
+    pub fn pair(&self) -> Option<[u32; 2]> {
+        self.answer.as_ref().map(|(answer, _)| answer.pair)
+    }
+
+    /// Text of a token id.
+    pub fn token(&self, id: u32) -> String {
+        match &self.model {
+            Some(model) => model.tokenizer.decode(&[id]),
+            None => recorded::token(id),
+        }
+    }
+
+    /// First layer and first token that the cards that are on can change, in that layer's `block_output`.
+    pub fn cone(&self) -> Option<Cursor> {
+        let interchanges = self.interchanges();
+        let n_layers = self.n_layers();
+        // An edit of block_output of a layer changes that very cell.
+        let layer = interchanges
+            .iter()
+            .map(|i| match i.site().resumes_at(n_layers) {
+                0 => 0,
+                next if i.component == Component::BlockOutput => next - 1,
+                next => next.min(n_layers - 1),
+            });
+        Some(Cursor {
+            layer: layer.min()?,
+            position: interchanges.iter().map(|i| i.base_position).min()?,
+        })
+    }
+
+    /// True if a swap at this cell can change the answer: everything but earlier tokens of the last layer.
+    pub fn reaches_the_answer(&self, cell: Cursor) -> bool {
+        cell.layer + 1 < self.n_layers() || cell.position + 1 == self.choices.base.ids.len()
+    }
+
+    /// Cell of the lens as it is shown: value and, for a difference, how much it changed.
+    pub fn lens_cell(&self, cell: Cursor) -> Option<(Cell, Cell)> {
+        let row = self.lens.get(cell.layer)?.as_ref()?;
+        let base = *row.base.get(cell.position)?;
+        let intervened = row
+            .intervened
+            .as_ref()
+            .and_then(|(start, cells)| cells.get(cell.position.checked_sub(*start)?))
+            .copied();
+        Some((base, intervened.unwrap_or(base)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! The interchange map: every layer x every token, how far does a plain swap there move the answer towards the source?
+
+use swivel_core::Component;
+
+use crate::protocol::{Answer, Cell, Prompts, Request};
+
+/// Cells that are computed in one batch: small enough that a person sees progress.
+const CHUNK: usize = 8;
+
+/// What a cell of the map says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metric {
+    /// Share of the way from base to source that the logit difference went: 0 base, 1 source.
+    #[default]
+    Way,
+    /// Change of the logit difference, nats.
+    Difference,
+    /// Change of the probability of the source's answer.
+    Probability,
+}
+
+/// The values that cells are compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Ends {
+    difference: [f32; 2],
+    second: [f32; 2],
+}
+
+/// A map, finished or under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InterchangeMap {
+    /// What is swapped.
+    pub component: Component,
+    /// Prompts that it belongs to.
+    pub prompts: Prompts,
+    /// Two tokens whose logits are compared.
+    pub pair: [u32; 2],
+    /// True while cells are still being asked for.
+    pub is_running: bool,
+    /// When it was started, milliseconds.
+    pub started: f64,
+    ends: Ends,
+    cells: Vec<Vec<Option<Cell>>>,
+    /// Chunks that are still to do, next one last.
+    queue: Vec<(usize, [usize; 2])>,
+    n_chunks: usize,
+}
+
+impl InterchangeMap {
+    /// An empty map; `answer` says where base and source are.
+    pub fn new(
+        component: Component,
+        prompts: Prompts,
+        n_layers: usize,
+        answer: &Answer,
+        started: f64,
+    ) -> Self {
+        let n_tokens = prompts.base.len();
+        // Base tokens that have no partner in a shorter source prompt are not computed.
+        let first = n_tokens.saturating_sub(prompts.source.len());
+        let mut queue = Vec::new();
+        for layer in (0..n_layers).rev() {
+            let mut end = n_tokens;
+            // In the last layer only the last token's value is ever read.
+            let first = if layer + 1 == n_layers {
+                n_tokens - 1
+            } else {
+                first
+            };
+            while end > first {
+                let start = end.saturating_sub(CHUNK).max(first);
+                queue.push((layer, [start, end]));
+                end = start;
+            }
+        }
+        queue.reverse();
+        let second = answer.rows.iter().find(|row| row.id == answer.pair[1]);
+        let second = second.map_or([0.0, 1.0], |row| {
+            [row.scores[0].probability, row.scores[2].probability]
+        });
+        Self {
+            component,
+            prompts,
+            pair: answer.pair,
+            is_running: true,
+            started,
+            ends: Ends {
+                difference: [answer.differences[0], answer.differences[2]],
+                second,
+            },
+            cells: vec![vec![None; n_tokens]; n_layers],
+            n_chunks: queue.len(),
+            queue,
+        }
+    }
+
+    /// The request for the next cells; `None` when all are done or it was stopped.
+    pub fn next_request(&self) -> Option<Request> {
+        let (layer, positions) = self.queue.last().filter(|_| self.is_running)?;
+        Some(Request::Scan {
+            prompts: self.prompts.clone(),
+            layer: *layer,
+            component: self.component,
+            positions: *positions,
+            pair: self.pair,
+        })
+    }
+
+    /// Takes the answer to [`InterchangeMap::next_request`].
+    pub fn take(&mut self, cells: Vec<Cell>) {
+        if let Some((layer, [start, _])) = self.queue.pop() {
+            for (idx, cell) in cells.into_iter().enumerate() {
+                self.cells[layer][start + idx] = Some(cell);
+            }
+        }
+        self.is_running &= !self.queue.is_empty();
+    }
+
+    /// Share of the cells that are done, 0..1.
+    pub fn progress(&self) -> f64 {
+        1.0 - self.queue.len() as f64 / self.n_chunks.max(1) as f64
+    }
+
+    /// Seconds that the rest will take at the pace so far.
+    pub fn seconds_left(&self, now: f64) -> Option<f64> {
+        let progress = self.progress();
+        (progress > 0.0).then(|| (now - self.started) / 1000.0 * (1.0 - progress) / progress)
+    }
+
+    /// A cell that is done.
+    pub fn cell(&self, layer: usize, position: usize) -> Option<Cell> {
+        *self.cells.get(layer)?.get(position)?
+    }
+
+    /// What a cell says.
+    pub fn value(&self, cell: Cell, metric: Metric) -> f32 {
+        let [base, source] = self.ends.difference;
+        match metric {
+            Metric::Way if (source - base).abs() < 1e-3 => 0.0,
+            Metric::Way => (cell.difference - base) / (source - base),
+            Metric::Difference => cell.difference - base,
+            Metric::Probability => cell.second - self.ends.second[0],
+        }
+    }
+
+    /// The value that has the full colour.
+    pub fn full_scale(&self, metric: Metric) -> f32 {
+        let [base, source] = self.ends.difference;
+        match metric {
+            Metric::Way | Metric::Probability => 1.0,
+            Metric::Difference => (source - base).abs().max(1e-3),
+        }
+    }
+}
+
+/// A number of the map with its sign and a fixed number of digits.
+pub fn signed(value: f32, metric: Metric) -> String {
+    match metric {
+        Metric::Difference => format!("{value:+.1}"),
+        Metric::Way | Metric::Probability => signed_share(value),
+    }
+}
+
+/// A share with its sign and without its zero: `+.97`, `−1.02`.
+pub fn signed_share(value: f32) -> String {
+    let text = format!("{:.2}", value.abs());
+    let text = text.strip_prefix('0').unwrap_or(&text).to_owned();
+    match value {
+        _ if text == ".00" => text,
+        value if value < 0.0 => format!("−{text}"),
+        _ => format!("+{text}"),
+    }
+}

@@ -1,0 +1,413 @@
+use std::{collections::BTreeMap, env, fs, path::PathBuf};
+
+use burn_flex::Flex;
+use futures_executor::block_on;
+use swivel_core::{
+    Gpt2, Weights,
+    intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
+};
+
+use super::{
+    lint::Level,
+    map::{Metric, signed_share},
+    recorded::{Example, largest_error},
+    *,
+};
+use crate::{engine::Engine, protocol::Response};
+
+fn file(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(name);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn model() -> Model {
+    let tokenizer = Tokenizer::from_json(&file("models/solver/tokenizer.json")).unwrap();
+    let weights = file("models/solver/model.safetensors");
+    Model {
+        name: "solver".to_owned(),
+        config: Gpt2Config::from_json(&file("models/solver/config.json")).unwrap(),
+        sha256: Weights::new(&[&weights]).unwrap().sha256().to_owned(),
+        lexicon: Lexicon::embedded(&tokenizer).ok().map(Arc::new),
+        tokenizer,
+    }
+}
+
+fn engine() -> Engine<Flex> {
+    let weights = file("models/solver/model.safetensors");
+    Engine::load(model().config, &[&weights], Default::default()).unwrap()
+}
+
+fn live() -> Session {
+    let mut session = Session::recorded().unwrap();
+    session.set_model(model());
+    session
+}
+
+fn answer(engine: &mut Engine<Flex>, session: &Session) -> Answer {
+    let request = session.answer_request().unwrap();
+    match block_on(engine.handle(&request)).unwrap() {
+        Response::Answer(answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// f32 sums in another order, and JSON's decimal digits.
+const TOLERANCE: f32 = 1e-4;
+
+#[test]
+fn recorded_values_are_what_the_model_says() {
+    let mut session = live();
+    if env::var_os("SWIVEL_WRITE").is_some() {
+        session.new_pair(5).unwrap();
+    }
+    let mut engine = engine();
+    let answer = answer(&mut engine, &session);
+    let model = session.model.as_ref().unwrap();
+    let example = Example {
+        base: session.choices.base.clone(),
+        source: session.choices.source.clone(),
+        tokens: answer
+            .rows
+            .iter()
+            .map(|row| (row.id, session.token(row.id)))
+            .collect::<BTreeMap<_, _>>(),
+        answer,
+        model_sha256: model.sha256.clone(),
+        n_layers: model.config.n_layers,
+    };
+    if env::var_os("SWIVEL_WRITE").is_some() {
+        let json = serde_json::to_string_pretty(&example).unwrap();
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/recorded.json");
+        fs::write(path, json + "\n").unwrap();
+        return;
+    }
+    let recorded = recorded::example().unwrap();
+    assert!(largest_error(&recorded.answer, &example.answer) < TOLERANCE);
+    assert!(recorded.answer.is_flipped(), "the example shows a flip");
+    assert_eq!(
+        (&recorded.base, &recorded.source),
+        (&example.base, &example.source)
+    );
+    assert_eq!(recorded.tokens, example.tokens);
+    assert_eq!(recorded.model_sha256, example.model_sha256);
+}
+
+#[test]
+fn toggling_by_the_cone_equals_a_full_run() {
+    let mut session = live();
+    session.shots = 3;
+    session.new_pair(1).unwrap();
+    // Directions at two layers, a whole vector in a third place, strengths that are not 1.
+    session.arm_cell(
+        Component::MlpOutput,
+        Cursor {
+            layer: 0,
+            position: 30,
+        },
+    );
+    session.change(|choices| {
+        for (idx, card) in choices.cards.iter_mut().enumerate() {
+            card.is_on = true;
+            card.strength = 0.7 + idx as f32 * 0.4;
+        }
+    });
+    let mut engine = engine();
+    let answer = answer(&mut engine, &session);
+
+    let weights = file("models/solver/model.safetensors");
+    let config = model().config;
+    let device = Default::default();
+    let gpt2 = Gpt2::<Flex>::load(&config, &Weights::new(&[&weights]).unwrap(), &device).unwrap();
+    let Prompts { base, source } = session.choices.prompts();
+    let ids = |ids: &[u32]| {
+        let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+        let n_tokens = ids.len();
+        burn::tensor::Tensor::from_data(burn::tensor::TensorData::new(ids, [1, n_tokens]), &device)
+    };
+    let interchanges = session.interchanges();
+    assert_eq!(interchanges.len(), 3);
+    let mut recorder = swivel_core::Recorder::new(interchanges.iter().map(Interchange::site));
+    gpt2.forward(ids(&source), &mut recorder);
+    let edits = interchanges.iter().map(|interchange| {
+        let value = recorder.get(interchange.site()).unwrap().clone();
+        let featurizer = match &interchange.basis {
+            None => Featurizer::Identity,
+            Some((rows, rank)) => Featurizer::Rotation(burn::tensor::Tensor::from_data(
+                burn::tensor::TensorData::new(rows.clone(), [*rank, rows.len() / rank]),
+                &device,
+            )),
+        };
+        Edit {
+            site: interchange.site(),
+            units: Units::positions([interchange.base_position]),
+            intervention: Intervention {
+                strength: interchange.strength,
+                ..Intervention::new(Op::Interchange, featurizer)
+            },
+            source: Source::Stream(value.narrow(1, interchange.source_position, 1)),
+        }
+    });
+    let mut editor = Editor::new(&config, base.len(), edits.collect()).unwrap();
+    let logits = gpt2.forward(ids(&base), &mut editor);
+    editor.finish().unwrap();
+    let logits: Vec<f32> = logits
+        .narrow(1, base.len() - 1, 1)
+        .into_data()
+        .into_vec()
+        .unwrap();
+    for row in &answer.rows {
+        let (found, expected) = (row.scores[1].logit, logits[row.id as usize]);
+        assert!((found - expected).abs() < TOLERANCE, "{found} {expected}");
+    }
+    assert_eq!(answer.computed, [3 * (base.len() - 30), 3 * base.len()]);
+}
+
+#[test]
+fn strength_0_is_the_base_and_a_swap_of_everything_is_the_source() {
+    let mut session = live();
+    let mut engine = engine();
+    session.change(|choices| choices.cards[0].strength = 0.0);
+    let unchanged = answer(&mut engine, &session);
+    assert!(!unchanged.is_flipped() && unchanged.kl.abs() < TOLERANCE);
+    let last = session.cursor;
+    session.change(|choices| choices.cards[0].is_on = false);
+    session.arm_cell(Component::BlockOutput, last);
+    let swapped = answer(&mut engine, &session);
+    for row in &swapped.rows {
+        assert!((row.scores[1].logit - row.scores[2].logit).abs() < TOLERANCE);
+    }
+    assert_eq!(
+        swapped.computed[0], 0,
+        "only norm and head are left to compute"
+    );
+}
+
+#[test]
+fn map_agrees_with_arming_its_cells_one_by_one() {
+    let mut session = live();
+    session.change(|choices| choices.cards[0].is_on = false);
+    let mut engine = engine();
+    let plain = answer(&mut engine, &session);
+    for component in [Component::BlockOutput, Component::AttentionOutput] {
+        let prompts = session.choices.prompts();
+        let mut map = InterchangeMap::new(component, prompts, 3, &plain, 0.0);
+        let mut n_requests = 0;
+        while let Some(request) = map.next_request() {
+            let Ok(Response::Scan(cells)) = block_on(engine.handle(&request)) else {
+                panic!("no cells")
+            };
+            map.take(cells);
+            n_requests += 1;
+        }
+        assert!(n_requests == 5 && map.progress() == 1.0 && !map.is_running);
+        for layer in 0..3 {
+            for position in 0..session.choices.base.ids.len() {
+                let cell = Cursor { layer, position };
+                let found = map.cell(layer, position);
+                assert_eq!(found.is_some(), session.reaches_the_answer(cell));
+                let Some(found) = found else { continue };
+                session.arm_cell(component, cell);
+                let armed = answer(&mut engine, &session);
+                session.undo();
+                assert!((armed.differences[1] - found.difference).abs() < TOLERANCE);
+                assert_eq!(armed.top[1], found.top);
+            }
+        }
+        let last = map.cell(2, map.prompts.base.len() - 1).unwrap();
+        if component == Component::BlockOutput {
+            assert!((map.value(last, Metric::Way) - 1.0).abs() < 1e-3);
+        }
+    }
+}
+
+#[test]
+fn lens_and_attention_change_only_inside_the_cone() {
+    let mut session = live();
+    session.change(|choices| choices.cards[0].is_on = false);
+    session.arm_cell(
+        Component::BlockOutput,
+        Cursor {
+            layer: 1,
+            position: 4,
+        },
+    );
+    let mut engine = engine();
+    let (prompts, interchanges) = (session.choices.prompts(), session.interchanges());
+    let pair = session.pair().unwrap();
+    for layer in 0..3 {
+        let (prompts, interchanges) = (prompts.clone(), interchanges.clone());
+        let request = Request::Lens {
+            prompts,
+            interchanges,
+            layer,
+            pair,
+        };
+        let Ok(Response::Lens(row)) = block_on(engine.handle(&request)) else {
+            panic!("no lens")
+        };
+        assert_eq!(row.base.len(), 10);
+        assert_eq!(
+            row.intervened.map(|(start, cells)| (start, cells.len())),
+            (layer > 0).then_some((4, 6))
+        );
+    }
+    for (layer, position, changes) in [(1, 9, false), (2, 3, false), (2, 9, true)] {
+        let (prompts, interchanges) = (prompts.clone(), interchanges.clone());
+        let request = Request::Attention {
+            prompts,
+            interchanges,
+            layer,
+            position,
+        };
+        let Ok(Response::Attention(rows)) = block_on(engine.handle(&request)) else {
+            panic!("no attention")
+        };
+        for row in rows.base.iter().chain(rows.intervened.iter().flatten()) {
+            assert_eq!(row.len(), position + 1);
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        }
+        let differs = rows.intervened.is_some_and(|rows_i| rows_i != rows.base);
+        assert_eq!(differs, changes, "layer {layer}, token {position}");
+    }
+}
+
+#[test]
+fn probes_of_the_embedded_directions_pass() {
+    let mut session = live();
+    let mut engine = engine();
+    for idx in 0..session.directions.len() {
+        let request = session.probe_request(idx).unwrap();
+        let Ok(Response::Answer(answer)) = block_on(engine.handle(&request)) else {
+            panic!("no answer")
+        };
+        session.set_probe(idx, &answer);
+        assert_eq!(session.directions[idx].probe, Probe::Same);
+        assert_eq!(session.card_warning(&session.choices.cards[idx]), None);
+    }
+}
+
+#[test]
+fn undo_brings_everything_back() {
+    let mut session = live();
+    let before = session.choices.clone();
+    session.type_prompt(Side::Base, "milk,milk").unwrap();
+    session.swap_prompts();
+    session.change(|choices| choices.cards[1].is_on = true);
+    let after = session.choices.clone();
+    assert_eq!(session.has_history(), [true, false]);
+    while session.undo() {}
+    assert_eq!(session.choices, before);
+    while session.redo() {}
+    assert_eq!(session.choices, after);
+    assert_eq!(session.has_history(), [true, false]);
+}
+
+#[test]
+fn prompts_are_never_trimmed() {
+    let mut session = live();
+    session.type_prompt(Side::Base, "  milk \n").unwrap();
+    let base = &session.choices.base;
+    assert_eq!(base.text, "  milk \n");
+    assert_eq!(base.pieces.concat(), "  milk \n");
+    assert_eq!(visible(&base.pieces.concat()), "␣␣milk␣⏎");
+}
+
+#[test]
+fn notes_name_the_fault_and_mend_it() {
+    let mut session = live();
+    assert!(session.notes().iter().all(|note| note.level == Level::Good));
+    for (text, fault, label) in [
+        ("", "base is empty", None),
+        ("a,b,c,d,e", "no line of the task", Some("add “=”")),
+        (
+            "milk,milkk,milk,milk,milk=",
+            "never saw “milkk”",
+            Some("use “milk”"),
+        ),
+        (
+            "milk,milk,milk,milk,milk= ",
+            "ends with a space",
+            Some("remove it"),
+        ),
+        (
+            &"milk,".repeat(200),
+            "at most 256",
+            Some("keep the last 256"),
+        ),
+    ] {
+        session.type_prompt(Side::Base, text).unwrap();
+        let notes = session.notes();
+        let note = notes.iter().find(|note| note.text.contains(fault));
+        let note = note.unwrap_or_else(|| panic!("{text}: {notes:?}"));
+        assert_eq!(note.fix.as_ref().map(|fix| fix.label.as_str()), label);
+        if let Some(fix) = &note.fix {
+            session.type_prompt(fix.side, &fix.text).unwrap();
+            assert!(
+                session
+                    .notes()
+                    .iter()
+                    .all(|note| !note.text.contains(fault))
+            );
+        }
+    }
+    session.type_prompt(Side::Base, "milk").unwrap();
+    let notes = session.notes();
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.text.contains("1 and 10 tokens"))
+    );
+}
+
+#[test]
+fn a_card_that_cannot_be_done_says_why_and_is_left_out() {
+    let mut session = live();
+    session.move_card(0, 7);
+    assert_eq!(session.interchanges().len(), 1);
+    session.type_prompt(Side::Base, "milk").unwrap();
+    let problem = session.card_problem(&session.choices.cards[0]).unwrap();
+    assert!(problem.contains("position 7"), "{problem}");
+    assert!(session.interchanges().is_empty());
+    assert!(
+        session
+            .notes()
+            .iter()
+            .any(|note| note.level == Level::Problem)
+    );
+}
+
+#[test]
+fn hostile_directions_are_refused() {
+    let mut session = live();
+    let good = recorded::DIRECTIONS[0].1;
+    let n_cards = session.choices.cards.len();
+    let mut nan = good.to_vec();
+    let at = nan.len() - 4;
+    nan[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+    for (bytes, cause) in [
+        (&good[..good.len() - 8], "safetensors"),
+        (&nan[..], "NaN"),
+        (b"<script>alert(1)</script>", "safetensors"),
+    ] {
+        let error = session
+            .open_direction("x", bytes, false)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(cause), "{error}");
+    }
+    assert_eq!(session.choices.cards.len(), n_cards);
+}
+
+#[test]
+fn numbers_have_a_fixed_form() {
+    for (value, text) in [
+        (0.97, "+.97"),
+        (-1.023, "−1.02"),
+        (0.001, ".00"),
+        (1.0, "+1.00"),
+    ] {
+        assert_eq!(signed_share(value), text);
+    }
+}
