@@ -517,6 +517,26 @@ fn bad_data_is_refused_with_its_line() {
         ],
         &["--shots"],
     );
+    // So do numbers of pairs that a file has already.
+    for number in ["--train-pairs", "--test-pairs"] {
+        let args = ["train", "--train-data", &data, "--test-data", &data];
+        let data = number.replace("pairs", "data");
+        check_error(
+            &[&args[..], &["--out", &out, number, "5"]].concat(),
+            &[number, &data],
+        );
+    }
+    check_error(
+        &[
+            "eval",
+            "d.safetensors",
+            "--test-data",
+            &data,
+            "--test-pairs",
+            "5",
+        ],
+        &["--test-pairs", "--test-data"],
+    );
     assert_eq!(files_in(folder.path()), ["pairs.jsonl"]);
 }
 
