@@ -32,6 +32,19 @@ impl<B: Backend> Hook<B> for () {
     }
 }
 
+/// The first hook, then the second on what the first returns.
+impl<B: Backend, First: Hook<B>, Second: Hook<B>> Hook<B> for (First, Second) {
+    fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let x = self.0.at(site, x);
+        self.1.at(site, x)
+    }
+
+    fn at_heads(&mut self, site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let x = self.0.at_heads(site, x);
+        self.1.at_heads(site, x)
+    }
+}
+
 /// Keeps the values of the sites that it was asked for.
 #[derive(Clone, Debug)]
 pub struct Recorder<B: Backend> {
