@@ -1,7 +1,7 @@
 //! What can be wrong with data from outside: one variant per cause, each with what was expected and what was found.
 
 /// Result of everything in this crate that takes data from outside.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why data from outside was refused.
 #[derive(Debug, thiserror::Error)]
@@ -289,5 +289,57 @@ pub enum Error {
         expected: String,
         /// Hash in the file.
         found: String,
+    },
+    /// A plan that is not JSON, or has a field that is unknown, missing or of another type.
+    #[error("plan: `{field}`: {cause}")]
+    PlanJson {
+        /// Path of the field, such as `interventions[0].layer`; `.` is the whole.
+        field: String,
+        /// What the parser says, with the line.
+        cause: serde_json::Error,
+    },
+    /// A field of a plan that is missing, has no effect, or does not fit another one.
+    #[error("plan: `{field}`: expected {expected}, found {found}")]
+    PlanValue {
+        /// Path of the field.
+        field: String,
+        /// What would be valid.
+        expected: String,
+        /// What the plan says.
+        found: String,
+    },
+    /// A field of a plan that the model or a prompt does not have, or that holds a bad file.
+    #[error("plan: `{field}`: {cause}")]
+    PlanField {
+        /// Path of the field.
+        field: String,
+        /// What is wrong.
+        cause: Box<Error>,
+    },
+    /// A file that a plan names and that cannot be read.
+    #[error("plan: `{field}`: cannot read `{name}`: {reason}")]
+    PlanFile {
+        /// Path of the field.
+        field: String,
+        /// Name of the file.
+        name: String,
+        /// Why it cannot be read.
+        reason: String,
+    },
+    /// An operation that does not exist.
+    #[error("unknown operation `{name}`; expected one of {expected}")]
+    OpUnknown {
+        /// What was typed.
+        name: String,
+        /// The valid names.
+        expected: String,
+    },
+    /// An operation of the plan format that is not computed yet.
+    #[error("operation `{name}` is not supported yet; supported: {expected}")]
+    OpUnsupported {
+        /// The operation.
+        name: String,
+        /// The valid names.
+        expected: String,
     },
 }

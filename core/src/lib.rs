@@ -42,6 +42,7 @@ pub mod cone;
 pub mod direction;
 pub mod intervention;
 pub mod metric;
+pub mod plan;
 pub mod task;
 pub mod train;
 

@@ -1,5 +1,6 @@
 //! The commands: each is `Args` as typed and `run`, which checks them, says what it will do, and does it.
 
+pub mod apply;
 pub mod data;
 pub mod eval;
 pub mod inspect;
@@ -158,9 +159,14 @@ impl Task {
 
 /// Reads a direction file.
 pub fn read_direction(path: &Path) -> Result<Direction> {
+    Direction::from_bytes(&read_direction_bytes(path)?).with_context(|| reading_direction(path))
+}
+
+/// The bytes of a direction file.
+pub fn read_direction_bytes(path: &Path) -> Result<Vec<u8>> {
     /// A direction is a few KB; this bounds what a wrong path can cost.
     const MOST_BYTES: u64 = 1 << 30;
-    let cannot = || format!("reading direction file {}", path.display());
+    let cannot = || reading_direction(path);
     let n_bytes = std::fs::metadata(path).with_context(cannot)?.len();
     if n_bytes > MOST_BYTES {
         bail!(
@@ -168,7 +174,11 @@ pub fn read_direction(path: &Path) -> Result<Direction> {
             path.display()
         );
     }
-    Direction::from_bytes(&std::fs::read(path).with_context(cannot)?).with_context(cannot)
+    std::fs::read(path).with_context(cannot)
+}
+
+fn reading_direction(path: &Path) -> String {
+    format!("reading direction file {}", path.display())
 }
 
 /// Reads a text file.

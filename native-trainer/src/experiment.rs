@@ -175,7 +175,8 @@ impl<B: Backend> Kept<B> {
             for row in 0..n_rows {
                 let pair = &pairs[swaps.len()];
                 let row = row * d_vocab..(row + 1) * d_vocab;
-                let [before, after] = [&before[row.clone()], &after[row]].map(top_3);
+                let [before, after] =
+                    [&before[row.clone()], &after[row]].map(|logits| top(logits, 3));
                 let (top_1, logit) = (after[0].token, after[0].logit);
                 let probe = Probe {
                     base: pair.base.clone(),
@@ -237,25 +238,6 @@ impl Swap {
 
     /// The swap in two lines: the ends of the prompts, then what the model says.
     pub fn describe(&self, tokenizer: Option<&Tokenizer>) -> String {
-        let text = |ids: &[u32]| match tokenizer {
-            Some(tokenizer) => tokenizer.decode(ids),
-            None => format!("{ids:?}"),
-        };
-        // The query is the last line of a prompt; of a long one, its end.
-        let tail = |ids: &[u32]| {
-            let prompt = text(&ids[ids.len().saturating_sub(24)..]);
-            prompt.rsplit('\n').next().unwrap_or_default().to_owned()
-        };
-        let top = |candidates: &[Candidate]| {
-            let shown = candidates.iter().map(|c| {
-                format!(
-                    "{} {}",
-                    text(&[c.token]).escape_debug(),
-                    short(f64::from(c.probability))
-                )
-            });
-            shown.collect::<Vec<_>>().join("  ")
-        };
         let verdict = match (self.is_flipped(), self.is_hit()) {
             (true, true) => "FLIPPED, as it should",
             (false, true) => "kept, as it should",
@@ -265,12 +247,37 @@ impl Swap {
         let Probe { base, source, .. } = &self.probe;
         format!(
             "{:<44} source {}\n      {}  ->  {}  {verdict}",
-            tail(base),
-            tail(source),
-            top(&self.before),
-            top(&self.after)
+            tail(tokenizer, base),
+            tail(tokenizer, source),
+            describe_top(tokenizer, &self.before),
+            describe_top(tokenizer, &self.after)
         )
     }
+}
+
+fn text(tokenizer: Option<&Tokenizer>, ids: &[u32]) -> String {
+    match tokenizer {
+        Some(tokenizer) => tokenizer.decode(ids),
+        None => format!("{ids:?}"),
+    }
+}
+
+/// The last line of a prompt, which is its query; of a long one, its end.
+pub fn tail(tokenizer: Option<&Tokenizer>, ids: &[u32]) -> String {
+    let prompt = text(tokenizer, &ids[ids.len().saturating_sub(24)..]);
+    prompt.rsplit('\n').next().unwrap_or_default().to_owned()
+}
+
+/// Tokens with their probabilities.
+pub fn describe_top(tokenizer: Option<&Tokenizer>, candidates: &[Candidate]) -> String {
+    let shown = candidates.iter().map(|c| {
+        format!(
+            "{} {}",
+            text(tokenizer, &[c.token]).escape_debug(),
+            short(f64::from(c.probability))
+        )
+    });
+    shown.collect::<Vec<_>>().join("  ")
 }
 
 /// A share or probability in three characters or four: `.97`, `1.00`.
@@ -279,7 +286,8 @@ pub fn short(share: f64) -> String {
     text.strip_prefix('0').map_or(text.clone(), str::to_owned)
 }
 
-fn top_3(logits: &[f32]) -> Vec<Candidate> {
+/// The `n` likeliest tokens.
+pub fn top(logits: &[f32], n: usize) -> Vec<Candidate> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = logits.iter().map(|logit| (logit - max).exp()).sum();
     let mut order: Vec<usize> = (0..logits.len()).collect();
@@ -289,7 +297,7 @@ fn top_3(logits: &[f32]) -> Vec<Candidate> {
         logit: logits[idx],
         probability: (logits[idx] - max).exp() / sum,
     };
-    order.into_iter().take(3).map(candidate).collect()
+    order.into_iter().take(n).map(candidate).collect()
 }
 
 /// A few swaps that show what there is: answers that had to flip, one that had to stay, and one that went wrong.

@@ -13,7 +13,7 @@ use swivel_core::Gpt2;
 
 use crate::experiment::read_floats;
 
-/// Shape and values, row-major, by Hugging Face's name without `transformer.`.
+/// Shape and values, row-major, by name; of a model's parameters Hugging Face's, without `transformer.`.
 pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Number formats that weights are written in.
@@ -65,8 +65,13 @@ pub fn parameters<B: Backend>(model: &Gpt2<B>) -> Result<NamedTensors> {
     visitor.tensors
 }
 
-/// A safetensors file as `transformers` writes it; the same tensors give the same bytes.
-pub fn to_safetensors(tensors: &NamedTensors, format: Format) -> Result<Vec<u8>> {
+/// A checkpoint as `transformers` writes it; the same tensors give the same bytes.
+pub fn to_checkpoint(tensors: &NamedTensors, format: Format) -> Result<Vec<u8>> {
+    to_safetensors("transformer.", tensors, format)
+}
+
+/// A safetensors file with a prefix before every name; the same tensors give the same bytes.
+pub fn to_safetensors(prefix: &str, tensors: &NamedTensors, format: Format) -> Result<Vec<u8>> {
     let bytes: Vec<(String, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {
@@ -80,7 +85,7 @@ pub fn to_safetensors(tensors: &NamedTensors, format: Format) -> Result<Vec<u8>>
                     .flat_map(|value| f16::from_f32(*value).to_le_bytes())
                     .collect(),
             };
-            (format!("transformer.{name}"), shape.as_slice(), bytes)
+            (format!("{prefix}{name}"), shape.as_slice(), bytes)
         })
         .collect();
     let dtype = if format == Format::F16 {

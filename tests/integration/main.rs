@@ -10,4 +10,5 @@ mod documents;
 mod interventions;
 mod laws;
 mod parity;
+mod plan;
 mod support;

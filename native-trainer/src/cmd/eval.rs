@@ -34,7 +34,7 @@ pub struct Args {
     #[command(flatten)]
     task: TaskArgs,
     /// Fresh pairs to score on
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, conflicts_with = "test_data")]
     test_pairs: usize,
     /// Pairs from a file (JSON lines) rather than from the task
     #[arg(long, value_name = "FILE")]

@@ -596,7 +596,7 @@ impl Job for Pretrain {
         ));
 
         let mut model: Gpt2<A> =
-            self.load(&weights::to_safetensors(&tensors, Format::F32)?, &device)?;
+            self.load(&weights::to_checkpoint(&tensors, Format::F32)?, &device)?;
         let [beta_1, beta_2] = optimizer.betas;
         let mut adam = AdamWConfig::new()
             .with_beta_1(beta_1)
@@ -618,7 +618,7 @@ impl Job for Pretrain {
         }
 
         // What is scored is what is stored.
-        let bytes = weights::to_safetensors(&weights::parameters(&model.valid())?, Format::F16)?;
+        let bytes = weights::to_checkpoint(&weights::parameters(&model.valid())?, Format::F16)?;
         let stored: Gpt2<A::InnerBackend> = self.load(&bytes, &device)?;
         let bounds: HashMap<usize, f64> = at_least.iter().copied().collect();
         let n_shots = stages.iter().map(|stage| stage.lines).max().unwrap_or(1);

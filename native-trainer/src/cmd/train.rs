@@ -65,10 +65,10 @@ pub struct Args {
     #[arg(long)]
     lr: Option<f64>,
     /// Pairs to learn from
-    #[arg(long, default_value_t = 800)]
+    #[arg(long, default_value_t = 800, conflicts_with = "train_data")]
     train_pairs: usize,
     /// Held-out pairs to score on
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, conflicts_with = "test_data")]
     test_pairs: usize,
     /// Start from the basis of this direction file rather than from a random one
     #[arg(long, value_name = "FILE")]

@@ -1,0 +1,200 @@
+//! `apply`: runs a plan and shows the answers before and after.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::{
+    Tensor,
+    backend::{AutodiffBackend, Backend},
+};
+use clap::Args as ClapArgs;
+use serde_json::json;
+use swivel_core::plan::{CheckedPlan, Outcome, Plan, Record};
+
+use super::{Common, read_direction_bytes};
+use crate::{
+    device::{self, Job},
+    experiment::{Candidate, describe_top, read_floats, tail, top},
+    interrupt,
+    model_files::ModelFiles,
+    output::Output,
+    report::Report,
+    weights::{self, Format, NamedTensors},
+};
+
+/// Tokens that are shown of a row, likeliest first.
+const SHOWN: usize = 5;
+
+/// Options of `apply`.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    /// Plan file, JSON
+    plan: PathBuf,
+    #[command(flatten)]
+    common: Common,
+    /// Where logits and recorded values go, safetensors: logits.base, logits.intervened, record.N
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Accept a direction that was learned on other weights, with a warning
+    #[arg(long)]
+    any_model: bool,
+}
+
+struct Apply {
+    path: PathBuf,
+    plan: Plan,
+    checked: CheckedPlan,
+    files: ModelFiles,
+    output: Option<Output>,
+    any_model: bool,
+    report: Report,
+}
+
+/// Runs `apply`.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let Args {
+        plan: path,
+        common,
+        out,
+        any_model,
+    } = args;
+    let cannot = || format!("reading {}", path.display());
+    let plan = Plan::from_json(&std::fs::read(&path).with_context(cannot)?).with_context(cannot)?;
+    let files = ModelFiles::open(common.model())?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let read = |name: &str| read_direction_bytes(&folder.join(name));
+    let checked = plan.check(&files.config, files.tokenizer().ok(), read);
+    let checked = checked.with_context(cannot)?;
+    let output = out.map(|path| Output::create(&path)).transpose()?;
+    let report = common.report();
+    device::run(
+        common.device,
+        Apply {
+            path,
+            plan,
+            checked,
+            files,
+            output,
+            any_model,
+            report,
+        },
+    )
+}
+
+impl Job for Apply {
+    type Output = ExitCode;
+
+    fn run<A: AutodiffBackend>(self, device: A::Device, device_name: &str) -> Result<ExitCode> {
+        let started = Instant::now();
+        let Self {
+            path,
+            plan,
+            checked,
+            files,
+            output,
+            any_model,
+            report,
+        } = self;
+        let (model, sha256) = files.load::<A::InnerBackend>(&device, report)?;
+        for direction in checked.directions() {
+            match direction.check_model(&sha256) {
+                Ok(()) => {}
+                Err(error) if any_model => report.warn(error.to_string()),
+                Err(error) => bail!("{error}; --any-model accepts it"),
+            }
+        }
+        let (n_rows, n_tokens) = (checked.base().len(), checked.base()[0].len());
+        report.line(format!(
+            "Applying {} to {} of {n_tokens} tokens, model {}, on {device_name}",
+            path.display(),
+            if n_rows == 1 {
+                "1 row".to_owned()
+            } else {
+                format!("{n_rows} rows")
+            },
+            files.name
+        ));
+        for (site, planned) in checked.sites().zip(&plan.interventions) {
+            let (name, strength) = (planned.op.name, planned.op.strength);
+            report.line(format!("  {name} at {site}, strength {strength}"));
+        }
+        interrupt::check("nothing was run")?;
+        let outcome = checked.run(&model)?;
+        let before = last_position(&outcome.base)?;
+        let after = last_position(&outcome.intervened)?;
+        let tokenizer = files.tokenizer().ok();
+        for (row, (before, after)) in before.iter().zip(&after).enumerate() {
+            let is_flipped = before[0].token != after[0].token;
+            report.line(format!(
+                "row {row}  {}\n  before  {}\n  after   {}  {}",
+                tail(tokenizer, &checked.base()[row]),
+                describe_top(tokenizer, before),
+                describe_top(tokenizer, after),
+                if is_flipped { "FLIPPED" } else { "kept" }
+            ));
+            if after.iter().any(|candidate| !candidate.logit.is_finite()) {
+                report.warn(format!(
+                    "row {row}: the intervened logits are not finite numbers"
+                ));
+            }
+            report.event(
+                &json!({ "row": row, "before": before, "after": after, "flipped": is_flipped }),
+            );
+        }
+        let file = match output {
+            None => None,
+            Some(output) => {
+                interrupt::check("nothing was written")?;
+                let tensors = tensors(outcome)?;
+                Some(output.finish(&weights::to_safetensors("", &tensors, Format::F32)?)?)
+            }
+        };
+        if let Some(file) = &file {
+            report.line(format!("Wrote {}", file.display()));
+        }
+        report.event(&json!({
+            "rows": n_rows,
+            "tokens": n_tokens,
+            "file": file,
+            "seconds": started.elapsed().as_secs_f64(),
+            "device": device_name,
+        }));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The likeliest tokens after the last position of every row.
+fn last_position<B: Backend>(logits: &Tensor<B, 3>) -> Result<Vec<Vec<Candidate>>> {
+    let [_, pos, d_vocab] = logits.dims();
+    let logits = read_floats(logits.clone().narrow(1, pos - 1, 1))?;
+    let rows = logits.chunks(d_vocab);
+    Ok(rows.map(|row| top(row, SHOWN)).collect())
+}
+
+/// What is written.
+fn tensors<B: Backend>(outcome: Outcome<B>) -> Result<NamedTensors> {
+    fn read<B: Backend, const D: usize>(x: Tensor<B, D>) -> Result<(Vec<usize>, Vec<f32>)> {
+        Ok((x.dims().to_vec(), read_floats(x)?))
+    }
+    let Outcome {
+        base,
+        intervened,
+        records,
+    } = outcome;
+    let mut tensors = NamedTensors::from([
+        ("logits.base".to_owned(), read(base)?),
+        ("logits.intervened".to_owned(), read(intervened)?),
+    ]);
+    for (idx, record) in records.into_iter().enumerate() {
+        let value = match record {
+            Record::Stream(value) => read(value)?,
+            Record::Heads(value) => read(value)?,
+        };
+        tensors.insert(format!("record.{idx}"), value);
+    }
+    Ok(tensors)
+}
