@@ -63,8 +63,8 @@ impl<B: Backend> Engine<B> {
     ///
     /// # Errors
     /// - [`Failure::Request`] if the files hold no such model.
-    pub fn load(config: Gpt2Config, files: &[&[u8]], device: B::Device) -> Result<Self> {
-        let model = Gpt2::load(&config, &Weights::new(files)?, &device)?;
+    pub fn load(config: Gpt2Config, weights: &Weights<'_>, device: B::Device) -> Result<Self> {
+        let model = Gpt2::load(&config, weights, &device)?;
         Ok(Self {
             config,
             model,

@@ -3,6 +3,7 @@
 pub mod lint;
 pub mod map;
 pub mod recorded;
+pub mod share;
 
 use std::sync::Arc;
 
@@ -13,7 +14,9 @@ use swivel_core::{
     task::programs::{Lexicon, Program, Sampler, program},
 };
 
-use crate::protocol::{Answer, AttentionRows, Cell, Interchange, LensRow, Prompts, Request};
+use crate::protocol::{
+    Answer, AttentionRows, Cell, Interchange, LensRow, Prompts, Request, Response,
+};
 use map::InterchangeMap;
 
 /// The program that the embedded solver knows.
@@ -255,14 +258,18 @@ pub struct Session {
     redo: Vec<Choices>,
     /// Direction files that were opened.
     pub directions: Vec<Opened>,
-    /// Latest answer, with the choices it belongs to and the milliseconds it took.
+    /// Latest answer and the milliseconds that it took.
     pub answer: Option<(Answer, f64)>,
     /// True if `answer` is from a file, not from the model.
     pub is_recorded: bool,
+    /// True if `answer` belongs to the choices.
+    pub is_current: bool,
+    /// Why the engine refused the latest request.
+    pub refusal: Option<String>,
     /// Answers of the lens by layer.
     pub lens: Vec<Option<LensRow>>,
-    /// Latest attention.
-    pub attention: Option<AttentionRows>,
+    /// Latest attention, from this cell.
+    pub attention: Option<(Cursor, AttentionRows)>,
     /// The interchange map, where one was started.
     pub map: Option<InterchangeMap>,
     /// What the picture shows.
@@ -276,6 +283,26 @@ pub struct Session {
     /// Demonstrations in a new pair.
     pub shots: usize,
     program: Option<Program>,
+    /// Counts changes after which running requests are out of date.
+    revision: u64,
+}
+
+/// Something to ask the engine.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The question.
+    pub request: Request,
+    kind: JobKind,
+    revision: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum JobKind {
+    Answer,
+    Probe(usize),
+    Lens(usize),
+    Attention(Cursor),
+    Map,
 }
 
 impl Session {
@@ -297,6 +324,8 @@ impl Session {
             directions: Vec::new(),
             answer: Some((example.answer, 0.0)),
             is_recorded: true,
+            is_current: false,
+            refusal: None,
             lens: Vec::new(),
             attention: None,
             map: None,
@@ -309,6 +338,7 @@ impl Session {
             head: 0,
             shots: 0,
             program: program(PROGRAM).ok(),
+            revision: 0,
         };
         for (name, bytes) in recorded::DIRECTIONS {
             session.open_direction(name, bytes, true)?;
@@ -355,6 +385,7 @@ impl Session {
             opened.probe = Probe::Unknown;
         }
         self.model = Some(model);
+        self.map = None;
         self.undo.clear();
         self.redo.clear();
         self.forget_results();
@@ -364,6 +395,9 @@ impl Session {
 
     /// Drops what was computed from other choices; the answer stays until the next one replaces it.
     fn forget_results(&mut self) {
+        self.revision += 1;
+        self.is_current = false;
+        self.refusal = None;
         self.lens = vec![None; self.n_layers()];
         self.attention = None;
         let n_tokens = self.choices.base.ids.len();
@@ -695,20 +729,144 @@ impl Session {
         })
     }
 
-    /// The request for the table of answers; `None` while there is no model, or a prompt that it cannot read.
-    pub fn answer_request(&self) -> Option<Request> {
-        let config = &self.model.as_ref()?.config;
-        for side in Side::BOTH {
-            config.check_ids(&[&self.choices.prompt(side).ids]).ok()?;
-        }
-        Some(Request::Answer {
-            prompts: self.choices.prompts(),
-            interchanges: self.interchanges(),
+    /// What to ask the engine next, the most wanted first; `None` if everything on the page is up to date.
+    pub fn next_job(&self) -> Option<Job> {
+        let model = self.model.as_ref()?;
+        let (kind, request) = self
+            .answer_job(model)
+            .or_else(|| self.picture_job())
+            .or_else(|| self.probe_job(model))
+            .or_else(|| Some((JobKind::Map, self.map.as_ref()?.next_request()?)))?;
+        let revision = self.revision;
+        Some(Job {
+            request,
+            kind,
+            revision,
         })
     }
 
+    fn answer_job(&self, model: &Model) -> Option<(JobKind, Request)> {
+        let is_wanted = !self.is_current && self.refusal.is_none();
+        let is_readable = |side| {
+            let ids = &self.choices.prompt(side).ids;
+            model.config.check_ids(&[ids]).is_ok()
+        };
+        (is_wanted && Side::BOTH.into_iter().all(is_readable)).then(|| {
+            let request = Request::Answer {
+                prompts: self.choices.prompts(),
+                interchanges: self.interchanges(),
+            };
+            (JobKind::Answer, request)
+        })
+    }
+
+    fn picture_job(&self) -> Option<(JobKind, Request)> {
+        if !self.is_current {
+            return None;
+        }
+        let (prompts, interchanges) = (self.choices.prompts(), self.interchanges());
+        match self.picture {
+            Picture::Map => None,
+            Picture::Lens => {
+                let layer = self.lens.iter().rposition(Option::is_none)?;
+                let pair = self.pair()?;
+                let request = Request::Lens {
+                    prompts,
+                    interchanges,
+                    layer,
+                    pair,
+                };
+                Some((JobKind::Lens(layer), request))
+            }
+            Picture::Attention => {
+                let cursor = self.cursor;
+                if matches!(&self.attention, Some((from, _)) if *from == cursor) {
+                    return None;
+                }
+                let Cursor { layer, position } = cursor;
+                let request = Request::Attention {
+                    prompts,
+                    interchanges,
+                    layer,
+                    position,
+                };
+                Some((JobKind::Attention(cursor), request))
+            }
+        }
+    }
+
+    fn probe_job(&self, model: &Model) -> Option<(JobKind, Request)> {
+        let idx = self.directions.iter().position(|opened| {
+            let facts = &opened.direction.facts;
+            opened.probe == Probe::Unknown
+                && facts.model_sha256 == model.sha256
+                && opened.direction.check(&model.config).is_ok()
+        })?;
+        Some((JobKind::Probe(idx), self.probe_request(idx)?))
+    }
+
+    /// Takes the engine's answer to a job; one to an older question is dropped.
+    pub fn take(&mut self, job: &Job, response: Response, ms: f64) {
+        let is_stale = job.revision != self.revision;
+        match (job.kind, response) {
+            (JobKind::Probe(idx), Response::Answer(answer)) => self.set_probe(idx, &answer),
+            (JobKind::Map, Response::Scan(cells)) => {
+                if let Some(map) = &mut self.map
+                    && map.next_request().as_ref() == Some(&job.request)
+                {
+                    map.take(cells);
+                }
+            }
+            _ if is_stale => {}
+            (JobKind::Answer, Response::Answer(answer)) => {
+                self.answer = Some((answer, ms));
+                self.is_recorded = false;
+                self.is_current = true;
+            }
+            (JobKind::Lens(layer), Response::Lens(row)) => self.lens[layer] = Some(row),
+            (JobKind::Attention(from), Response::Attention(rows)) => {
+                self.attention = Some((from, rows));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the engine's refusal of a job, so that it is not asked again and again.
+    pub fn refuse(&mut self, job: &Job, cause: &str) {
+        match job.kind {
+            JobKind::Probe(idx) => {
+                if let Some(opened) = self.directions.get_mut(idx) {
+                    opened.probe = Probe::Different;
+                }
+            }
+            JobKind::Map => {
+                if let Some(map) = &mut self.map {
+                    map.is_running = false;
+                }
+            }
+            _ if job.revision != self.revision => {}
+            JobKind::Answer => self.refusal = Some(cause.to_owned()),
+            JobKind::Lens(_) | JobKind::Attention(_) => {
+                self.picture = Picture::Map;
+                self.refusal = Some(cause.to_owned());
+            }
+        }
+    }
+
+    /// Starts the interchange map of a component; false if there is no answer yet to compare with.
+    pub fn start_map(&mut self, component: Component, now: f64) -> bool {
+        let Some((answer, _)) = self.answer.as_ref().filter(|_| self.is_current) else {
+            return false;
+        };
+        let (prompts, n_layers) = (self.choices.prompts(), self.n_layers());
+        self.map = Some(InterchangeMap::new(
+            component, prompts, n_layers, answer, now,
+        ));
+        true
+    }
+
     /// The request that re-runs the probe of a direction.
-    pub fn probe_request(&self, idx: usize) -> Option<Request> {
+    fn probe_request(&self, idx: usize) -> Option<Request> {
         let direction = &self.directions.get(idx)?.direction;
         let facts = &direction.facts;
         let probe = &facts.probe;
@@ -730,7 +888,7 @@ impl Session {
     }
 
     /// Takes the answer to [`Session::probe_request`].
-    pub fn set_probe(&mut self, idx: usize, answer: &Answer) {
+    fn set_probe(&mut self, idx: usize, answer: &Answer) {
         let Some(opened) = self.directions.get_mut(idx) else {
             return;
         };

@@ -19,7 +19,7 @@ struct Cli {
 enum Command {
     /// Install what building and checking needs, and nothing that is already there
     Setup(cmd::setup::Args),
-    /// Check everything: format, lints, tests, GPU backends, documentation, web bundle
+    /// Check everything: format, lints, tests, GPU backends, documentation, web bundle, browser
     Test(cmd::test::Args),
     /// Serve the web app on this machine, with a direction learned here if there is none yet
     Demo(cmd::demo::Args),

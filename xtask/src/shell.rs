@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 /// A command line that runs from the root of the checkout and reads nothing from standard input.
 pub struct Shell {
     words: Vec<String>,
-    variables: Vec<(&'static str, &'static str)>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Shell {
@@ -24,8 +24,8 @@ impl Shell {
     }
 
     /// Adds an environment variable.
-    pub fn variable(mut self, name: &'static str, value: &'static str) -> Shell {
-        self.variables.push((name, value));
+    pub fn variable(mut self, name: &'static str, value: &str) -> Shell {
+        self.variables.push((name, value.to_owned()));
         self
     }
 
@@ -76,7 +76,7 @@ impl Shell {
         if env::var_os("NO_COLOR").is_some() {
             command.env("NO_COLOR", "true");
         }
-        command.envs(self.variables.iter().copied());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 }

@@ -36,7 +36,8 @@ fn model() -> Model {
 
 fn engine() -> Engine<Flex> {
     let weights = file("models/solver/model.safetensors");
-    Engine::load(model().config, &[&weights], Default::default()).unwrap()
+    let weights = Weights::new(&[&weights]).unwrap();
+    Engine::load(model().config, &weights, Default::default()).unwrap()
 }
 
 fn live() -> Session {
@@ -45,12 +46,19 @@ fn live() -> Session {
     session
 }
 
-fn answer(engine: &mut Engine<Flex>, session: &Session) -> Answer {
-    let request = session.answer_request().unwrap();
-    match block_on(engine.handle(&request)).unwrap() {
-        Response::Answer(answer) => answer,
-        other => panic!("{other:?}"),
+/// Answers everything that the page asks for.
+fn settle(engine: &mut Engine<Flex>, session: &mut Session) {
+    while let Some(job) = session.next_job() {
+        match block_on(engine.handle(&job.request)) {
+            Ok(response) => session.take(&job, response, 1.0),
+            Err(error) => panic!("{error:?}"),
+        }
     }
+}
+
+fn answer(engine: &mut Engine<Flex>, session: &mut Session) -> Answer {
+    settle(engine, session);
+    session.answer.clone().unwrap().0
 }
 
 /// f32 sums in another order, and JSON's decimal digits.
@@ -63,7 +71,7 @@ fn recorded_values_are_what_the_model_says() {
         session.new_pair(5).unwrap();
     }
     let mut engine = engine();
-    let answer = answer(&mut engine, &session);
+    let answer = answer(&mut engine, &mut session);
     let model = session.model.as_ref().unwrap();
     let example = Example {
         base: session.choices.base.clone(),
@@ -114,7 +122,7 @@ fn toggling_by_the_cone_equals_a_full_run() {
         }
     });
     let mut engine = engine();
-    let answer = answer(&mut engine, &session);
+    let answer = answer(&mut engine, &mut session);
 
     let weights = file("models/solver/model.safetensors");
     let config = model().config;
@@ -169,12 +177,12 @@ fn strength_0_is_the_base_and_a_swap_of_everything_is_the_source() {
     let mut session = live();
     let mut engine = engine();
     session.change(|choices| choices.cards[0].strength = 0.0);
-    let unchanged = answer(&mut engine, &session);
+    let unchanged = answer(&mut engine, &mut session);
     assert!(!unchanged.is_flipped() && unchanged.kl.abs() < TOLERANCE);
     let last = session.cursor;
     session.change(|choices| choices.cards[0].is_on = false);
     session.arm_cell(Component::BlockOutput, last);
-    let swapped = answer(&mut engine, &session);
+    let swapped = answer(&mut engine, &mut session);
     for row in &swapped.rows {
         assert!((row.scores[1].logit - row.scores[2].logit).abs() < TOLERANCE);
     }
@@ -189,19 +197,13 @@ fn map_agrees_with_arming_its_cells_one_by_one() {
     let mut session = live();
     session.change(|choices| choices.cards[0].is_on = false);
     let mut engine = engine();
-    let plain = answer(&mut engine, &session);
+    answer(&mut engine, &mut session);
     for component in [Component::BlockOutput, Component::AttentionOutput] {
-        let prompts = session.choices.prompts();
-        let mut map = InterchangeMap::new(component, prompts, 3, &plain, 0.0);
-        let mut n_requests = 0;
-        while let Some(request) = map.next_request() {
-            let Ok(Response::Scan(cells)) = block_on(engine.handle(&request)) else {
-                panic!("no cells")
-            };
-            map.take(cells);
-            n_requests += 1;
-        }
-        assert!(n_requests == 5 && map.progress() == 1.0 && !map.is_running);
+        answer(&mut engine, &mut session);
+        assert!(session.start_map(component, 0.0));
+        settle(&mut engine, &mut session);
+        let map = session.map.clone().unwrap();
+        assert!(map.progress() == 1.0 && !map.is_running);
         for layer in 0..3 {
             for position in 0..session.choices.base.ids.len() {
                 let cell = Cursor { layer, position };
@@ -209,7 +211,7 @@ fn map_agrees_with_arming_its_cells_one_by_one() {
                 assert_eq!(found.is_some(), session.reaches_the_answer(cell));
                 let Some(found) = found else { continue };
                 session.arm_cell(component, cell);
-                let armed = answer(&mut engine, &session);
+                let armed = answer(&mut engine, &mut session);
                 session.undo();
                 assert!((armed.differences[1] - found.difference).abs() < TOLERANCE);
                 assert_eq!(armed.top[1], found.top);
@@ -235,23 +237,13 @@ fn lens_and_attention_change_only_inside_the_cone() {
     );
     let mut engine = engine();
     let (prompts, interchanges) = (session.choices.prompts(), session.interchanges());
-    let pair = session.pair().unwrap();
-    for layer in 0..3 {
-        let (prompts, interchanges) = (prompts.clone(), interchanges.clone());
-        let request = Request::Lens {
-            prompts,
-            interchanges,
-            layer,
-            pair,
-        };
-        let Ok(Response::Lens(row)) = block_on(engine.handle(&request)) else {
-            panic!("no lens")
-        };
+    settle(&mut engine, &mut session);
+    for (layer, row) in session.lens.iter().enumerate() {
+        let row = row.as_ref().unwrap();
         assert_eq!(row.base.len(), 10);
-        assert_eq!(
-            row.intervened.map(|(start, cells)| (start, cells.len())),
-            (layer > 0).then_some((4, 6))
-        );
+        let changed = row.intervened.as_ref();
+        let changed = changed.map(|(start, cells)| (*start, cells.len()));
+        assert_eq!(changed, (layer > 0).then_some((4, 6)));
     }
     for (layer, position, changes) in [(1, 9, false), (2, 3, false), (2, 9, true)] {
         let (prompts, interchanges) = (prompts.clone(), interchanges.clone());
@@ -277,12 +269,8 @@ fn lens_and_attention_change_only_inside_the_cone() {
 fn probes_of_the_embedded_directions_pass() {
     let mut session = live();
     let mut engine = engine();
+    settle(&mut engine, &mut session);
     for idx in 0..session.directions.len() {
-        let request = session.probe_request(idx).unwrap();
-        let Ok(Response::Answer(answer)) = block_on(engine.handle(&request)) else {
-            panic!("no answer")
-        };
-        session.set_probe(idx, &answer);
         assert_eq!(session.directions[idx].probe, Probe::Same);
         assert_eq!(session.card_warning(&session.choices.cards[idx]), None);
     }
@@ -409,5 +397,88 @@ fn numbers_have_a_fixed_form() {
         (1.0, "+1.00"),
     ] {
         assert_eq!(signed_share(value), text);
+    }
+}
+
+#[test]
+fn an_answer_to_an_older_question_is_dropped() {
+    let mut session = live();
+    let mut engine = engine();
+    let job = session.next_job().unwrap();
+    let response = block_on(engine.handle(&job.request)).unwrap();
+    session.swap_prompts();
+    session.take(&job, response.clone(), 1.0);
+    assert!(session.is_recorded && !session.is_current);
+    session.undo();
+    session.take(&job, response, 1.0);
+    assert!(
+        !session.is_current,
+        "the same choices again, but asked before"
+    );
+    settle(&mut engine, &mut session);
+    assert!(session.is_current && !session.is_recorded);
+}
+
+#[test]
+fn links_bring_everything_back() {
+    let mut session = live();
+    let mut engine = engine();
+    session.arm_cell(
+        Component::MlpOutput,
+        Cursor {
+            layer: 0,
+            position: 2,
+        },
+    );
+    session.move_card(1, 3);
+    session.change(|choices| {
+        choices.cards[0].strength = 0.5;
+        choices.cards[1].is_on = true;
+    });
+    session.picture = Picture::Attention;
+    // A direction that the other side does not have travels in the link.
+    session.directions[1].is_embedded = false;
+    let expected = answer(&mut engine, &mut session);
+    let link = session.fragment();
+
+    let mut other = live();
+    other.open_fragment(&link).unwrap();
+    assert_eq!(other.picture, Picture::Attention);
+    let found = answer(&mut engine, &mut other);
+    assert_eq!(found, expected);
+    assert_eq!(other.interchanges(), session.interchanges());
+
+    // Ids that no text gives stay what they are.
+    let odd = Prompts {
+        base: vec![1, 2, 3],
+        source: vec![3, 2, 1],
+    };
+    session.set_prompts(&odd).unwrap();
+    other.open_fragment(&session.fragment()).unwrap();
+    assert_eq!(other.choices.prompts(), odd);
+}
+
+#[test]
+fn links_with_garbage_say_why_and_change_nothing() {
+    let mut session = live();
+    let good = session.fragment();
+    let before = session.choices.clone();
+    for link in [
+        "plan=%%%".to_owned(),
+        "plan=AAAA".to_owned(),
+        "plan=".to_owned(),
+        good[..good.len() / 2].to_owned(),
+        share::encode(r#"{"version":1,"base":{"ids":[[99999]]}}"#),
+        share::encode(r#"{"version":7,"base":{"ids":[[1]]}}"#),
+        share::encode(
+            r#"{"version":1,"base":{"ids":[[1]]},"sources":[{"ids":[[1]]}],"interventions":[{"layer":99,"component":"block_output","source":0,"base_positions":[[0]],"op":{"type":"interchange"}}]}"#,
+        ),
+        share::encode(
+            r#"{"version":1,"base":{"ids":[[1]]},"sources":[{"ids":[[1]]}],"interventions":[{"layer":0,"component":"block_output","source":0,"base_positions":[[0]],"op":{"type":"low_rank","direction":"missing.safetensors"}}]}"#,
+        ),
+    ] {
+        let error = session.open_fragment(&link);
+        assert!(error.is_err(), "{link}");
+        assert_eq!(session.choices, before);
     }
 }

@@ -1,6 +1,10 @@
-//! `cargo xtask setup`: the compiler's parts and the two tools that cargo does not fetch by itself.
+//! `cargo xtask setup`: the compiler's parts, the two tools that cargo does not fetch by itself, and a browser to test in.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -27,8 +31,18 @@ const WASM_BINDGEN: Tool = Tool {
     version: "0.2.130",
 };
 
+const CHROME_NAMES: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+];
+
+const APT_INSTALL: &str = "apt-get install -y --no-install-recommends chromium chromium-driver";
+
 /// Installs what is missing:
-/// clippy and rustfmt, the wasm32-unknown-unknown standard library, trunk, wasm-bindgen.
+/// clippy and rustfmt, the wasm32-unknown-unknown standard library, trunk, wasm-bindgen,
+/// and, as root on Debian, Chromium with its chromedriver.
 #[derive(clap::Args, Debug)]
 pub struct Args {}
 
@@ -39,10 +53,14 @@ pub struct Args {}
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args {} = args;
     everything()?;
+    // Only the browser tests need it, and they can be left out.
+    if let Err(error) = browser() {
+        eprintln!("setup: the browser tests will be left out: {error:#}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts every part in place.
+/// Puts every part in place that the demo needs.
 ///
 /// # Errors
 /// - if a part is missing and cannot be installed
@@ -105,6 +123,73 @@ pub fn web_tools() -> Result<()> {
         tool.put_in_place()?;
     }
     Ok(())
+}
+
+/// The browser that the page is tested in, and the program that drives it.
+pub struct Browser {
+    /// The browser's path, for `CHROME`.
+    pub chrome: String,
+    /// The driver's path, for `CHROMEDRIVER`.
+    pub chromedriver: String,
+}
+
+impl Browser {
+    /// What `CHROME` and `CHROMEDRIVER` name, else the usual names on PATH.
+    fn found() -> Result<Browser> {
+        let found = |variable: &str, names: &[&str]| {
+            if let Ok(program) = env::var(variable) {
+                return Ok(program);
+            }
+            // chromedriver asks for a path; a launcher without a browser behind it answers nothing.
+            let paths = names.iter().flat_map(|name| on_path(name));
+            let mut programs = paths.filter_map(|path| path.to_str().map(str::to_owned));
+            programs
+                .find(|path| Shell::new(&format!("{path} --version")).output().is_some())
+                .with_context(|| {
+                    format!(
+                        "no {} on PATH, and {variable} is not set",
+                        names.join(" or ")
+                    )
+                })
+        };
+        Ok(Browser {
+            chrome: found("CHROME", &CHROME_NAMES)?,
+            chromedriver: found("CHROMEDRIVER", &["chromedriver"])?,
+        })
+    }
+}
+
+/// Puts Chromium and chromedriver in place: as root on Debian with apt-get, elsewhere they must be there.
+///
+/// # Errors
+/// - if one is missing and cannot be installed
+pub fn browser() -> Result<Browser> {
+    if Browser::found().is_err() {
+        let is_root = Shell::new("id -u").output().as_deref() == Some("0");
+        if is_root && Shell::new("apt-get --version").output().is_some() {
+            for line in ["apt-get update", APT_INSTALL] {
+                let command = Shell::new(line).variable("DEBIAN_FRONTEND", "noninteractive");
+                eprintln!("setup: running `{command}`");
+                // What is there afterwards decides.
+                if let Err(error) = command.run() {
+                    eprintln!("setup: {error:#}");
+                }
+            }
+        }
+    }
+    let browser = Browser::found().context("install Chromium and its chromedriver")?;
+    eprintln!(
+        "setup: {} and {} are there",
+        browser.chrome, browser.chromedriver
+    );
+    Ok(browser)
+}
+
+/// Every file of this name in the folders of PATH.
+fn on_path(name: &str) -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let files = env::split_paths(&path).map(|folder| folder.join(name));
+    files.filter(|file| file.is_file()).collect()
 }
 
 impl Tool {

@@ -5,7 +5,7 @@ use std::{fs, process::ExitCode, time::Instant};
 use anyhow::{Context, Result};
 
 use crate::{
-    cmd::setup,
+    cmd::setup::{self, Browser},
     shell::{self, Shell},
 };
 
@@ -33,6 +33,8 @@ enum Runs {
     Full,
     /// Left out by `--quick` and where trunk or wasm-bindgen is missing.
     WithTrunk,
+    /// Left out also where Chromium or chromedriver is missing.
+    WithBrowser,
 }
 
 struct Step {
@@ -62,19 +64,24 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
     setup::compiler_components()?;
     let mut missing_trunk = None;
+    let mut browser = Err(String::new());
     if scope == Scope::Full {
         setup::wasm_library()?;
         missing_trunk = setup::web_tools().err().map(|error| format!("{error:#}"));
+        browser = setup::browser().map_err(|error| format!("{error:#}"));
         // Version control keeps no empty folder, and trunk copies this one.
         fs::create_dir_all(shell::root()?.join("directions")).context("creating directions")?;
     }
 
     let mut skips = Vec::new();
-    for step in steps() {
-        let reason = match (step.runs, scope, &missing_trunk) {
-            (Runs::Full | Runs::WithTrunk, Scope::Quick, _) => Some("left out by --quick"),
-            (Runs::WithTrunk, Scope::Full, Some(error)) => Some(error.as_str()),
-            _ => None,
+    for step in steps(browser.as_ref().ok()) {
+        let reason = match (step.runs, scope) {
+            (Runs::Always, _) | (Runs::Full, Scope::Full) => None,
+            (_, Scope::Quick) => Some("left out by --quick"),
+            (Runs::WithTrunk, Scope::Full) => missing_trunk.as_deref(),
+            (Runs::WithBrowser, Scope::Full) => missing_trunk
+                .as_deref()
+                .or(browser.as_ref().err().map(String::as_str)),
         };
         if let Some(reason) = reason {
             skips.push(Skip {
@@ -107,12 +114,22 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn steps() -> Vec<Step> {
+fn steps(browser: Option<&Browser>) -> Vec<Step> {
     let step = |label, runs, line| Step {
         label,
         runs,
         command: Shell::new(line),
     };
+    let mut browser_tests = Shell::new("cargo test --profile e2e -p swivel-e2e");
+    if let Some(Browser {
+        chrome,
+        chromedriver,
+    }) = browser
+    {
+        browser_tests = browser_tests
+            .variable("CHROME", chrome)
+            .variable("CHROMEDRIVER", chromedriver);
+    }
     vec![
         step("format", Runs::Always, "cargo fmt --all --check"),
         // Lints and tests share the release profile, so that burn is built for one profile only.
@@ -124,7 +141,7 @@ fn steps() -> Vec<Step> {
         step(
             "tests",
             Runs::Always,
-            "cargo test --release --workspace --exclude swivel-web",
+            "cargo test --release --workspace --exclude swivel-web --exclude swivel-e2e",
         ),
         step(
             "GPU backends",
@@ -153,6 +170,12 @@ fn steps() -> Vec<Step> {
             Runs::WithTrunk,
             "trunk build --release --offline",
         ),
+        // They test what the step before has built.
+        Step {
+            label: "browser tests",
+            runs: Runs::WithBrowser,
+            command: browser_tests,
+        },
     ]
 }
 

@@ -1,0 +1,414 @@
+//! The static host of a test: the built page on 127.0.0.1, with single paths replaced where a test wants it.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{self, BufRead, BufReader, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Component, Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// What a server answers for one path instead of the file.
+#[derive(Clone, Debug)]
+pub enum Overlay {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The first bytes of the file, as if the file ended there.
+    Truncated(usize),
+    /// The length of the whole file and then only its first bytes: a connection that breaks.
+    Broken(usize),
+    /// This status and no file, as with `404`.
+    Status(u16),
+    /// The file, so much later.
+    Delayed(Duration),
+}
+
+/// One request that a server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The path without query, from `/`.
+    pub path: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// Bytes of the answer's body that were sent.
+    pub body_bytes: usize,
+}
+
+/// Serves the folder that trunk built until it is dropped.
+///
+/// The folder is `$SWIVEL_DIST`, by default `dist` of this checkout.
+/// It answers as plain static hosts do, without compression, and asks the browser to keep nothing:
+/// what a page has on a second visit is what it stored itself.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dist: PathBuf,
+    overlays: Mutex<BTreeMap<String, Overlay>>,
+    requests: Mutex<Vec<Request>>,
+    stopped: AtomicBool,
+}
+
+impl Server {
+    /// Serves the built page on a port that the system chose.
+    ///
+    /// # Panics
+    /// - if the page was not built, or there is no port
+    #[track_caller]
+    #[must_use]
+    pub fn start() -> Server {
+        Server::try_start().unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    fn try_start() -> Result<Server> {
+        let dist = env::var_os("SWIVEL_DIST").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist"),
+            PathBuf::from,
+        );
+        ensure!(
+            dist.join("index.html").is_file(),
+            "{} has no index.html: run `trunk build --release --offline` first, or set SWIVEL_DIST",
+            dist.display()
+        );
+        Server::of_folder(dist)
+    }
+
+    fn of_folder(dist: PathBuf) -> Result<Server> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            dist,
+            overlays: Mutex::default(),
+            requests: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        });
+        let acceptor = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.accept(&listener)
+        });
+        Ok(Server {
+            address,
+            shared,
+            acceptor: Mutex::new(Some(acceptor)),
+        })
+    }
+
+    /// `http://127.0.0.1:PORT`, without a slash at the end.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Answers requests of `path`, which starts with `/`, with `overlay` from now on.
+    /// A path without a file is fine: so a test serves a page of its own.
+    pub fn replace(&self, path: &str, overlay: Overlay) {
+        lock(&self.shared.overlays).insert(path.to_owned(), overlay);
+    }
+
+    /// Answers requests of `path` with its file again.
+    pub fn restore(&self, path: &str) {
+        lock(&self.shared.overlays).remove(path);
+    }
+
+    /// The one path of the folder that ends with `suffix`: trunk puts hashes into names.
+    ///
+    /// # Panics
+    /// - if no path or more than one ends so
+    #[track_caller]
+    #[must_use]
+    pub fn path_ending(&self, suffix: &str) -> String {
+        let mut paths = Vec::new();
+        if let Err(error) = list(&self.shared.dist, "", &mut paths) {
+            panic!("reading {}: {error}", self.shared.dist.display());
+        }
+        paths.retain(|path| path.ends_with(suffix));
+        match <[String; 1]>::try_from(paths) {
+            Ok([path]) => path,
+            Err(paths) => panic!("one path should end with `{suffix}`, found {paths:?}"),
+        }
+    }
+
+    /// The bytes of a file of the folder, without overlay.
+    ///
+    /// # Panics
+    /// - if there is no such file
+    #[track_caller]
+    #[must_use]
+    pub fn file(&self, path: &str) -> Vec<u8> {
+        match self.shared.file(path) {
+            Some(bytes) => bytes,
+            None => panic!("{} has no file `{path}`", self.shared.dist.display()),
+        }
+    }
+
+    /// What was answered so far, in the order in which the answers ended.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        lock(&self.shared.requests).clone()
+    }
+
+    /// Bytes of all bodies sent so far.
+    #[must_use]
+    pub fn bytes_sent(&self) -> usize {
+        lock(&self.shared.requests)
+            .iter()
+            .map(|request| request.body_bytes)
+            .sum()
+    }
+
+    /// Refuses every connection from now on, as a host that is gone.
+    pub fn stop(&self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        if let Some(acceptor) = lock(&self.acceptor).take() {
+            // Wakes the thread, which then closes the port. If it is gone already, so much the better.
+            let _ = TcpStream::connect(self.address);
+            let _ = acceptor.join();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        for stream in listener.incoming() {
+            if self.stopped.load(Ordering::SeqCst) {
+                return;
+            }
+            let Ok(stream) = stream else { continue };
+            let shared = Arc::clone(self);
+            // A browser that goes away in the middle of an answer is nobody's failure.
+            thread::spawn(move || drop(shared.answer(stream)));
+        }
+    }
+
+    /// Reads one request, answers it, and closes the connection.
+    fn answer(&self, stream: TcpStream) -> io::Result<()> {
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut lines = BufReader::new(&stream).lines();
+        // A browser also opens connections in advance and sends nothing.
+        let Some(start) = lines.next().transpose()? else {
+            return Ok(());
+        };
+        for line in lines {
+            if line?.is_empty() {
+                break;
+            }
+        }
+        let mut words = start.split(' ');
+        let method = words.next().unwrap_or_default();
+        let target = words.next().unwrap_or_default();
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        let path = if path.ends_with('/') {
+            format!("{path}index.html")
+        } else {
+            path.to_owned()
+        };
+
+        let overlay = lock(&self.overlays).get(&path).cloned();
+        if let Some(Overlay::Delayed(delay)) = overlay {
+            thread::sleep(delay);
+        }
+        let file = || self.file(&path);
+        let (status, mut body) = match (method, &overlay) {
+            ("GET" | "HEAD", Some(Overlay::Bytes(bytes))) => (200, bytes.clone()),
+            ("GET" | "HEAD", Some(Overlay::Status(status))) => (*status, Vec::new()),
+            ("GET" | "HEAD", _) => file().map_or((404, Vec::new()), |bytes| (200, bytes)),
+            _ => (405, Vec::new()),
+        };
+        if let Some(Overlay::Truncated(n_bytes)) = overlay {
+            body.truncate(n_bytes);
+        }
+        let content_length = body.len();
+        if let Some(Overlay::Broken(n_bytes)) = overlay {
+            body.truncate(n_bytes);
+        }
+        if method == "HEAD" {
+            body.clear();
+        }
+
+        // Known before the browser can act on the answer.
+        lock(&self.requests).push(Request {
+            path: path.clone(),
+            status,
+            body_bytes: body.len(),
+        });
+        let mut stream = &stream;
+        write!(
+            stream,
+            "HTTP/1.1 {status} \r\n\
+             Content-Type: {}\r\n\
+             Content-Length: {content_length}\r\n\
+             Cache-Control: no-cache\r\n\
+             Access-Control-Allow-Origin: *\r\n\
+             Connection: close\r\n\r\n",
+            content_type(&path)
+        )?;
+        stream.write_all(&body)?;
+        stream.flush()
+    }
+
+    /// The bytes of the file at `path`, if there is one in the folder.
+    fn file(&self, path: &str) -> Option<Vec<u8>> {
+        let relative = PathBuf::from(percent_decoded(path.strip_prefix('/')?)?);
+        let stays = |part| matches!(part, Component::Normal(_));
+        if !relative.components().all(stays) {
+            return None;
+        }
+        fs::read(self.dist.join(relative)).ok()
+    }
+}
+
+/// Another thread's panic is that thread's failure; what is behind the lock is whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn list(folder: &Path, prefix: &str, paths: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = format!("{prefix}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            list(&entry.path(), &path, paths)?;
+        } else {
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first == b'%' {
+            let digits = str::from_utf8(tail.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = tail.get(2..)?;
+        } else {
+            bytes.push(*first);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn content_type(path: &str) -> &'static str {
+    let extension = Path::new(path).extension().and_then(|e| e.to_str());
+    match extension.unwrap_or_default() {
+        "css" => "text/css; charset=utf-8",
+        "html" => "text/html; charset=utf-8",
+        "ico" => "image/x-icon",
+        "jpg" | "jpeg" => "image/jpeg",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "json" | "map" => "application/json",
+        "png" => "image/png",
+        "svg" => "image/svg+xml",
+        "txt" | "md" => "text/plain; charset=utf-8",
+        "wasm" => "application/wasm",
+        "webmanifest" => "application/manifest+json",
+        "webp" => "image/webp",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn served() -> (Server, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("index.html"), "<p>Hello").unwrap();
+        fs::create_dir(folder.path().join("a b")).unwrap();
+        fs::write(folder.path().join("a b/x-1234.wasm"), "0123456789").unwrap();
+        (Server::of_folder(folder.path().to_owned()).unwrap(), folder)
+    }
+
+    /// Head and body of the answer.
+    fn get(server: &Server, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+
+    #[test]
+    fn files_are_served_with_their_types_and_counted() {
+        let (server, _folder) = served();
+        let (head, body) = get(&server, "/?a=b");
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        assert!(head.contains("text/html"), "{head}");
+        assert_eq!(body, "<p>Hello");
+
+        let path = server.path_ending(".wasm");
+        assert_eq!(path, "/a b/x-1234.wasm");
+        let (head, body) = get(&server, &path.replace(' ', "%20"));
+        assert!(head.contains("application/wasm"), "{head}");
+        assert_eq!(body, "0123456789");
+
+        assert_eq!(server.bytes_sent(), 18);
+        assert_eq!(server.requests()[0].path, "/index.html");
+    }
+
+    #[test]
+    fn nothing_outside_the_folder_is_served() {
+        let (server, _folder) = served();
+        for path in [
+            "/../Cargo.toml",
+            "/%2e%2e/Cargo.toml",
+            "//etc/passwd",
+            "/none",
+        ] {
+            let (head, _) = get(&server, path);
+            assert!(head.starts_with("HTTP/1.1 404"), "{path}: {head}");
+        }
+    }
+
+    #[test]
+    fn overlays_replace_and_go() {
+        let (server, _folder) = served();
+        let path = "/index.html";
+        server.replace(path, Overlay::Bytes(b"other".to_vec()));
+        assert_eq!(get(&server, "/").1, "other");
+        server.replace(path, Overlay::Truncated(3));
+        let (head, body) = get(&server, path);
+        assert!(head.contains("Content-Length: 3"), "{head}");
+        assert_eq!(body, "<p>");
+        server.replace(path, Overlay::Broken(3));
+        let (head, body) = get(&server, path);
+        assert!(head.contains("Content-Length: 8"), "{head}");
+        assert_eq!(body, "<p>");
+        server.replace(path, Overlay::Status(503));
+        assert!(get(&server, path).0.starts_with("HTTP/1.1 503"));
+        server.restore(path);
+        assert_eq!(get(&server, path).1, "<p>Hello");
+    }
+
+    #[test]
+    fn a_stopped_server_refuses() {
+        let (server, _folder) = served();
+        server.stop();
+        assert!(TcpStream::connect(server.address).is_err());
+    }
+}

@@ -1,0 +1,110 @@
+//! Bytes from addresses and from files that a person chose.
+
+use js_sys::{Array, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Blob, Cache, File, ReadableStreamDefaultReader, Response};
+
+use super::error_text;
+
+/// Cache of files from other servers; those of this one are kept by `offline.js`.
+const CACHE: &str = "swivel-models";
+
+/// Bytes that have come, and bytes in all where the server says so.
+pub type Progress<'a> = &'a dyn Fn(f64, Option<f64>);
+
+/// Fetches an address; `None` if the server does not have it.
+///
+/// # Errors
+/// - if there is no answer, or another one than the file
+pub async fn fetch(address: &str, progress: Progress<'_>) -> Result<Option<Uint8Array>, String> {
+    fetch_js(address, progress)
+        .await
+        .map_err(|error| format!("{address}: {}", error_text(&error)))
+}
+
+async fn fetch_js(address: &str, progress: Progress<'_>) -> Result<Option<Uint8Array>, JsValue> {
+    let window = web_sys::window().ok_or("no window")?;
+    let origin = window.location().origin()?;
+    let here = web_sys::Url::new_with_base(address, &window.location().href()?)?;
+    let cache = match here.origin() == origin {
+        true => None,
+        false => open_cache().await,
+    };
+    if let Some(cache) = &cache
+        && let Ok(response) = JsFuture::from(cache.match_with_str(&here.href())).await
+        && let Ok(response) = response.dyn_into::<Response>()
+    {
+        return read(&response, progress).await.map(Some);
+    }
+    let response: Response = JsFuture::from(window.fetch_with_str(&here.href()))
+        .await?
+        .dyn_into()?;
+    if response.status() == 404 {
+        return Ok(None);
+    }
+    if !response.ok() {
+        let text = format!("{} {}", response.status(), response.status_text());
+        return Err(text.into());
+    }
+    let bytes = read(&response, progress).await?;
+    if let Some(cache) = cache {
+        let copy = Response::new_with_opt_js_u8_array(Some(&bytes))?;
+        // A full disk is no reason to fail.
+        let _ = JsFuture::from(cache.put_with_str(&here.href(), &copy)).await;
+    }
+    Ok(Some(bytes))
+}
+
+/// Cache Storage, where the page may use it.
+async fn open_cache() -> Option<Cache> {
+    let caches = web_sys::window()?.caches().ok()?;
+    JsFuture::from(caches.open(CACHE)).await.ok()?.dyn_into().ok()
+}
+
+async fn read(response: &Response, progress: Progress<'_>) -> Result<Uint8Array, JsValue> {
+    // Of a compressed answer the header has the compressed size: then the size is not known.
+    let headers = response.headers();
+    let total = match headers.get("content-encoding")? {
+        Some(_) => None,
+        None => headers.get("content-length")?,
+    };
+    let total = total.and_then(|total| total.parse::<f64>().ok());
+    let Some(stream) = response.body() else {
+        return Ok(Uint8Array::new_with_length(0));
+    };
+    let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
+    let chunks = Array::new();
+    let mut done = 0;
+    progress(0.0, total);
+    loop {
+        let part = JsFuture::from(reader.read()).await?;
+        if Reflect::get(&part, &"done".into())?.as_bool() == Some(true) {
+            break;
+        }
+        let chunk: Uint8Array = Reflect::get(&part, &"value".into())?.dyn_into()?;
+        done += chunk.length();
+        chunks.push(&chunk);
+        progress(f64::from(done), total);
+    }
+    let bytes = Uint8Array::new_with_length(done);
+    let mut at = 0;
+    for chunk in chunks.iter() {
+        let chunk: Uint8Array = chunk.unchecked_into();
+        bytes.set(&chunk, at);
+        at += chunk.length();
+    }
+    Ok(bytes)
+}
+
+/// Bytes of a file that a person chose.
+///
+/// # Errors
+/// - if the browser cannot read it any more
+pub async fn read_file(file: &File) -> Result<Uint8Array, String> {
+    let blob: &Blob = file.as_ref();
+    let buffer = JsFuture::from(blob.array_buffer())
+        .await
+        .map_err(|error| format!("{}: {}", file.name(), error_text(&error)))?;
+    Ok(Uint8Array::new(&buffer))
+}

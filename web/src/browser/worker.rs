@@ -1,0 +1,230 @@
+//! The side of the engine: a Web Worker in which the same program answers requests one after the other.
+//!
+//! A message to the worker is an array of a number, JSON, and buffers; one back is a number and JSON.
+
+use std::{cell::Cell, panic};
+
+use burn_flex::{Flex, FlexDevice};
+use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
+use futures_channel::mpsc;
+use js_sys::{Array, Reflect, Uint8Array};
+use serde::{Deserialize, Serialize};
+use swivel_core::{Gpt2Config, Weights};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+
+use super::error_text;
+use crate::{
+    engine::{Engine, Failure},
+    protocol::{Request, Response},
+};
+
+/// Where a model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Device {
+    /// The processor, by wasm.
+    Cpu,
+    /// A graphics processor, by WebGPU.
+    WebGpu,
+}
+
+/// What the page sends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Put a model on a device; its weight files are the message's buffers.
+    Load {
+        /// Where.
+        device: Device,
+        /// `config.json`.
+        config: String,
+    },
+    /// Answer.
+    Ask(Request),
+}
+
+/// What the worker sends back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// The worker listens.
+    Ready,
+    /// The model is there.
+    Loaded {
+        /// SHA-256 of the weight files.
+        sha256: String,
+        /// What the device calls itself.
+        adapter: String,
+        /// True where a processor plays the graphics processor.
+        is_software: bool,
+    },
+    /// The answer and the milliseconds it took.
+    Answered(Response, f64),
+    /// There is no answer to this one, but the engine goes on.
+    Refused(String),
+    /// The engine is gone: device lost, memory used up, a fault of ours.
+    Died(String),
+}
+
+thread_local! {
+    /// The message that is being answered.
+    static CURRENT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The worker's own scope, where this program runs in one.
+pub fn scope() -> Option<DedicatedWorkerGlobalScope> {
+    js_sys::global().dyn_into().ok()
+}
+
+fn send(number: u32, message: &FromWorker) {
+    let (Some(scope), Ok(json)) = (scope(), serde_json::to_string(message)) else {
+        return;
+    };
+    // There is nobody to tell if the page cannot be reached.
+    let _ = scope.post_message(&Array::of2(&number.into(), &json.into()));
+}
+
+/// Answers messages until the page ends the worker.
+pub fn serve(scope: &DedicatedWorkerGlobalScope) {
+    panic::set_hook(Box::new(|info| {
+        send(CURRENT.get(), &FromWorker::Died(info.to_string()));
+    }));
+    let (sender, receiver) = mpsc::unbounded::<Array>();
+    let listener = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+        if let Ok(message) = event.data().dyn_into::<Array>() {
+            // Fails only after the loop below has ended, with the worker.
+            let _ = sender.unbounded_send(message);
+        }
+    });
+    scope.set_onmessage(Some(listener.as_ref().unchecked_ref()));
+    listener.forget();
+    spawn_local(answer_all(receiver));
+    send(0, &FromWorker::Ready);
+}
+
+/// An engine on the device that was asked for.
+enum AnyEngine {
+    Cpu(Engine<Flex>),
+    WebGpu(Engine<Wgpu>),
+}
+
+async fn answer_all(mut messages: mpsc::UnboundedReceiver<Array>) {
+    let mut engine = None;
+    while let Ok(message) = messages.recv().await {
+        let number = message.get(0).as_f64().unwrap_or(0.0) as u32;
+        CURRENT.set(number);
+        let json = message.get(1).as_string().unwrap_or_default();
+        let answer = match serde_json::from_str(&json) {
+            Err(error) => FromWorker::Refused(error.to_string()),
+            Ok(ToWorker::Load { device, config }) => {
+                // The old model goes before the new one comes.
+                engine = None;
+                let files: Vec<Vec<u8>> = (2..message.length())
+                    .map(|idx| Uint8Array::new(&message.get(idx)).to_vec())
+                    .collect();
+                drop(message);
+                match load(device, &config, files).await {
+                    Ok((loaded, answer)) => {
+                        engine = Some(loaded);
+                        answer
+                    }
+                    Err(error) => FromWorker::Refused(error),
+                }
+            }
+            Ok(ToWorker::Ask(request)) => ask(&mut engine, &request).await,
+        };
+        send(number, &answer);
+    }
+}
+
+async fn ask(engine: &mut Option<AnyEngine>, request: &Request) -> FromWorker {
+    let start = now();
+    let result = match engine {
+        None => return FromWorker::Refused("no model is loaded".to_owned()),
+        Some(AnyEngine::Cpu(engine)) => engine.handle(request).await,
+        Some(AnyEngine::WebGpu(engine)) => engine.handle(request).await,
+    };
+    match result {
+        Ok(response) => FromWorker::Answered(response, now() - start),
+        Err(Failure::Request(error)) => FromWorker::Refused(error.to_string()),
+        Err(Failure::Device(error)) => FromWorker::Died(error),
+    }
+}
+
+async fn load(
+    device: Device,
+    config: &str,
+    files: Vec<Vec<u8>>,
+) -> Result<(AnyEngine, FromWorker), String> {
+    let config = Gpt2Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
+    let views: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    let weights = Weights::new(&views).map_err(|error| error.to_string())?;
+    let sha256 = weights.sha256().to_owned();
+    let failed = |failure: Failure| match failure {
+        Failure::Request(error) => error.to_string(),
+        Failure::Device(error) => error,
+    };
+    let (engine, adapter, is_software) = match device {
+        Device::Cpu => {
+            let engine = Engine::load(config, &weights, FlexDevice).map_err(failed)?;
+            (AnyEngine::Cpu(engine), "CPU".to_owned(), true)
+        }
+        Device::WebGpu => {
+            let (adapter, is_software) = adapter().await?;
+            let device = WgpuDevice::default();
+            let setup = init_setup_async::<WebGpu>(&device, RuntimeOptions::default()).await;
+            setup.device.set_device_lost_callback(|reason, message| {
+                let text = format!("the graphics device was lost ({reason:?}) {message}");
+                send(CURRENT.get(), &FromWorker::Died(text));
+            });
+            let engine = Engine::load(config, &weights, device).map_err(failed)?;
+            (AnyEngine::WebGpu(engine), adapter, is_software)
+        }
+    };
+    let loaded = FromWorker::Loaded {
+        sha256,
+        adapter,
+        is_software,
+    };
+    Ok((engine, loaded))
+}
+
+/// What the WebGPU adapter calls itself, and whether a processor plays it. Asked for before burn does, which cannot say no.
+async fn adapter() -> Result<(String, bool), String> {
+    let get = |from: &JsValue, name: &str| {
+        Reflect::get(from, &JsValue::from_str(name)).unwrap_or(JsValue::UNDEFINED)
+    };
+    let gpu = get(&get(&js_sys::global(), "navigator"), "gpu");
+    if !gpu.is_object() {
+        return Err("this browser has no WebGPU".to_owned());
+    }
+    let request: js_sys::Function = get(&gpu, "requestAdapter")
+        .dyn_into()
+        .map_err(|_| "this browser has no WebGPU")?;
+    let promise = request.call0(&gpu).map_err(|error| error_text(&error))?;
+    let adapter = JsFuture::from(js_sys::Promise::from(promise))
+        .await
+        .map_err(|error| error_text(&error))?;
+    if !adapter.is_object() {
+        return Err("WebGPU is there, but no graphics adapter".to_owned());
+    }
+    let info = get(&adapter, "info");
+    let text = |name: &str| get(&info, name).as_string().unwrap_or_default();
+    let parts: Vec<String> = ["vendor", "architecture", "description"]
+        .map(text)
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
+    let name = parts.join(" ");
+    let is_fallback = [&info, &adapter]
+        .iter()
+        .any(|object| get(object, "isFallbackAdapter").as_bool() == Some(true));
+    let is_software = is_fallback || name.to_lowercase().contains("swiftshader");
+    Ok((name, is_software))
+}
+
+/// Milliseconds.
+fn now() -> f64 {
+    scope()
+        .and_then(|scope| scope.performance())
+        .map_or(0.0, |performance| performance.now())
+}
