@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use swivel_core::{
     Component, Error, Gpt2Config, Position, Result, Site, Tokenizer,
+    causal::Value,
     direction::Direction,
     task::programs::{Lexicon, Program, Sampler, program},
 };
@@ -25,6 +26,44 @@ const PROGRAM: &str = "07065a";
 const N_UNDO: usize = 100;
 /// A probe's logit is the recorded one within this, nats: f32 sums in another order.
 const PROBE_TOLERANCE: f32 = 1e-2;
+
+/// A worked example of the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// What it shows.
+    pub title: &'static str,
+    variable: &'static str,
+    shots: usize,
+    seed: u64,
+}
+
+/// The worked examples.
+pub const EXAMPLES: [Example; 4] = [
+    Example {
+        title: "the output flips",
+        variable: "op5",
+        shots: 0,
+        seed: 5,
+    },
+    Example {
+        title: "one synonym decides",
+        variable: "op3",
+        shots: 0,
+        seed: 3,
+    },
+    Example {
+        title: "after three demonstrations",
+        variable: "op5",
+        shots: 3,
+        seed: 7,
+    },
+    Example {
+        title: "as in pyvene's tutorial: ten demonstrations",
+        variable: "op5",
+        shots: 10,
+        seed: 11,
+    },
+];
 
 /// Which of the two prompts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,6 +322,8 @@ pub struct Session {
     /// Demonstrations in a new pair.
     pub shots: usize,
     program: Option<Program>,
+    /// The prompt that is being typed: its keystrokes are one change.
+    typing: Option<Side>,
     /// Counts changes after which running requests are out of date.
     revision: u64,
 }
@@ -338,6 +379,7 @@ impl Session {
             head: 0,
             shots: 0,
             program: program(PROGRAM).ok(),
+            typing: None,
             revision: 0,
         };
         for (name, bytes) in recorded::DIRECTIONS {
@@ -407,6 +449,7 @@ impl Session {
 
     /// Changes the choices so that the change can be undone.
     pub fn change(&mut self, change: impl FnOnce(&mut Choices)) {
+        self.typing = None;
         let before = self.choices.clone();
         change(&mut self.choices);
         if before == self.choices {
@@ -435,6 +478,7 @@ impl Session {
 
     /// Takes the last change back; false if there is none.
     pub fn undo(&mut self) -> bool {
+        self.typing = None;
         let Some(choices) = self.undo.pop() else {
             return false;
         };
@@ -469,7 +513,13 @@ impl Session {
     pub fn type_prompt(&mut self, side: Side, text: &str) -> Result<()> {
         if let Some(model) = &self.model {
             let prompt = Prompt::of_text(text, &model.tokenizer)?;
-            self.change(|choices| *choices.prompt_mut(side) = prompt);
+            if self.typing == Some(side) {
+                self.map = None;
+                self.amend(|choices| *choices.prompt_mut(side) = prompt);
+            } else {
+                self.change(|choices| *choices.prompt_mut(side) = prompt);
+                self.typing = Some(side);
+            }
         }
         Ok(())
     }
@@ -513,6 +563,29 @@ impl Session {
             source: pair[0].source.clone(),
         };
         self.set_prompts(&prompts)
+    }
+
+    /// A worked example: its prompts, and its direction switched on.
+    ///
+    /// # Errors
+    /// - [`Error::PairsExhausted`] if none is found.
+    pub fn open_example(&mut self, example: &Example) -> Result<()> {
+        let is_it = |session: &Self, card: &Card| match card.what {
+            What::Direction(idx) => {
+                let facts = &session.directions[idx].direction.facts;
+                facts.variable.as_deref() == Some(example.variable)
+            }
+            What::Whole => false,
+        };
+        let armed = (self.choices.cards.iter()).position(|card| is_it(self, card));
+        self.change(|choices| {
+            for (idx, card) in choices.cards.iter_mut().enumerate() {
+                card.is_on = Some(idx) == armed;
+                card.strength = 1.0;
+            }
+        });
+        self.shots = example.shots;
+        self.new_pair(example.seed)
     }
 
     fn lexicon(&self) -> Option<&Lexicon> {
@@ -913,6 +986,34 @@ impl Session {
             Some(model) => model.tokenizer.decode(&[id]),
             None => recorded::token(id),
         }
+    }
+
+    /// What the program answers if the variable of the only direction that is on had the source's value: the token that the
+    /// intervened model should answer with.
+    pub fn expected(&self) -> Option<u32> {
+        let on = self.choices.cards.iter().filter(|card| card.is_on);
+        let (variable, lexicon) = (self.armed_variable()?, self.lexicon()?);
+        if on.count() != 1 {
+            return None;
+        }
+        let [base, source] = [Side::Base, Side::Source].map(|side| self.query_words(side));
+        let model = self.program.as_ref()?.causal_model(&lexicon.words);
+        let idx = model.variable(variable).ok()?;
+        let values = model.interchange(&base?.map(Value::Word), &source?.map(Value::Word), idx);
+        Some(lexicon.answer(values.last() == Some(&Value::Truth(true))))
+    }
+
+    /// Truth values of op1..op5 for one of the prompts' query lines.
+    pub fn ops(&self, side: Side) -> Option<[bool; 5]> {
+        let (program, lexicon) = (self.program.as_ref()?, self.lexicon()?);
+        Some(program.ops(&lexicon.words, &self.query_words(side)?))
+    }
+
+    /// Words of a prompt's query line as text.
+    pub fn query_texts(&self, side: Side) -> Option<[String; 5]> {
+        let lexicon = self.lexicon()?;
+        let words = self.query_words(side)?;
+        Some(words.map(|word| lexicon.words.word(word).to_owned()))
     }
 
     /// First layer and first token that the cards that are on can change, in that layer's `block_output`.

@@ -482,3 +482,26 @@ fn links_with_garbage_say_why_and_change_nothing() {
         assert_eq!(session.choices, before);
     }
 }
+
+#[test]
+fn examples_flip_and_the_model_agrees_with_the_program() {
+    let mut session = live();
+    let mut engine = engine();
+    for example in &EXAMPLES {
+        session.open_example(example).unwrap();
+        let answer = answer(&mut engine, &mut session);
+        assert!(answer.is_flipped(), "{}", example.title);
+        assert_eq!(session.expected(), Some(answer.top[1]), "{}", example.title);
+    }
+}
+
+#[test]
+fn keystrokes_are_one_change() {
+    let mut session = live();
+    let before = session.choices.clone();
+    for text in ["m", "mi", "milk"] {
+        session.type_prompt(Side::Base, text).unwrap();
+    }
+    assert!(session.undo());
+    assert_eq!(session.choices, before);
+}

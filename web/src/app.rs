@@ -1,0 +1,683 @@
+//! The page: its state, what happens when something is done to it, and where its parts stand.
+
+use std::rc::Rc;
+
+use js_sys::Uint8Array;
+use leptos::prelude::*;
+use swivel_core::{Component, Gpt2Config, task::programs::Lexicon};
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{File, HashChangeEvent, KeyboardEvent};
+
+use crate::{
+    browser::{
+        client::{Client, Loaded, Problem},
+        fetch::{fetch, read_file},
+        model::{ModelFiles, ModelSource},
+        window,
+        worker::Device,
+    },
+    protocol::{Answer, Interchange, Prompts, Request, Response},
+    session::{Model, Session, map::Metric, recorded},
+    view,
+};
+
+/// Folder of the model that comes with the page.
+const SOLVER: &str = "models/solver";
+/// List of directions that were learned on this machine; written by `cargo xtask demo`.
+const LEARNED: &str = "directions/index.json";
+/// A graphics device must agree with the reference to this, nats.
+const GPU_TOLERANCE: f32 = 1e-3;
+
+/// How far the model is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Loading {
+    /// A file is on its way.
+    Fetching {
+        /// Its name.
+        name: String,
+        /// Bytes that have come.
+        done: f64,
+        /// Bytes in all.
+        total: Option<f64>,
+        /// Seconds left at the pace so far.
+        seconds_left: Option<f64>,
+    },
+    /// The files are there, the device takes them.
+    Preparing,
+    /// It runs.
+    Live,
+    /// It does not, and why.
+    Failed(String),
+}
+
+/// What is known of a device.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeviceState {
+    /// Nothing yet.
+    Untried,
+    /// It is being tested.
+    Testing,
+    /// It cannot be used, and why.
+    Unavailable(String),
+    /// It computes; largest error against the reference in nats where there is one, milliseconds for a new pair of prompts.
+    Ready {
+        /// What it calls itself.
+        adapter: String,
+        /// Nats.
+        error: Option<f32>,
+        /// Milliseconds.
+        ms: Option<f64>,
+    },
+}
+
+/// Devices, the one in use, and the person's wish.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Devices {
+    /// The one in use.
+    pub current: Device,
+    /// The person's wish; `None` leaves it to the measurement.
+    pub wish: Option<Device>,
+    /// CPU.
+    pub cpu: DeviceState,
+    /// WebGPU.
+    pub web_gpu: DeviceState,
+}
+
+/// Everything that views read and call.
+#[derive(Clone, Copy)]
+pub struct App {
+    /// What the person chose and what came back.
+    pub session: RwSignal<Session>,
+    /// How far the model is.
+    pub loading: RwSignal<Loading>,
+    /// Where it runs.
+    pub devices: RwSignal<Devices>,
+    /// A sentence for everybody: what just happened, or went wrong.
+    pub notice: RwSignal<Option<Notice>>,
+    /// What cells of the map say.
+    pub metric: RwSignal<Metric>,
+    /// Component that is swapped and scanned.
+    pub component: RwSignal<Component>,
+    engine: StoredValue<Option<Rc<Client>>, LocalStorage>,
+    source: StoredValue<ModelSource, LocalStorage>,
+    /// True while the loop of [`App::pump`] runs.
+    is_pumping: StoredValue<bool>,
+    /// Counts models and devices that were asked for; what an older request brings is dropped.
+    generation: StoredValue<u32>,
+}
+
+/// A sentence in the notice line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// True if something went wrong.
+    pub is_problem: bool,
+    /// What.
+    pub text: String,
+}
+
+impl App {
+    fn new(session: Session) -> Self {
+        let wish = window::query("device").or_else(|| window::stored("device"));
+        let wish = match wish.as_deref() {
+            Some("cpu") => Some(Device::Cpu),
+            Some("webgpu") => Some(Device::WebGpu),
+            _ => None,
+        };
+        let folder = window::query("model").unwrap_or_else(|| SOLVER.to_owned());
+        Self {
+            session: RwSignal::new(session),
+            loading: RwSignal::new(Loading::Preparing),
+            devices: RwSignal::new(Devices {
+                current: Device::Cpu,
+                wish,
+                cpu: DeviceState::Untried,
+                web_gpu: DeviceState::Untried,
+            }),
+            notice: RwSignal::new(None),
+            metric: RwSignal::new(Metric::default()),
+            component: RwSignal::new(Component::BlockOutput),
+            engine: StoredValue::new_local(None),
+            source: StoredValue::new_local(ModelSource::Folder(folder)),
+            is_pumping: StoredValue::new(false),
+            generation: StoredValue::new(0),
+        }
+    }
+
+    /// Does something to the session and asks the engine for what is out of date then.
+    pub fn edit<T>(&self, change: impl FnOnce(&mut Session) -> T) -> T {
+        let (result, has_history) = self
+            .session
+            .try_update(|session| (change(session), session.has_history()[0]))
+            .unwrap_or_else(|| unreachable!("the page's state lives as long as the page"));
+        if has_history {
+            window::set_fragment(&self.session.with_untracked(Session::fragment));
+        }
+        self.pump();
+        result
+    }
+
+    /// The same, where it can fail: the cause becomes the notice.
+    pub fn try_edit<E: std::fmt::Display>(
+        &self,
+        change: impl FnOnce(&mut Session) -> Result<(), E>,
+    ) {
+        match self.edit(change) {
+            Ok(()) => self.notice.set(None),
+            Err(error) => self.complain(error.to_string()),
+        }
+    }
+
+    /// Says that something went wrong.
+    pub fn complain(&self, text: impl Into<String>) {
+        self.notice.set(Some(Notice {
+            is_problem: true,
+            text: text.into(),
+        }));
+    }
+
+    /// Says what happened.
+    pub fn tell(&self, text: impl Into<String>) {
+        self.notice.set(Some(Notice {
+            is_problem: false,
+            text: text.into(),
+        }));
+    }
+
+    /// Asks the engine for what is out of date, one thing after the other, until nothing is.
+    fn pump(self) {
+        if self.is_pumping.get_value() {
+            return;
+        }
+        self.is_pumping.set_value(true);
+        spawn_local(async move {
+            loop {
+                let Some(engine) = self.engine.get_value() else {
+                    break;
+                };
+                let Some(job) = self.session.with_untracked(Session::next_job) else {
+                    break;
+                };
+                let result = engine.ask(job.request.clone()).await;
+                let is_same = self
+                    .engine
+                    .with_value(|own| own.as_ref().is_some_and(|own| Rc::ptr_eq(own, &engine)));
+                match result {
+                    Ok((response, ms)) => self
+                        .session
+                        .update(|session| session.take(&job, response, ms)),
+                    Err(Problem::Refused(cause)) => {
+                        self.session.update(|session| session.refuse(&job, &cause));
+                    }
+                    // An engine that was replaced while it was asked is no loss.
+                    Err(Problem::Died(_)) if !is_same => {}
+                    Err(Problem::Died(cause)) => {
+                        self.engine_died(&cause);
+                        break;
+                    }
+                }
+            }
+            self.is_pumping.set_value(false);
+        });
+    }
+
+    /// Goes on on the CPU, where that is another device; else says so and waits for the person.
+    fn engine_died(self, cause: &str) {
+        self.engine.set_value(None);
+        match self.devices.with_untracked(|devices| devices.current) {
+            Device::WebGpu => {
+                self.devices.update(|devices| {
+                    devices.web_gpu = DeviceState::Unavailable(cause.to_owned());
+                    devices.current = Device::Cpu;
+                    devices.wish = Some(Device::Cpu);
+                });
+                self.complain(format!(
+                    "The graphics device failed ({cause}). Nothing is lost: the page goes on on the CPU."
+                ));
+                self.load_model();
+            }
+            Device::Cpu => {
+                let text = format!("The engine stopped: {cause}");
+                self.loading.set(Loading::Failed(text));
+            }
+        }
+    }
+
+    /// Opens another model.
+    pub fn open_model(self, source: ModelSource) {
+        self.source.set_value(source);
+        self.load_model();
+    }
+
+    /// Fetches the model and puts it on a device.
+    pub fn load_model(self) {
+        let generation = self.next_generation();
+        let source = self.source.get_value();
+        spawn_local(async move {
+            let result = self.load(&source, generation).await;
+            if self.generation.get_value() != generation {
+                return;
+            }
+            match result {
+                Ok(()) => {
+                    self.loading.set(Loading::Live);
+                    window::mark("swivel-model");
+                    self.open_address();
+                    self.pump();
+                    if self.devices.with_untracked(|devices| devices.wish) != Some(Device::Cpu) {
+                        self.try_web_gpu(generation).await;
+                    }
+                }
+                Err(cause) => self.loading.set(Loading::Failed(cause)),
+            }
+        });
+    }
+
+    fn next_generation(self) -> u32 {
+        self.generation.update_value(|generation| *generation += 1);
+        self.generation.get_value()
+    }
+
+    /// Reads the files while a worker starts; the first answers come from the CPU, which is there at once.
+    async fn load(self, source: &ModelSource, generation: u32) -> Result<(), String> {
+        let files = async {
+            let files = self.read(source, generation).await?;
+            if self.generation.get_value() == generation {
+                self.loading.set(Loading::Preparing);
+            }
+            Ok::<ModelFiles, String>(files)
+        };
+        let (files, client) = futures_util::join!(files, Client::start());
+        let (files, client) = (files?, client.map_err(|problem| problem.to_string())?);
+        let ModelFiles {
+            name,
+            config,
+            tokenizer,
+            weights,
+        } = files;
+        let sizes = Gpt2Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
+        tokenizer.check(&sizes).map_err(|error| error.to_string())?;
+        let loaded = client.load(Device::Cpu, config, weights).await;
+        let Loaded {
+            sha256, adapter, ..
+        } = loaded.map_err(|problem| problem.to_string())?;
+        if self.generation.get_value() != generation {
+            return Ok(());
+        }
+        let is_same = self.session.with_untracked(|session| {
+            session.model.as_ref().is_some_and(|model| model.sha256 == sha256)
+        });
+        if !is_same {
+            let lexicon = Lexicon::embedded(&tokenizer).ok().map(Into::into);
+            let model = Model {
+                name,
+                config: sizes,
+                sha256,
+                tokenizer,
+                lexicon,
+            };
+            self.session.update(|session| session.set_model(model));
+        }
+        self.devices.update(|devices| {
+            devices.current = Device::Cpu;
+            devices.cpu = DeviceState::Ready {
+                adapter,
+                error: None,
+                ms: None,
+            };
+        });
+        self.engine.set_value(Some(Rc::new(client)));
+        Ok(())
+    }
+
+    async fn read(self, source: &ModelSource, generation: u32) -> Result<ModelFiles, String> {
+        let start = window::now();
+        let progress = |name: &str, done: f64, total: Option<f64>| {
+            if self.generation.get_value() != generation {
+                return;
+            }
+            let secs = (window::now() - start) / 1000.0;
+            let seconds_left = total
+                .filter(|_| done > 0.0)
+                .map(|total| secs / done * (total - done));
+            self.loading.set(Loading::Fetching {
+                name: name.to_owned(),
+                done,
+                total,
+                seconds_left,
+            });
+        };
+        source.read(&progress).await
+    }
+
+    /// Tests WebGPU beside the running CPU and changes over if it is right and faster, or wished for.
+    async fn try_web_gpu(self, generation: u32) {
+        if !window::has_webgpu() {
+            let text = "this browser has no WebGPU (Chrome and Edge 113, Safari 26 and Firefox 141 or later have it)";
+            self.devices
+                .update(|devices| devices.web_gpu = DeviceState::Unavailable(text.to_owned()));
+            return;
+        }
+        self.devices
+            .update(|devices| devices.web_gpu = DeviceState::Testing);
+        let result = self.test_web_gpu().await;
+        if self.generation.get_value() != generation {
+            return;
+        }
+        match result {
+            Err(cause) => {
+                if self.devices.with_untracked(|devices| devices.wish) == Some(Device::WebGpu) {
+                    self.complain(format!("WebGPU cannot be used: {cause}. The CPU goes on."));
+                }
+                self.devices
+                    .update(|devices| devices.web_gpu = DeviceState::Unavailable(cause));
+            }
+            Ok((client, state, [cpu_ms, gpu_ms])) => {
+                self.devices.update(|devices| {
+                    devices.web_gpu = state;
+                    if let DeviceState::Ready { ms, .. } = &mut devices.cpu {
+                        *ms = Some(cpu_ms);
+                    }
+                    let is_faster = gpu_ms < cpu_ms;
+                    if devices.wish == Some(Device::WebGpu)
+                        || devices.wish.is_none() && is_faster
+                    {
+                        devices.current = Device::WebGpu;
+                        self.engine.set_value(Some(Rc::new(client)));
+                    }
+                });
+                self.pump();
+            }
+        }
+        window::mark("swivel-tested");
+    }
+
+    /// Loads the model on WebGPU, compares an answer with the reference, and measures both devices.
+    async fn test_web_gpu(self) -> Result<(Client, DeviceState, [f64; 2]), String> {
+        let text = |problem: Problem| problem.to_string();
+        let client = Client::start().await.map_err(text)?;
+        let source = self.source.get_value();
+        let files = source.read(&|_, _, _| ()).await?;
+        let loaded = client
+            .load(Device::WebGpu, files.config, files.weights)
+            .await
+            .map_err(text)?;
+        let (question, recorded) = self.question();
+        let cpu = self.engine.get_value().ok_or("the CPU engine is gone")?;
+        let reference = match recorded {
+            Some(answer) => answer,
+            None => ask(&cpu, question.clone()).await.map_err(text)?.0,
+        };
+        let (found, _) = ask(&client, question.clone()).await.map_err(text)?;
+        let error = recorded::largest_error(&reference, &found);
+        if error.is_nan() || error > GPU_TOLERANCE {
+            return Err(format!(
+                "{} computes wrong numbers (off by {error:.1e} nats; {GPU_TOLERANCE:.0e} is allowed)",
+                loaded.adapter
+            ));
+        }
+        // New prompts of the same length: nothing is kept from before, and all kernels are compiled.
+        let fresh = |turn: usize| match question.clone() {
+            Request::Answer {
+                mut prompts,
+                interchanges,
+            } => {
+                let n_tokens = prompts.base.len().max(1);
+                prompts.base.rotate_left(turn % n_tokens);
+                prompts.source.rotate_right(turn % prompts.source.len().max(1));
+                Request::Answer {
+                    prompts,
+                    interchanges,
+                }
+            }
+            other => other,
+        };
+        let mut fastest = [f64::INFINITY; 2];
+        for turn in 1..=2 {
+            for (engine, fastest) in [&*cpu, &client].into_iter().zip(&mut fastest) {
+                let (_, ms) = ask(engine, fresh(turn)).await.map_err(text)?;
+                *fastest = fastest.min(ms);
+            }
+        }
+        let adapter = match loaded.is_software {
+            true => format!("{} (software)", loaded.adapter),
+            false => loaded.adapter,
+        };
+        let state = DeviceState::Ready {
+            adapter,
+            error: Some(error),
+            ms: Some(fastest[1]),
+        };
+        Ok((client, state, fastest))
+    }
+
+    /// What a device is tested with, and the native answer where it was recorded for these weights.
+    fn question(self) -> (Request, Option<Answer>) {
+        self.session.with_untracked(|session| {
+            let sha256 = session.model.as_ref().map(|model| model.sha256.as_str());
+            let example = recorded::example().ok();
+            let example = example.filter(|example| Some(example.model_sha256.as_str()) == sha256);
+            if let (Some(example), Some(opened)) = (example, session.directions.first()) {
+                let facts = &opened.direction.facts;
+                let prompts = Prompts {
+                    base: example.base.ids,
+                    source: example.source.ids,
+                };
+                let interchange = Interchange {
+                    layer: facts.site.layer,
+                    component: facts.site.component,
+                    base_position: prompts.base.len() - 1,
+                    source_position: prompts.source.len() - 1,
+                    basis: Some((opened.direction.rows().to_vec(), opened.direction.rank())),
+                    strength: 1.0,
+                };
+                let question = Request::Answer {
+                    prompts,
+                    interchanges: vec![interchange],
+                };
+                return (question, Some(example.answer));
+            }
+            let prompts = session.choices.prompts();
+            let last = |ids: &[u32]| ids.len().saturating_sub(1);
+            let interchange = Interchange {
+                layer: 0,
+                component: Component::BlockOutput,
+                base_position: last(&prompts.base),
+                source_position: last(&prompts.source),
+                basis: None,
+                strength: 0.5,
+            };
+            let question = Request::Answer {
+                prompts,
+                interchanges: vec![interchange],
+            };
+            (question, None)
+        })
+    }
+
+    /// Takes the person's wish for a device.
+    pub fn wish(self, device: Option<Device>) {
+        self.devices.update(|devices| devices.wish = device);
+        let name = match device {
+            Some(Device::Cpu) => "cpu",
+            Some(Device::WebGpu) => "webgpu",
+            None => "auto",
+        };
+        window::store("device", name);
+        self.notice.set(None);
+        self.load_model();
+    }
+
+    /// Opens what the address' fragment holds, if it holds something.
+    fn open_address(self) {
+        let fragment = window::fragment();
+        if fragment.is_empty() || self.session.with_untracked(Session::fragment) == fragment {
+            return;
+        }
+        let opened = self
+            .session
+            .try_update(|session| session.open_fragment(&fragment));
+        if let Some(Err(cause)) = opened {
+            self.complain(format!("This link cannot be opened: {cause}."));
+        }
+        self.pump();
+    }
+
+    /// Puts a link to the view on the clipboard and in the address.
+    pub fn share(self) {
+        let fragment = self.session.with_untracked(Session::fragment);
+        window::set_fragment(&fragment);
+        let link = format!("{}#{fragment}", window::address());
+        spawn_local(async move {
+            let kb = link.len() as f64 / 1000.0;
+            match window::copy(&link).await {
+                Ok(()) => self.tell(format!(
+                    "Link copied ({kb:.1} KB). It holds the prompts, what is switched on, and the view."
+                )),
+                Err(_) => self.tell("The link is in the address bar: copy it from there."),
+            }
+        });
+    }
+
+    /// Puts pyvene code that does the same on the clipboard.
+    pub fn copy_code(self) {
+        let code = self.session.with_untracked(Session::as_code);
+        spawn_local(async move {
+            match window::copy(&code).await {
+                Ok(()) => self.tell("Copied: a Python script that does the same with pyvene."),
+                Err(cause) => self.complain(format!("The code could not be copied: {cause}")),
+            }
+        });
+    }
+
+    /// Opens files that were dropped or chosen: a model folder, or direction files.
+    pub fn open_files(self, files: Vec<File>) {
+        if files.iter().any(|file| file.name() == "config.json") {
+            self.open_model(ModelSource::Files(files));
+            return;
+        }
+        spawn_local(async move {
+            for file in files {
+                match read_file(&file).await {
+                    Ok(bytes) => self.open_direction(&file.name(), &bytes),
+                    Err(cause) => self.complain(cause),
+                }
+            }
+        });
+    }
+
+    fn open_direction(self, name: &str, bytes: &Uint8Array) {
+        let bytes = bytes.to_vec();
+        let opened = self.edit(|session| session.open_direction(name, &bytes, false));
+        match opened {
+            Ok(idx) => {
+                let title = self
+                    .session
+                    .with_untracked(|session| session.directions[idx].title());
+                self.tell(format!("Opened {name}: {title}."));
+            }
+            Err(error) => self.complain(format!(
+                "{name} was not opened: {error}. A model needs its config.json beside the weights."
+            )),
+        }
+    }
+
+    /// Opens an address: a direction file, or a model folder.
+    pub fn open_url(self, address: String) {
+        let address = address.trim().to_owned();
+        if !address.ends_with(".safetensors") {
+            self.open_model(ModelSource::Folder(address));
+            return;
+        }
+        spawn_local(async move {
+            match fetch(&address, &|_, _| ()).await {
+                Ok(Some(bytes)) => {
+                    let name = address.rsplit('/').next().unwrap_or(&address).to_owned();
+                    self.open_direction(&name, &bytes);
+                }
+                Ok(None) => self.complain(format!("{address}: there is no such file")),
+                Err(cause) => self.complain(cause),
+            }
+        });
+    }
+
+    /// Opens the directions that were learned on this machine, where the server lists them.
+    fn open_learned(self) {
+        spawn_local(async move {
+            let Ok(Some(list)) = fetch(LEARNED, &|_, _| ()).await else {
+                return;
+            };
+            let names: Vec<String> = serde_json::from_slice(&list.to_vec()).unwrap_or_default();
+            for name in names {
+                if let Ok(Some(bytes)) = fetch(&format!("directions/{name}"), &|_, _| ()).await {
+                    let bytes = bytes.to_vec();
+                    // One that does not fit the model of the page is not this page's.
+                    let _ = self.edit(|session| session.open_direction(&name, &bytes, false));
+                }
+            }
+        });
+    }
+}
+
+async fn ask(engine: &Client, request: Request) -> Result<(Answer, f64), Problem> {
+    match engine.ask(request).await? {
+        (Response::Answer(answer), ms) => Ok((answer, ms)),
+        _ => Err(Problem::Died("an answer to another question".to_owned())),
+    }
+}
+
+/// Shows the page and starts everything.
+pub fn mount() {
+    let session = match Session::recorded() {
+        Ok(session) => session,
+        Err(error) => wasm_bindgen::throw_str(&error.to_string()),
+    };
+    let Some(root) = window::window()
+        .and_then(|window| window.document()?.get_element_by_id("app"))
+        .and_then(|root| root.dyn_into::<web_sys::HtmlElement>().ok())
+    else {
+        wasm_bindgen::throw_str("index.html has no element `app`");
+    };
+    root.set_text_content(None);
+    let app = App::new(session);
+    mount_to(root, move || view::page::page(app)).forget();
+    window::mark("swivel-painted");
+    window::listen("hashchange", move |event| {
+        if event.is_instance_of::<HashChangeEvent>() {
+            app.open_address();
+        }
+    });
+    window::listen("keydown", move |event| {
+        if let Some(event) = event.dyn_ref::<KeyboardEvent>() {
+            undo_by_key(app, event);
+        }
+    });
+    app.load_model();
+    app.open_learned();
+    spawn_local(window::keep_for_offline());
+}
+
+/// Ctrl-Z and Ctrl-Shift-Z or Ctrl-Y, outside of text fields, which have their own.
+fn undo_by_key(app: App, event: &KeyboardEvent) {
+    let is_typing = event
+        .target()
+        .and_then(|target| target.dyn_into::<web_sys::Element>().ok())
+        .is_some_and(|element| {
+            let is_text = element.matches("textarea, input[type=text], input[type=url]");
+            is_text.unwrap_or(false)
+        });
+    if is_typing || !(event.ctrl_key() || event.meta_key()) {
+        return;
+    }
+    match (event.key().to_lowercase().as_str(), event.shift_key()) {
+        ("z", false) => {
+            event.prevent_default();
+            app.edit(Session::undo);
+        }
+        ("z", true) | ("y", _) => {
+            event.prevent_default();
+            app.edit(Session::redo);
+        }
+        _ => {}
+    }
+}
