@@ -422,9 +422,10 @@ impl App {
                 mut prompts,
                 interchanges,
             } => {
-                let n_tokens = prompts.base.len().max(1);
-                prompts.base.rotate_left(turn % n_tokens);
-                prompts.source.rotate_right(turn % prompts.source.len().max(1));
+                for ids in [&mut prompts.base, &mut prompts.source] {
+                    let n_tokens = ids.len().max(1);
+                    ids.rotate_left(turn % n_tokens);
+                }
                 Request::Answer {
                     prompts,
                     interchanges,

@@ -1,5 +1,12 @@
-//! Swivel's page: what it shows and what computes it. The part without a browser is tested on this machine.
+//! Swivel's page: what it shows and what computes it. What needs no browser is tested on any machine.
 
 pub mod engine;
 pub mod protocol;
 pub mod session;
+
+#[cfg(target_arch = "wasm32")]
+pub mod app;
+#[cfg(target_arch = "wasm32")]
+pub mod browser;
+#[cfg(target_arch = "wasm32")]
+mod view;

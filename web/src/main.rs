@@ -1,2 +1,15 @@
-//! x
-fn main() {}
+//! Swivel in the browser. Built by trunk from `index.html`; the same program is the page and, in a worker, the engine.
+
+#[cfg(target_arch = "wasm32")]
+fn main() {
+    use swivel_web::{app, browser::worker};
+    match worker::scope() {
+        Some(scope) => worker::serve(&scope),
+        None => app::mount(),
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn main() {
+    println!("build with trunk");
+}

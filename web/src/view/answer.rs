@@ -1,0 +1,178 @@
+//! What the model says: the next token after base, intervened and source run.
+
+use leptos::prelude::*;
+
+use super::{milliseconds, probability};
+use crate::{
+    app::App,
+    protocol::Answer,
+    session::{Session, visible},
+};
+
+const RUNS: [&str; 3] = ["base", "intervened", "source"];
+
+/// What the panel shows.
+#[derive(Clone, PartialEq)]
+struct Said {
+    rows: Vec<Row>,
+    /// Base's, intervened's and source's answer.
+    tops: [String; 3],
+    is_flipped: bool,
+    is_armed: bool,
+    moved: f32,
+    way: Option<f32>,
+    kl: f32,
+    cost: Option<String>,
+    agrees: Option<(String, bool)>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Row {
+    token: String,
+    probabilities: [f32; 3],
+    is_top: [bool; 3],
+    change: f32,
+}
+
+fn said(session: &Session) -> Option<Said> {
+    let (answer, ms) = session.answer.as_ref()?;
+    let is_armed = session.is_recorded || !session.interchanges().is_empty();
+    let Answer {
+        rows,
+        top,
+        differences: [base, intervened, source],
+        kl,
+        computed: [computed, whole],
+        ..
+    } = answer;
+    let rows = rows.iter().map(|row| {
+        let [before, after, _] = row.scores.map(|score| score.probability);
+        Row {
+            token: visible(&session.token(row.id)),
+            probabilities: row.scores.map(|score| score.probability),
+            is_top: top.map(|top| top == row.id),
+            change: after - before,
+        }
+    });
+    let agrees = session.expected().filter(|_| session.is_current).map(|id| {
+        let token = visible(&session.token(id));
+        (token, id == top[1])
+    });
+    Some(Said {
+        rows: rows.collect(),
+        tops: top.map(|id| visible(&session.token(id))),
+        is_flipped: answer.is_flipped(),
+        is_armed,
+        moved: intervened - base,
+        way: ((source - base).abs() > 1e-3).then(|| (intervened - base) / (source - base)),
+        kl: *kl,
+        cost: (!session.is_recorded && is_armed).then(|| {
+            format!(
+                "computed again: {computed} of {whole} layer × token cells, {}",
+                milliseconds(*ms)
+            )
+        }),
+        agrees,
+    })
+}
+
+/// The table of answers and the sentence below it.
+#[component]
+pub fn AnswerPanel(
+    /// State and actions.
+    app: App,
+) -> impl IntoView {
+    let said = Memo::new(move |_| app.session.with(said));
+    let refusal = move || app.session.with(|session| session.refusal.clone());
+    view! {
+        <section class="answer" aria-label="What the model says">
+            <h2>"What the model says"</h2>
+            {move || refusal().map(|cause| view! { <p class="bad" role="alert">{cause}</p> })}
+            {move || said.get().map(table)}
+        </section>
+    }
+}
+
+fn table(said: Said) -> impl IntoView {
+    let Said {
+        rows,
+        tops,
+        is_flipped,
+        is_armed,
+        moved,
+        way,
+        kl,
+        cost,
+        agrees,
+    } = said;
+    let [base, intervened, _] = tops;
+    let sentence = match (is_armed, is_flipped) {
+        (false, _) => format!("The answer is {base}. Switch a direction on."),
+        (true, true) => format!("The answer flipped from {base} to {intervened}."),
+        (true, false) => format!("The answer stays {base}."),
+    };
+    let way = way.map(|way| format!(", {:.0} % of the way to the source", 100.0 * way));
+    let numbers = is_armed.then(|| {
+        view! {
+            <p class="fact" title="change of the logit of the source's answer minus the base's; KL divergence of the intervened from the base distribution">
+                {format!("{moved:+.1} nats{}; KL {kl:.2} nats", way.unwrap_or_default())}
+            </p>
+        }
+    });
+    let program = agrees.map(|(token, agrees)| {
+        let text = match agrees {
+            true => format!("✓ the program says the same: {token}"),
+            false => format!("✕ the program says {token}"),
+        };
+        view! { <p class="fact" class:bad=!agrees>{text}</p> }
+    });
+    view! {
+        <table class="answers">
+            <thead>
+                <tr>
+                    <th scope="col">"next token"</th>
+                    {RUNS.map(|run| view! { <th scope="col" class=run>{run}</th> })}
+                </tr>
+            </thead>
+            <tbody>
+                {rows.into_iter().map(|row| row_view(row, is_armed)).collect_view()}
+            </tbody>
+        </table>
+        <div class="verdict" class:flipped=is_armed && is_flipped>
+            <p id="verdict" role="status" aria-live="polite">
+                {(is_armed && is_flipped).then(|| view! { <strong>"FLIPPED "</strong> })}
+                <span>{sentence}</span>
+            </p>
+            {numbers}
+            {program}
+            {cost.map(|cost| view! { <p class="fact" id="cost">{cost}</p> })}
+        </div>
+    }
+}
+
+fn row_view(row: Row, is_armed: bool) -> impl IntoView {
+    let cells = RUNS.into_iter().enumerate().map(move |(run, name)| {
+        let value = row.probabilities[run];
+        let change = (run == 1 && is_armed && row.change.abs() >= 0.005).then(|| {
+            let arrow = if row.change > 0.0 { "▲" } else { "▼" };
+            view! { <span class="change">{arrow} {probability(row.change.abs())}</span> }
+        });
+        view! {
+            <td class=name class:top=row.is_top[run]>
+                <span class="bar-box">
+                    <span class="bar-fill" style:width=format!("{:.1}%", 100.0 * value)></span>
+                </span>
+                <span class="number">{probability(value)}</span>
+                {change}
+            </td>
+        }
+    });
+    view! {
+        <tr>
+            <th scope="row">
+                <code>{row.token}</code>
+            </th>
+            {cells.collect_view()}
+        </tr>
+    }
+}

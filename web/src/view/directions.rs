@@ -1,0 +1,228 @@
+//! One card an intervention: what it is, how well it works, a switch, a strength.
+
+use leptos::prelude::*;
+use swivel_core::direction::Direction;
+
+use super::{page::chosen_files, score};
+use crate::{
+    app::App,
+    session::{Card, Probe, Session, What},
+};
+
+/// Strengths of the slider's ends and its steps.
+const STRENGTHS: [f32; 3] = [0.0, 2.0, 0.05];
+
+/// The cards.
+#[component]
+pub fn Directions(
+    /// State and actions.
+    app: App,
+) -> impl IntoView {
+    let n_cards = Memo::new(move |_| app.session.with(|session| session.choices.cards.len()));
+    view! {
+        <section class="directions" aria-label="Directions">
+            <h2>"Directions"</h2>
+            {move || {
+                (0..n_cards.get()).map(|idx| view! { <CardView app idx /> }).collect_view()
+            }}
+            <label class="button drop">
+                "Open a direction file, or drop one on the page"
+                <input
+                    id="direction-file"
+                    type="file"
+                    accept=".safetensors"
+                    multiple
+                    on:change=move |event| app.open_files(chosen_files(&event))
+                />
+            </label>
+        </section>
+    }
+}
+
+/// What a card says.
+#[derive(Clone, PartialEq)]
+struct Facts {
+    title: String,
+    place: String,
+    scores: Option<[String; 3]>,
+    shuffled: Option<String>,
+    learned: Option<String>,
+    probe: Option<&'static str>,
+    problem: Option<String>,
+    warning: Option<String>,
+    is_whole: bool,
+}
+
+fn facts(session: &Session, card: &Card) -> Facts {
+    let direction = match card.what {
+        What::Direction(idx) => session.directions.get(idx),
+        What::Whole => None,
+    };
+    let known = direction.map(|opened| &*opened.direction);
+    let rank = known.map_or(String::new(), |known| format!(", rank {}", known.rank()));
+    let token = |position: swivel_core::Position| match position {
+        swivel_core::Position::Last => "last token".to_owned(),
+        swivel_core::Position::Index(position) => format!("token {position}"),
+    };
+    let place = match card.base_position == card.source_position {
+        true => token(card.base_position),
+        false => format!(
+            "{} from source {}",
+            token(card.base_position),
+            token(card.source_position)
+        ),
+    };
+    let learned = |known: &Direction| {
+        let facts = &known.facts;
+        let pairs = facts.train_pairs.map(|n| format!("{n} pairs"));
+        let epochs = facts.epochs.map(|n| format!("{n} epochs"));
+        let parts: Vec<String> = [pairs, epochs].into_iter().flatten().collect();
+        format!("learned on {} from {}", facts.model, parts.join(", "))
+    };
+    Facts {
+        title: session.card_title(card),
+        place: format!("{}, {place}{rank}", card.site),
+        scores: known.map(|known| {
+            let controls = &known.facts.controls;
+            [known.facts.iia, controls.random, controls.full].map(score)
+        }),
+        shuffled: known.and_then(|known| known.facts.controls.shuffled.map(score)),
+        learned: known.map(learned),
+        probe: direction.and_then(|opened| match opened.probe {
+            Probe::Unknown => None,
+            Probe::Same => Some("checked here: same answer as when it was learned"),
+            Probe::Different => Some("checked here: another answer than when it was learned"),
+        }),
+        problem: session.card_problem(card),
+        warning: session.card_warning(card).or_else(|| no_effect(session, card)),
+        is_whole: card.what == What::Whole,
+    }
+}
+
+/// The only card that is on, and nothing moves.
+fn no_effect(session: &Session, card: &Card) -> Option<String> {
+    let is_alone = card.is_on && session.interchanges().len() == 1;
+    let (answer, _) = session.answer.as_ref().filter(|_| session.is_current)?;
+    (is_alone && answer.kl.abs() < 1e-6)
+        .then(|| "has no effect on this pair: base and source agree on what it swaps".to_owned())
+}
+
+#[component]
+fn CardView(app: App, idx: usize) -> impl IntoView {
+    let card = Memo::new(move |_| app.session.with(|s| s.choices.cards.get(idx).cloned()));
+    let facts = Memo::new(move |_| {
+        app.session
+            .with(|session| session.choices.cards.get(idx).map(|card| facts(session, card)))
+    });
+    let is_on = move || card.with(|card| card.as_ref().is_some_and(|card| card.is_on));
+    let strength = move || card.with(|card| card.as_ref().map_or(1.0, |card| card.strength));
+    let text = move |get: fn(&Facts) -> String| {
+        facts.with(|facts| facts.as_ref().map(get).unwrap_or_default())
+    };
+    let toggle = move |_| {
+        app.edit(|session| session.change(|choices| {
+            if let Some(card) = choices.cards.get_mut(idx) {
+                card.is_on = !card.is_on;
+            }
+        }));
+    };
+    // The first movement is the change that undo takes back, the rest of the drag amends it.
+    let is_dragging = StoredValue::new(false);
+    let slide = move |event: web_sys::Event| {
+        let value: f32 = event_target_value(&event).parse().unwrap_or(1.0);
+        let set = move |choices: &mut crate::session::Choices| {
+            if let Some(card) = choices.cards.get_mut(idx) {
+                card.strength = value;
+            }
+        };
+        app.edit(|session| match is_dragging.get_value() {
+            true => session.amend(set),
+            false => session.change(set),
+        });
+        is_dragging.set_value(true);
+    };
+    view! {
+        <article class="card" class:on=is_on>
+            <div class="card-head">
+                <button
+                    role="switch"
+                    class="switch"
+                    id=format!("switch-{idx}")
+                    aria-checked=move || is_on().to_string()
+                    aria-label=move || format!("swap {}", text(|facts| facts.title.clone()))
+                    on:click=toggle
+                >
+                    <span class="knob"></span>
+                </button>
+                <div class="card-title">
+                    <h3>{move || text(|facts| facts.title.clone())}</h3>
+                    <p class="fact">{move || text(|facts| facts.place.clone())}</p>
+                </div>
+                <Show when=move || facts.with(|f| f.as_ref().is_some_and(|f| f.is_whole))>
+                    <button class="quiet" on:click=move |_| app.edit(|s| s.remove_card(idx))>
+                        "Remove"
+                    </button>
+                </Show>
+            </div>
+            {move || {
+                facts
+                    .with(|facts| facts.as_ref().and_then(|facts| Some((facts.scores.clone()?, facts.shuffled.clone()))))
+                    .map(|([iia, random, full], shuffled)| {
+                        view! {
+                            <dl class="scores">
+                                <div title="interchange intervention accuracy (IIA) on held-out pairs, 0..1">
+                                    <dt>"how often it works"</dt>
+                                    <dd>{iia}</dd>
+                                </div>
+                                <div title="control: a random subspace of the same rank; must fail">
+                                    <dt>"a random one does"</dt>
+                                    <dd>{random}</dd>
+                                </div>
+                                {shuffled
+                                    .map(|shuffled| {
+                                        view! {
+                                            <div title="control: learned on shuffled labels; must be worse">
+                                                <dt>"shuffled labels"</dt>
+                                                <dd>{shuffled}</dd>
+                                            </div>
+                                        }
+                                    })}
+                                <div title="control: the whole vector at the site; should work">
+                                    <dt>"whole vector"</dt>
+                                    <dd>{full}</dd>
+                                </div>
+                            </dl>
+                        }
+                    })
+            }}
+            <label class="slider">
+                <span>"strength"</span>
+                <input
+                    type="range"
+                    id=format!("strength-{idx}")
+                    min=STRENGTHS[0]
+                    max=STRENGTHS[1]
+                    step=STRENGTHS[2]
+                    list="strengths"
+                    aria-label=move || format!("strength of {}", text(|facts| facts.title.clone()))
+                    prop:value=move || strength().to_string()
+                    on:input=slide
+                    on:change=move |_| is_dragging.set_value(false)
+                />
+                <output>{move || format!("{:.2}", strength())}</output>
+            </label>
+            <p class="fact">{move || text(|facts| facts.learned.clone().unwrap_or_default())}</p>
+            <p class="fact">{move || text(|facts| facts.probe.unwrap_or_default().to_owned())}</p>
+            {move || {
+                facts
+                    .with(|facts| facts.as_ref().and_then(|f| f.problem.clone()))
+                    .map(|text| view! { <p class="bad" role="alert">{text}</p> })
+            }}
+            {move || {
+                facts
+                    .with(|facts| facts.as_ref().and_then(|f| f.warning.clone()))
+                    .map(|text| view! { <p class="hint">"△ " {text}</p> })
+            }}
+        </article>
+    }
+}

@@ -1,0 +1,270 @@
+//! Name, model, device, and what is done with the whole view.
+
+use leptos::prelude::*;
+
+use super::{bytes, milliseconds, page::chosen_files};
+use crate::{
+    app::{App, DeviceState, Loading},
+    browser::{model::ModelSource, window, worker::Device},
+    session::Session,
+};
+
+/// The head of the page.
+#[component]
+pub fn Header(
+    /// State and actions.
+    app: App,
+    /// True if the guide is open.
+    guide: RwSignal<bool>,
+) -> impl IntoView {
+    let history = move || app.session.with(Session::has_history);
+    let theme = RwSignal::new(window::stored("theme").unwrap_or_else(|| "auto".to_owned()));
+    Effect::new(move |_| theme.with(|theme| window::set_root_attribute("data-theme", theme)));
+    let turn = move |_| {
+        let next = match theme.get().as_str() {
+            "auto" => "dark",
+            "dark" => "light",
+            _ => "auto",
+        };
+        window::store("theme", next);
+        theme.set(next.to_owned());
+    };
+    view! {
+        <header>
+            <div class="name">
+                <h1>"Swivel"</h1>
+                <p>"Swap one number inside the model. Did it change its mind?"</p>
+            </div>
+            <div class="bar">
+                <ModelMenu app />
+                <DeviceMenu app />
+                <span class="space"></span>
+                <button
+                    on:click=move |_| {
+                        app.edit(Session::undo);
+                    }
+                    disabled=move || !history()[0]
+                    title="Ctrl-Z"
+                >
+                    "Undo"
+                </button>
+                <button
+                    on:click=move |_| {
+                        app.edit(Session::redo);
+                    }
+                    disabled=move || !history()[1]
+                    title="Ctrl-Shift-Z"
+                >
+                    "Redo"
+                </button>
+                <button id="share" on:click=move |_| app.share()>
+                    "Share"
+                </button>
+                <button id="copy-code" on:click=move |_| app.copy_code()>
+                    "Copy as code"
+                </button>
+                <button
+                    id="guide-button"
+                    aria-expanded=move || guide.get().to_string()
+                    on:click=move |_| guide.update(|open| *open = !*open)
+                >
+                    "Guide"
+                </button>
+                <button id="theme" on:click=turn title="Light, dark, or as the system says">
+                    {move || format!("Theme: {}", theme.get())}
+                </button>
+            </div>
+            <LoadingLine app />
+        </header>
+    }
+}
+
+/// What is being loaded, how much of it, how long it will take.
+#[component]
+fn LoadingLine(app: App) -> impl IntoView {
+    view! {
+        <div class="loading" role="status" aria-live="off">
+            {move || match app.loading.get() {
+                Loading::Live => ().into_any(),
+                Loading::Preparing => {
+                    view! {
+                        <progress aria-label="loading"></progress>
+                        <span>"Recorded example below; the engine starts …"</span>
+                    }
+                        .into_any()
+                }
+                Loading::Fetching { name, done, total, seconds_left } => {
+                    let of = total.map(|total| format!(" of {}", bytes(total))).unwrap_or_default();
+                    let left = seconds_left
+                        .filter(|secs| *secs >= 1.0)
+                        .map(|secs| format!(", {secs:.0} s left"))
+                        .unwrap_or_default();
+                    view! {
+                        <progress aria-label="loading" max=total.unwrap_or(1.0) value=done></progress>
+                        <span>{format!("{name}: {}{of}{left}", bytes(done))}</span>
+                    }
+                        .into_any()
+                }
+                Loading::Failed(cause) => {
+                    view! {
+                        <p class="notice problem" role="alert" id="failure">
+                            <span>{format!("The model does not run: {cause}.")}</span>
+                            <button on:click=move |_| app.load_model()>"Try again"</button>
+                            <button on:click=move |_| {
+                                app.open_model(ModelSource::Folder("models/solver".to_owned()))
+                            }>"Open the built-in solver"</button>
+                        </p>
+                    }
+                        .into_any()
+                }
+            }}
+        </div>
+    }
+}
+
+#[component]
+fn ModelMenu(app: App) -> impl IntoView {
+    let address = RwSignal::new(String::new());
+    let name = move || {
+        app.session.with(|session| match &session.model {
+            Some(model) => model.name.clone(),
+            None => "solver".to_owned(),
+        })
+    };
+    let sizes = move || {
+        app.session.with(|session| {
+            let config = session.model.as_ref().map(|model| model.config.clone())?;
+            Some(format!(
+                "{} layers, width {}, {} heads, {} tokens in the vocabulary, prompts of up to {}",
+                config.n_layers, config.d_model, config.n_heads, config.d_vocab, config.n_ctx
+            ))
+        })
+    };
+    view! {
+        <details class="menu" id="model-menu">
+            <summary>
+                <span class="label">"Model "</span>
+                {name}
+            </summary>
+            <div class="sheet">
+                <p>{sizes}</p>
+                <p class="label">"Another GPT-2: its folder, with config.json, tokenizer.json and model.safetensors"</p>
+                <label class="button">
+                    "Choose a folder"
+                    <input
+                        id="model-folder"
+                        type="file"
+                        prop:webkitdirectory=true
+                        on:change=move |event| app.open_files(chosen_files(&event))
+                    />
+                </label>
+                <label class="button">
+                    "Choose its files"
+                    <input
+                        id="model-files"
+                        type="file"
+                        multiple
+                        on:change=move |event| app.open_files(chosen_files(&event))
+                    />
+                </label>
+                <form
+                    class="row"
+                    on:submit=move |event| {
+                        event.prevent_default();
+                        app.open_url(address.get());
+                    }
+                >
+                    <input
+                        id="address"
+                        type="text"
+                        aria-label="Address of a model folder or a direction file"
+                        placeholder="or the address of a folder or of a direction"
+                        prop:value=address
+                        on:input=move |event| address.set(event_target_value(&event))
+                    />
+                    <button>"Open"</button>
+                </form>
+                <button on:click=move |_| {
+                    app.open_model(ModelSource::Folder("models/solver".to_owned()))
+                }>"Back to the built-in solver"</button>
+            </div>
+        </details>
+    }
+}
+
+/// One line about a device.
+fn describe(state: &DeviceState) -> String {
+    match state {
+        DeviceState::Untried => "not tried".to_owned(),
+        DeviceState::Testing => "being tested …".to_owned(),
+        DeviceState::Unavailable(cause) => cause.clone(),
+        DeviceState::Ready { adapter, error, ms } => {
+            let mut text = adapter.clone();
+            if let Some(error) = error {
+                text += &format!(", checked: off by {error:.0e} nats");
+            }
+            if let Some(ms) = ms {
+                text += &format!(", {} for a new pair", milliseconds(*ms));
+            }
+            text
+        }
+    }
+}
+
+#[component]
+fn DeviceMenu(app: App) -> impl IntoView {
+    let badge = move || {
+        let devices = app.devices.get();
+        let is_recorded = app.session.with(|session| session.is_recorded);
+        if is_recorded {
+            return "recorded".to_owned();
+        }
+        let (name, state) = match devices.current {
+            Device::Cpu => ("CPU", devices.cpu),
+            Device::WebGpu => ("WebGPU", devices.web_gpu),
+        };
+        match state {
+            DeviceState::Ready { ms: Some(ms), .. } => format!("{name} {}", milliseconds(ms)),
+            _ => name.to_owned(),
+        }
+    };
+    let choice = move |device: Option<Device>, label: &'static str| {
+        view! {
+            <label class="choice">
+                <input
+                    type="radio"
+                    name="device"
+                    prop:checked=move || app.devices.with(|devices| devices.wish == device)
+                    on:change=move |_| app.wish(device)
+                />
+                {label}
+            </label>
+        }
+    };
+    view! {
+        <details class="menu" id="device-menu">
+            <summary>
+                <span class="label">"Runs on "</span>
+                <span id="badge" data-device=move || {
+                    match (app.session.with(|session| session.is_recorded), app.devices.with(|d| d.current)) {
+                        (true, _) => "recorded",
+                        (_, Device::Cpu) => "cpu",
+                        (_, Device::WebGpu) => "webgpu",
+                    }
+                }>{badge}</span>
+            </summary>
+            <div class="sheet">
+                {choice(None, "the faster one")}
+                {choice(Some(Device::Cpu), "CPU")}
+                <p class="fact" id="cpu-state">{move || app.devices.with(|devices| describe(&devices.cpu))}</p>
+                {choice(Some(Device::WebGpu), "WebGPU")}
+                <p class="fact" id="gpu-state">
+                    {move || app.devices.with(|devices| describe(&devices.web_gpu))}
+                </p>
+                <p class="label">
+                    "Before WebGPU is used, an answer and a swap are compared with recorded values, and both devices are timed."
+                </p>
+            </div>
+        </details>
+    }
+}

@@ -1,0 +1,687 @@
+//! Inside the model: a layers x tokens picture of the logit lens, of the interchange map, or of attention.
+
+use leptos::{ev::KeyboardEvent, html, prelude::*};
+use swivel_core::Component;
+
+use super::probability;
+use crate::{
+    app::App,
+    browser::window,
+    protocol::Cell,
+    session::{
+        Cursor, Picture, Session, Shown, What,
+        map::{Metric, signed, signed_share},
+        visible,
+    },
+};
+
+/// Cells that a page can hold without becoming slow; of longer prompts the last tokens are shown.
+const MOST_CELLS: usize = 6000;
+/// Nats at which the colour of the lens is nearly full.
+const LENS_SCALE: f32 = 4.0;
+const COMPONENTS: [(Component, &str); 3] = [
+    (Component::BlockOutput, "residual stream"),
+    (Component::AttentionOutput, "attention output"),
+    (Component::MlpOutput, "MLP output"),
+];
+const PICTURES: [(Picture, &str); 3] = [
+    (Picture::Lens, "Logit lens"),
+    (Picture::Map, "Interchange map"),
+    (Picture::Attention, "Attention"),
+];
+const SHOWN: [(Shown, &str); 3] = [
+    (Shown::Base, "base"),
+    (Shown::Intervened, "intervened"),
+    (Shown::Difference, "difference"),
+];
+const METRICS: [(Metric, &str); 3] = [
+    (Metric::Way, "share of the way"),
+    (Metric::Difference, "logit difference, nats"),
+    (Metric::Probability, "probability"),
+];
+
+/// The picture and its controls.
+#[component]
+pub fn Inside(
+    /// State and actions.
+    app: App,
+) -> impl IntoView {
+    let picture = move || app.session.with(|session| session.picture);
+    let show = move |value: Picture| {
+        app.edit(|session| session.picture = value);
+    };
+    let is_table = RwSignal::new(false);
+    view! {
+        <section class="inside" aria-label="Inside the model">
+            <h2>"Inside"</h2>
+            <div class="bar">
+                <Choice name="picture" values=&PICTURES current=Signal::derive(picture) choose=show />
+                <Show when=move || picture() != Picture::Map>
+                    <Choice
+                        name="shown"
+                        values=&SHOWN
+                        current=Signal::derive(move || app.session.with(|session| session.shown))
+                        choose=move |shown| app.edit(|session| session.shown = shown)
+                    />
+                </Show>
+                <Show when=move || picture() == Picture::Map>
+                    <MapControls app is_table />
+                </Show>
+                <Show when=move || picture() == Picture::Attention>
+                    <label>
+                        "layer "
+                        <select
+                            id="attention-layer"
+                            on:change=move |event| {
+                                let layer = event_target_value(&event).parse().unwrap_or(0);
+                                app.edit(|session| session.cursor.layer = layer);
+                            }
+                        >
+                            {move || {
+                                (0..app.session.with(Session::n_layers))
+                                    .map(|layer| {
+                                        view! {
+                                            <option
+                                                value=layer
+                                                prop:selected=move || {
+                                                    app.session.with(|s| s.cursor.layer == layer)
+                                                }
+                                            >
+                                                {layer}
+                                            </option>
+                                        }
+                                    })
+                                    .collect_view()
+                            }}
+                        </select>
+                    </label>
+                </Show>
+            </div>
+            <Show
+                when=move || is_table.get() && picture() == Picture::Map
+                fallback=move || view! { <Grid app /> }
+            >
+                <MapTable app />
+            </Show>
+            <Legend app />
+            <Detail app />
+        </section>
+    }
+}
+
+/// One of several values, as buttons.
+#[component]
+fn Choice<T: Copy + PartialEq + Send + Sync + 'static>(
+    name: &'static str,
+    values: &'static [(T, &'static str)],
+    current: Signal<T>,
+    choose: impl Fn(T) + Copy + 'static,
+) -> impl IntoView {
+    view! {
+        <div class="choices" role="group" aria-label=name>
+            {values
+                .iter()
+                .map(|(value, label)| {
+                    let value = *value;
+                    view! {
+                        <button
+                            id=format!("{name}-{}", label.split([' ', ',']).next().unwrap_or(label).to_lowercase())
+                            aria-pressed=move || (current.get() == value).to_string()
+                            on:click=move |_| choose(value)
+                        >
+                            {*label}
+                        </button>
+                    }
+                })
+                .collect_view()}
+        </div>
+    }
+}
+
+#[component]
+fn MapControls(app: App, is_table: RwSignal<bool>) -> impl IntoView {
+    let is_running =
+        move || app.session.with(|session| session.map.as_ref().is_some_and(|map| map.is_running));
+    let progress = move || {
+        app.session.with(|session| {
+            let map = session.map.as_ref()?;
+            let left = map.seconds_left(window::now())?;
+            let percent = 100.0 * map.progress();
+            Some(match map.is_running {
+                true => format!("{percent:.0} %, {left:.0} s left"),
+                false if percent >= 100.0 => "done".to_owned(),
+                false => format!("stopped at {percent:.0} %"),
+            })
+        })
+    };
+    let scan = move |_| {
+        app.edit(|session| match &mut session.map {
+            Some(map) if map.is_running => map.is_running = false,
+            _ => {
+                session.start_map(app.component.get_untracked(), window::now());
+            }
+        });
+    };
+    view! {
+        <label>
+            "swap the "
+            <select
+                id="component"
+                on:change=move |event| {
+                    let idx: usize = event_target_value(&event).parse().unwrap_or(0);
+                    if let Some((component, _)) = COMPONENTS.get(idx) {
+                        app.component.set(*component);
+                    }
+                }
+            >
+                {COMPONENTS
+                    .iter()
+                    .enumerate()
+                    .map(|(idx, (_, label))| view! { <option value=idx>{*label}</option> })
+                    .collect_view()}
+            </select>
+        </label>
+        <button id="scan" class="strong" on:click=scan>
+            {move || if is_running() { "Stop" } else { "Scan" }}
+        </button>
+        <span class="fact" id="scan-progress">{progress}</span>
+        <Choice
+            name="metric"
+            values=&METRICS
+            current=app.metric.into()
+            choose=move |metric| app.metric.set(metric)
+        />
+        <button
+            id="map-table"
+            aria-pressed=move || is_table.get().to_string()
+            on:click=move |_| is_table.update(|on| *on = !*on)
+        >
+            "As a table"
+        </button>
+    }
+}
+
+/// A cell as it is painted.
+#[derive(Clone, PartialEq, Default)]
+struct Painted {
+    text: String,
+    title: String,
+    /// −1..1 on the signed scale, 0..1 on the plain one.
+    value: f32,
+    is_unknown: bool,
+    is_armed: bool,
+    is_in_cone: bool,
+    is_cursor: bool,
+}
+
+/// Rows of the picture from the top, each with its name and its number.
+fn rows(session: &Session) -> Vec<(String, usize)> {
+    match session.picture {
+        Picture::Attention => (0..session.n_heads())
+            .map(|head| (format!("head {head}"), head))
+            .collect(),
+        _ => (0..session.n_layers())
+            .rev()
+            .map(|layer| (format!("layer {layer}"), layer))
+            .collect(),
+    }
+}
+
+/// First token that is shown.
+fn first_shown(session: &Session) -> usize {
+    let n_tokens = session.choices.base.ids.len();
+    n_tokens.saturating_sub(MOST_CELLS / rows(session).len().max(1))
+}
+
+fn paint(session: &Session, row: usize, position: usize, metric: Metric) -> Painted {
+    if session.picture == Picture::Attention {
+        return paint_attention(session, row, position);
+    }
+    let cell = Cursor {
+        layer: row,
+        position,
+    };
+    let interchanges = session.interchanges();
+    let cone = session.cone();
+    let mut painted = match session.picture {
+        Picture::Map => paint_map(session, cell, metric),
+        _ => paint_lens(session, cell),
+    };
+    painted.is_armed = interchanges
+        .iter()
+        .any(|i| i.layer == cell.layer && i.base_position == position);
+    painted.is_in_cone =
+        cone.is_some_and(|cone| cell.layer >= cone.layer && position >= cone.position);
+    painted.is_cursor = session.cursor == cell;
+    painted
+}
+
+fn paint_lens(session: &Session, cell: Cursor) -> Painted {
+    let Some((base, intervened)) = session.lens_cell(cell) else {
+        return unknown("not computed yet");
+    };
+    let describe = |name: &str, cell: &Cell| {
+        format!(
+            "{name}: {} {} ({:+.1} nats towards the source's answer)",
+            visible(&session.token(cell.top)),
+            probability(cell.probability),
+            cell.difference
+        )
+    };
+    let title = format!(
+        "layer {}, token {}. {}. {}",
+        cell.layer,
+        cell.position,
+        describe("base", &base),
+        describe("intervened", &intervened)
+    );
+    let leaning = |cell: &Cell| (cell.difference / LENS_SCALE).tanh();
+    let top = |cell: &Cell| visible(&session.token(cell.top));
+    let (text, value) = match session.shown {
+        Shown::Base => (top(&base), leaning(&base)),
+        Shown::Intervened => (top(&intervened), leaning(&intervened)),
+        Shown::Difference => {
+            let change = intervened.difference - base.difference;
+            let text = match change.abs() < 0.05 {
+                true => "·".to_owned(),
+                false => format!("{change:+.1}"),
+            };
+            (text, (change / LENS_SCALE).tanh())
+        }
+    };
+    Painted {
+        text,
+        title,
+        value,
+        ..Painted::default()
+    }
+}
+
+fn paint_map(session: &Session, cell: Cursor, metric: Metric) -> Painted {
+    let Some(map) = &session.map else {
+        return unknown("press Scan");
+    };
+    if !session.reaches_the_answer(cell) {
+        return unknown("cannot change the answer: nothing reads it");
+    }
+    match map.cell(cell.layer, cell.position) {
+        None => unknown("not computed"),
+        Some(found) => {
+            let value = map.value(found, metric);
+            Painted {
+                text: signed(value, metric),
+                title: format!(
+                    "layer {}, token {}: a swap here goes {} of the way, answer {} {}",
+                    cell.layer,
+                    cell.position,
+                    signed_share(map.value(found, Metric::Way)),
+                    visible(&session.token(found.top)),
+                    probability(found.probability)
+                ),
+                value: (value / map.full_scale(metric)).clamp(-1.0, 1.0),
+                ..Painted::default()
+            }
+        }
+    }
+}
+
+fn paint_attention(session: &Session, head: usize, position: usize) -> Painted {
+    let Some((from, rows)) = &session.attention else {
+        return unknown("not computed yet");
+    };
+    let base = rows.base.get(head).and_then(|row| row.get(position));
+    let Some(base) = base.copied() else {
+        return unknown("a later token: attention looks back only");
+    };
+    let intervened = rows
+        .intervened
+        .as_ref()
+        .and_then(|rows| rows.get(head)?.get(position).copied())
+        .unwrap_or(base);
+    let (text, value) = match session.shown {
+        Shown::Base => (probability(base), base),
+        Shown::Intervened => (probability(intervened), intervened),
+        Shown::Difference => (signed_share(intervened - base), intervened - base),
+    };
+    Painted {
+        text: match text.trim_start_matches(['+', '−']) {
+            ".00" => "·".to_owned(),
+            _ => text,
+        },
+        title: format!(
+            "layer {} head {head}, token {} looks at token {position}: base {}, intervened {}",
+            from.layer,
+            from.position,
+            probability(base),
+            probability(intervened)
+        ),
+        value,
+        is_armed: position == from.position && head == session.head,
+        is_cursor: head == session.head && position == from.position,
+        ..Painted::default()
+    }
+}
+
+fn unknown(title: &str) -> Painted {
+    Painted {
+        text: String::new(),
+        title: title.to_owned(),
+        is_unknown: true,
+        ..Painted::default()
+    }
+}
+
+/// Columns of the picture: what stands below them.
+fn columns(session: &Session) -> Vec<(usize, String)> {
+    let first = first_shown(session);
+    let pieces = session.choices.base.pieces.iter().enumerate().skip(first);
+    pieces
+        .map(|(position, piece)| (position, visible(piece)))
+        .collect()
+}
+
+#[component]
+fn Grid(app: App) -> impl IntoView {
+    let row_names = Memo::new(move |_| app.session.with(rows));
+    let columns = Memo::new(move |_| app.session.with(columns));
+    let is_signed = move || {
+        app.session
+            .with(|s| s.picture != Picture::Attention || s.shown == Shown::Difference)
+    };
+    let table = NodeRef::<html::Table>::new();
+    let active = move || {
+        app.session.with(|session| match session.picture {
+            Picture::Attention => format!("cell-{}-{}", session.head, session.cursor.position),
+            _ => format!("cell-{}-{}", session.cursor.layer, session.cursor.position),
+        })
+    };
+    let pick = move |row: usize, position: usize| {
+        app.edit(|session| {
+            session.cursor.position = position;
+            match session.picture {
+                Picture::Attention => session.head = row,
+                _ => session.cursor.layer = row,
+            }
+        });
+    };
+    let on_key = move |event: KeyboardEvent| on_key(app, &event);
+    let hidden = move || app.session.with(first_shown);
+    view! {
+        {move || {
+            (hidden() > 0)
+                .then(|| view! { <p class="hint">{format!("the first {} tokens are not shown", hidden())}</p> })
+        }}
+        <div class="scroll">
+            <table
+                class="grid"
+                class:plain=move || !is_signed()
+                role="grid"
+                id="grid"
+                tabindex="0"
+                aria-label="layers and tokens; arrow keys move, Enter swaps there"
+                aria-activedescendant=active
+                node_ref=table
+                on:keydown=on_key
+            >
+                <tbody>
+                    {move || {
+                        row_names
+                            .get()
+                            .into_iter()
+                            .map(|(name, row)| {
+                                let cells = Memo::new(move |_| {
+                                    let metric = app.metric.get();
+                                    app.session
+                                        .with(|session| {
+                                            let first = first_shown(session);
+                                            (first..session.choices.base.ids.len())
+                                                .map(|position| (position, paint(session, row, position, metric)))
+                                                .collect::<Vec<_>>()
+                                        })
+                                });
+                                view! {
+                                    <tr>
+                                        <th scope="row">{name}</th>
+                                        {move || {
+                                            cells
+                                                .get()
+                                                .into_iter()
+                                                .map(|(position, painted)| cell_view(row, position, painted, pick))
+                                                .collect_view()
+                                        }}
+                                    </tr>
+                                }
+                            })
+                            .collect_view()
+                    }}
+                </tbody>
+                <tfoot>
+                    <tr>
+                        <th></th>
+                        {move || {
+                            columns
+                                .get()
+                                .into_iter()
+                                .map(|(position, piece)| {
+                                    view! {
+                                        <th scope="col" title=format!("token {position}")>
+                                            <code>{piece}</code>
+                                            <span class="at">{position}</span>
+                                        </th>
+                                    }
+                                })
+                                .collect_view()
+                        }}
+                    </tr>
+                </tfoot>
+            </table>
+        </div>
+    }
+}
+
+fn cell_view(
+    row: usize,
+    position: usize,
+    painted: Painted,
+    pick: impl Fn(usize, usize) + Copy + 'static,
+) -> impl IntoView {
+    let Painted {
+        text,
+        title,
+        value,
+        is_unknown,
+        is_armed,
+        is_in_cone,
+        is_cursor,
+    } = painted;
+    let share = format!("{:.0}%", 100.0 * value.abs().min(1.0));
+    view! {
+        <td
+            role="gridcell"
+            id=format!("cell-{row}-{position}")
+            class:unknown=is_unknown
+            class:negative=value < 0.0
+            class:armed=is_armed
+            class:cone=is_in_cone
+            class:cursor=is_cursor
+            style:--share=share
+            title=title
+            on:click=move |_| pick(row, position)
+        >
+            {text}
+        </td>
+    }
+}
+
+fn on_key(app: App, event: &KeyboardEvent) {
+    let (rows, columns) = match event.key().as_str() {
+        "ArrowUp" => (1, 0),
+        "ArrowDown" => (-1, 0),
+        "ArrowLeft" => (0, -1),
+        "ArrowRight" => (0, 1),
+        "Home" => (0, isize::MIN / 2),
+        "End" => (0, isize::MAX / 2),
+        "Enter" | " " => {
+            event.prevent_default();
+            app.edit(|session| {
+                let (component, cell) = (app.component.get_untracked(), session.cursor);
+                session.arm_cell(component, cell);
+            });
+            return;
+        }
+        _ => return,
+    };
+    event.prevent_default();
+    let moved = |from: usize, by: isize, n: usize| {
+        let to = (from as isize).saturating_add(by);
+        to.clamp(0, n as isize - 1) as usize
+    };
+    app.edit(|session| {
+        let n_tokens = session.choices.base.ids.len().max(1);
+        session.cursor.position = moved(session.cursor.position, columns, n_tokens);
+        match session.picture {
+            // Heads are listed downwards, layers upwards.
+            Picture::Attention => session.head = moved(session.head, -rows, session.n_heads()),
+            _ => session.cursor.layer = moved(session.cursor.layer, rows, session.n_layers()),
+        }
+    });
+}
+
+#[component]
+fn Legend(app: App) -> impl IntoView {
+    let text = move || {
+        app.session.with(|session| match (session.picture, session.shown) {
+            (Picture::Lens, Shown::Difference) => {
+                "How much the swap moves what each layer would answer, in nats towards the source's answer."
+            }
+            (Picture::Lens, _) => {
+                "What each layer would answer if it were the last: blue leans to the base's answer, orange to the source's."
+            }
+            (Picture::Map, _) => {
+                "How far a plain swap of that one cell moves the answer: orange towards the source, blue away from it."
+            }
+            (Picture::Attention, _) => {
+                "Where each head looks from the chosen token, 0 to 1. Click a column to look from there."
+            }
+        })
+    };
+    view! {
+        <p class="legend">
+            {text} " "
+            <Show when=move || app.session.with(|s| s.picture != Picture::Attention)>
+                <span class="sample armed"></span>
+                " switched on "
+                <span class="sample cone"></span>
+                " can change"
+            </Show>
+        </p>
+    }
+}
+
+/// What stands at the cursor, and what can be done there.
+#[component]
+fn Detail(app: App) -> impl IntoView {
+    let cursor = Memo::new(move |_| app.session.with(|session| session.cursor));
+    let text = move || {
+        app.session.with(|session| {
+            let Cursor { layer, position } = session.cursor;
+            let row = match session.picture {
+                Picture::Attention => session.head,
+                _ => layer,
+            };
+            let piece = session.choices.base.pieces.get(position)?;
+            let title = paint(session, row, position, app.metric.get()).title;
+            Some((format!("layer {layer}, token {position} “{}”", visible(piece)), title))
+        })
+    };
+    let movable = Memo::new(move |_| {
+        app.session.with(|session| {
+            let cards = session.choices.cards.iter().enumerate();
+            cards
+                .filter(|(_, card)| card.what != What::Whole && card.site.layer == session.cursor.layer)
+                .map(|(idx, card)| (idx, session.card_title(card)))
+                .collect::<Vec<_>>()
+        })
+    });
+    let component_name = move || {
+        let found = COMPONENTS.iter().find(|(own, _)| *own == app.component.get());
+        found.map_or("value", |(_, label)| label)
+    };
+    view! {
+        <div class="detail" id="detail">
+            <p aria-live="polite">
+                {move || text().map(|(place, title)| view! { <strong>{place}</strong> " " {title} })}
+            </p>
+            <button
+                id="arm"
+                on:click=move |_| {
+                    app.edit(|session| {
+                        session.arm_cell(app.component.get_untracked(), cursor.get_untracked());
+                    });
+                }
+            >
+                {move || format!("Swap the whole {} here", component_name())}
+            </button>
+            {move || {
+                movable
+                    .get()
+                    .into_iter()
+                    .map(|(idx, title)| {
+                        view! {
+                            <button on:click=move |_| {
+                                app.edit(|session| session.move_card(idx, cursor.get_untracked().position));
+                            }>{format!("Move “{title}” here")}</button>
+                        }
+                    })
+                    .collect_view()
+            }}
+        </div>
+    }
+}
+
+/// The numbers of the map, for reading and copying.
+#[component]
+fn MapTable(app: App) -> impl IntoView {
+    let lines = Memo::new(move |_| {
+        let metric = app.metric.get();
+        app.session.with(|session| {
+            let n_tokens = session.choices.base.ids.len();
+            let all = (0..session.n_layers()).rev();
+            all.flat_map(|layer| (0..n_tokens).map(move |position| (layer, position)))
+                .filter_map(|(layer, position)| {
+                    let map = session.map.as_ref()?;
+                    let cell = map.cell(layer, position)?;
+                    Some([
+                        layer.to_string(),
+                        position.to_string(),
+                        visible(&session.choices.base.pieces[position]),
+                        signed(map.value(cell, metric), metric),
+                        visible(&session.token(cell.top)),
+                        probability(cell.probability),
+                    ])
+                })
+                .collect::<Vec<_>>()
+        })
+    });
+    view! {
+        <div class="scroll">
+            <table class="numbers" id="map-numbers">
+                <thead>
+                    <tr>
+                        {["layer", "token", "text", "value", "answer", "probability"]
+                            .map(|name| view! { <th scope="col">{name}</th> })}
+                    </tr>
+                </thead>
+                <tbody>
+                    {move || {
+                        lines
+                            .get()
+                            .into_iter()
+                            .map(|line| view! { <tr>{line.map(|text| view! { <td>{text}</td> })}</tr> })
+                            .collect_view()
+                    }}
+                </tbody>
+            </table>
+        </div>
+    }
+}

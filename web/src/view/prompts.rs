@@ -1,0 +1,202 @@
+//! The two prompts: text, tokens, remarks.
+
+use leptos::prelude::*;
+
+use crate::{
+    app::App,
+    browser::window,
+    session::{
+        EXAMPLES, Session, Side,
+        lint::{Level, Note},
+        visible,
+    },
+};
+
+/// Demonstrations that a new pair can have.
+const SHOTS: [usize; 5] = [0, 1, 3, 5, 10];
+
+/// Both prompts and what is done with them.
+#[component]
+pub fn Prompts(
+    /// State and actions.
+    app: App,
+) -> impl IntoView {
+    let notes = Memo::new(move |_| app.session.with(Session::notes));
+    let has_task = move || app.session.with(Session::has_task);
+    let is_live = move || app.session.with(|session| session.model.is_some());
+    view! {
+        <section class="prompts" aria-label="Prompts">
+            <div class="pair">
+                <PromptBox app side=Side::Base />
+                <PromptBox app side=Side::Source />
+            </div>
+            <div class="bar">
+                <Show when=has_task>
+                    <button
+                        id="new-pair"
+                        disabled=move || !is_live()
+                        on:click=move |_| app.try_edit(|session| session.new_pair(window::seed()))
+                    >
+                        "New pair"
+                    </button>
+                    <label>
+                        "with "
+                        <select
+                            id="shots"
+                            on:change=move |event| {
+                                let shots = event_target_value(&event).parse().unwrap_or(0);
+                                app.edit(|session| session.shots = shots);
+                            }
+                        >
+                            {SHOTS
+                                .map(|shots| {
+                                    view! {
+                                        <option
+                                            value=shots
+                                            prop:selected=move || app.session.with(|s| s.shots == shots)
+                                        >
+                                            {shots}
+                                        </option>
+                                    }
+                                })}
+                        </select>
+                        " demonstrations"
+                    </label>
+                    <label>
+                        "Examples "
+                        <select
+                            id="examples"
+                            disabled=move || !is_live()
+                            on:change=move |event| {
+                                let idx: Option<usize> = event_target_value(&event).parse().ok();
+                                if let Some(example) = idx.and_then(|idx| EXAMPLES.get(idx)) {
+                                    app.try_edit(|session| session.open_example(example));
+                                }
+                            }
+                        >
+                            <option value="">"choose …"</option>
+                            {EXAMPLES
+                                .iter()
+                                .enumerate()
+                                .map(|(idx, example)| {
+                                    view! { <option value=idx>{example.title}</option> }
+                                })
+                                .collect_view()}
+                        </select>
+                    </label>
+                </Show>
+                <button
+                    id="swap"
+                    on:click=move |_| {
+                        app.edit(Session::swap_prompts);
+                    }
+                >
+                    "Swap base and source"
+                </button>
+                <ul class="notes" id="notes">
+                    {move || notes.get().into_iter().map(|note| note_view(app, note)).collect_view()}
+                </ul>
+            </div>
+        </section>
+    }
+}
+
+fn note_view(app: App, note: Note) -> impl IntoView {
+    let (class, mark) = match note.level {
+        Level::Good => ("good", "✓ "),
+        Level::Hint => ("hint", "△ "),
+        Level::Problem => ("bad", "✕ "),
+    };
+    let fix = note.fix.map(|fix| {
+        view! {
+            <button
+                class="quiet"
+                on:click=move |_| app.try_edit(|session| session.type_prompt(fix.side, &fix.text))
+            >
+                {fix.label}
+            </button>
+        }
+    });
+    view! {
+        <li class=class>
+            {mark} {note.text} {fix}
+        </li>
+    }
+}
+
+/// A token as the strip shows it.
+#[derive(Clone, PartialEq)]
+struct Chip {
+    text: String,
+    id: u32,
+    position: usize,
+    is_marked: bool,
+}
+
+/// A prompt with its tokens.
+#[component]
+fn PromptBox(app: App, side: Side) -> impl IntoView {
+    let text = Memo::new(move |_| app.session.with(|s| s.choices.prompt(side).text.clone()));
+    let chips = Memo::new(move |_| app.session.with(|session| chips(session, side)));
+    let (label, mark) = match side {
+        Side::Base => ("Base: the run that is changed", "written"),
+        Side::Source => ("Source: the run that values come from", "read"),
+    };
+    let rows = move || text.with(|text| text.lines().count().clamp(1, 12));
+    view! {
+        <div class=format!("prompt {}", side.name())>
+            <label for=side.name()>{label}</label>
+            <textarea
+                id=side.name()
+                spellcheck="false"
+                autocomplete="off"
+                autocapitalize="off"
+                rows=rows
+                prop:value=text
+                on:input=move |event| {
+                    let text = event_target_value(&event);
+                    app.try_edit(|session| session.type_prompt(side, &text));
+                }
+            ></textarea>
+            <ol class="tokens" id=format!("{}-tokens", side.name()) aria-label=format!("{} tokens", side.name())>
+                {move || {
+                    chips
+                        .get()
+                        .into_iter()
+                        .map(|chip| {
+                            let title = format!("token {}, id {}", chip.position, chip.id);
+                            view! {
+                                <li class:marked=chip.is_marked title=title>
+                                    <span class="at">{chip.position}</span>
+                                    <span class="piece">{chip.text}</span>
+                                    {chip.is_marked.then(|| view! { <span class="mark">{mark}</span> })}
+                                </li>
+                            }
+                        })
+                        .collect_view()
+                }}
+            </ol>
+        </div>
+    }
+}
+
+fn chips(session: &Session, side: Side) -> Vec<Chip> {
+    let prompt = session.choices.prompt(side);
+    let marked: Vec<usize> = session
+        .interchanges()
+        .iter()
+        .map(|interchange| match side {
+            Side::Base => interchange.base_position,
+            Side::Source => interchange.source_position,
+        })
+        .collect();
+    let pieces = prompt.pieces.iter().zip(&prompt.ids).enumerate();
+    pieces
+        .map(|(position, (piece, id))| Chip {
+            text: visible(piece),
+            id: *id,
+            position,
+            is_marked: marked.contains(&position),
+        })
+        .collect()
+}
