@@ -95,6 +95,8 @@ pub struct App {
     pub devices: RwSignal<Devices>,
     /// A sentence for everybody: what just happened, or went wrong.
     pub notice: RwSignal<Option<Notice>>,
+    /// Bytes of the engine's memory.
+    pub memory: RwSignal<f64>,
     /// What cells of the map say.
     pub metric: RwSignal<Metric>,
     /// Component that is swapped and scanned.
@@ -135,6 +137,7 @@ impl App {
                 web_gpu: DeviceState::Untried,
             }),
             notice: RwSignal::new(None),
+            memory: RwSignal::new(0.0),
             metric: RwSignal::new(Metric::default()),
             component: RwSignal::new(Component::BlockOutput),
             engine: StoredValue::new_local(None),
@@ -203,9 +206,11 @@ impl App {
                     .engine
                     .with_value(|own| own.as_ref().is_some_and(|own| Rc::ptr_eq(own, &engine)));
                 match result {
-                    Ok((response, ms)) => self
-                        .session
-                        .update(|session| session.take(&job, response, ms)),
+                    Ok((response, cost)) => {
+                        self.session
+                            .update(|session| session.take(&job, response, cost.ms));
+                        self.memory.set(cost.bytes);
+                    }
                     Err(Problem::Refused(cause)) => {
                         self.session.update(|session| session.refuse(&job, &cause));
                     }
@@ -305,7 +310,10 @@ impl App {
             return Ok(());
         }
         let is_same = self.session.with_untracked(|session| {
-            session.model.as_ref().is_some_and(|model| model.sha256 == sha256)
+            session
+                .model
+                .as_ref()
+                .is_some_and(|model| model.sha256 == sha256)
         });
         if !is_same {
             let lexicon = Lexicon::embedded(&tokenizer).ok().map(Into::into);
@@ -379,9 +387,7 @@ impl App {
                         *ms = Some(cpu_ms);
                     }
                     let is_faster = gpu_ms < cpu_ms;
-                    if devices.wish == Some(Device::WebGpu)
-                        || devices.wish.is_none() && is_faster
-                    {
+                    if devices.wish == Some(Device::WebGpu) || devices.wish.is_none() && is_faster {
                         devices.current = Device::WebGpu;
                         self.engine.set_value(Some(Rc::new(client)));
                     }
@@ -622,7 +628,7 @@ impl App {
 
 async fn ask(engine: &Client, request: Request) -> Result<(Answer, f64), Problem> {
     match engine.ask(request).await? {
-        (Response::Answer(answer), ms) => Ok((answer, ms)),
+        (Response::Answer(answer), cost) => Ok((answer, cost.ms)),
         _ => Err(Problem::Died("an answer to another question".to_owned())),
     }
 }

@@ -23,6 +23,8 @@ enum Command {
     Test(cmd::test::Args),
     /// Serve the web app on this machine, with a direction learned here if there is none yet
     Demo(cmd::demo::Args),
+    /// List the learned directions for the page; trunk calls this before every build
+    ListDirections(cmd::list_directions::Args),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => cmd::setup::run(args),
         Command::Test(args) => cmd::test::run(args),
         Command::Demo(args) => cmd::demo::run(args),
+        Command::ListDirections(args) => cmd::list_directions::run(args),
     };
     match result {
         Ok(code) => code,

@@ -9,7 +9,7 @@ use web_sys::{Event, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use super::{
     error_text,
-    worker::{Device, FromWorker, ToWorker},
+    worker::{Cost, Device, FromWorker, ToWorker},
 };
 use crate::protocol::{Request, Response};
 
@@ -131,7 +131,10 @@ impl Client {
         config: String,
         files: Vec<Uint8Array>,
     ) -> Result<Loaded, Problem> {
-        match self.send(&ToWorker::Load { device, config }, &files).await? {
+        match self
+            .send(&ToWorker::Load { device, config }, &files)
+            .await?
+        {
             FromWorker::Loaded {
                 sha256,
                 adapter,
@@ -145,14 +148,14 @@ impl Client {
         }
     }
 
-    /// The answer and the milliseconds that the engine took.
+    /// The answer and what it cost.
     ///
     /// # Errors
     /// - [`Problem::Refused`] if what was asked for is impossible.
     /// - [`Problem::Died`] if the engine is gone.
-    pub async fn ask(&self, request: Request) -> Result<(Response, f64), Problem> {
+    pub async fn ask(&self, request: Request) -> Result<(Response, Cost), Problem> {
         match self.send(&ToWorker::Ask(request), &[]).await? {
-            FromWorker::Answered(response, ms) => Ok((response, ms)),
+            FromWorker::Answered(response, cost) => Ok((response, cost)),
             other => Err(unexpected(other)),
         }
     }

@@ -59,7 +59,11 @@ async fn fetch_js(address: &str, progress: Progress<'_>) -> Result<Option<Uint8A
 /// Cache Storage, where the page may use it.
 async fn open_cache() -> Option<Cache> {
     let caches = web_sys::window()?.caches().ok()?;
-    JsFuture::from(caches.open(CACHE)).await.ok()?.dyn_into().ok()
+    JsFuture::from(caches.open(CACHE))
+        .await
+        .ok()?
+        .dyn_into()
+        .ok()
 }
 
 async fn read(response: &Response, progress: Progress<'_>) -> Result<Uint8Array, JsValue> {

@@ -91,8 +91,7 @@ pub fn set_root_attribute(name: &str, value: &str) {
 pub fn listen(name: &str, call: impl Fn(Event) + 'static) {
     let listener = Closure::<dyn Fn(Event)>::new(call);
     if let Some(window) = window() {
-        let _ =
-            window.add_event_listener_with_callback(name, listener.as_ref().unchecked_ref());
+        let _ = window.add_event_listener_with_callback(name, listener.as_ref().unchecked_ref());
     }
     listener.forget();
 }
@@ -108,7 +107,10 @@ pub fn mark(name: &str) {
 pub fn memory_bytes() -> f64 {
     let buffer = Reflect::get(&wasm_bindgen::memory(), &"buffer".into());
     let length = buffer.and_then(|buffer| Reflect::get(&buffer, &"byteLength".into()));
-    length.ok().and_then(|length| length.as_f64()).unwrap_or(0.0)
+    length
+        .ok()
+        .and_then(|length| length.as_f64())
+        .unwrap_or(0.0)
 }
 
 /// True if the browser knows WebGPU.

@@ -14,7 +14,7 @@ use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use super::error_text;
+use super::{error_text, window};
 use crate::{
     engine::{Engine, Failure},
     protocol::{Request, Response},
@@ -57,12 +57,21 @@ pub enum FromWorker {
         /// True where a processor plays the graphics processor.
         is_software: bool,
     },
-    /// The answer and the milliseconds it took.
-    Answered(Response, f64),
+    /// The answer and what it cost.
+    Answered(Response, Cost),
     /// There is no answer to this one, but the engine goes on.
     Refused(String),
     /// The engine is gone: device lost, memory used up, a fault of ours.
     Died(String),
+}
+
+/// What an answer cost.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Cost {
+    /// Milliseconds in the engine.
+    pub ms: f64,
+    /// Bytes of the worker's memory.
+    pub bytes: f64,
 }
 
 thread_local! {
@@ -144,7 +153,13 @@ async fn ask(engine: &mut Option<AnyEngine>, request: &Request) -> FromWorker {
         Some(AnyEngine::WebGpu(engine)) => engine.handle(request).await,
     };
     match result {
-        Ok(response) => FromWorker::Answered(response, now() - start),
+        Ok(response) => {
+            let cost = Cost {
+                ms: now() - start,
+                bytes: window::memory_bytes(),
+            };
+            FromWorker::Answered(response, cost)
+        }
         Err(Failure::Request(error)) => FromWorker::Refused(error.to_string()),
         Err(Failure::Device(error)) => FromWorker::Died(error),
     }

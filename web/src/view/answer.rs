@@ -85,7 +85,15 @@ pub fn AnswerPanel(
     let said = Memo::new(move |_| app.session.with(said));
     let refusal = move || app.session.with(|session| session.refusal.clone());
     view! {
-        <section class="answer" aria-label="What the model says">
+        <section
+            class="answer"
+            id="answer"
+            aria-label="What the model says"
+            data-ms=move || {
+                let ms = |session: &Session| session.answer.as_ref().map(|(_, ms)| *ms);
+                app.session.with(|session| ms(session).filter(|_| session.is_current))
+            }
+        >
             <h2>"What the model says"</h2>
             {move || refusal().map(|cause| view! { <p class="bad" role="alert">{cause}</p> })}
             {move || said.get().map(table)}

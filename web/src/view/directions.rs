@@ -94,7 +94,9 @@ fn facts(session: &Session, card: &Card) -> Facts {
             Probe::Different => Some("checked here: another answer than when it was learned"),
         }),
         problem: session.card_problem(card),
-        warning: session.card_warning(card).or_else(|| no_effect(session, card)),
+        warning: session
+            .card_warning(card)
+            .or_else(|| no_effect(session, card)),
         is_whole: card.what == What::Whole,
     }
 }
@@ -111,8 +113,13 @@ fn no_effect(session: &Session, card: &Card) -> Option<String> {
 fn CardView(app: App, idx: usize) -> impl IntoView {
     let card = Memo::new(move |_| app.session.with(|s| s.choices.cards.get(idx).cloned()));
     let facts = Memo::new(move |_| {
-        app.session
-            .with(|session| session.choices.cards.get(idx).map(|card| facts(session, card)))
+        app.session.with(|session| {
+            session
+                .choices
+                .cards
+                .get(idx)
+                .map(|card| facts(session, card))
+        })
     });
     let is_on = move || card.with(|card| card.as_ref().is_some_and(|card| card.is_on));
     let strength = move || card.with(|card| card.as_ref().map_or(1.0, |card| card.strength));
@@ -120,11 +127,13 @@ fn CardView(app: App, idx: usize) -> impl IntoView {
         facts.with(|facts| facts.as_ref().map(get).unwrap_or_default())
     };
     let toggle = move |_| {
-        app.edit(|session| session.change(|choices| {
-            if let Some(card) = choices.cards.get_mut(idx) {
-                card.is_on = !card.is_on;
-            }
-        }));
+        app.edit(|session| {
+            session.change(|choices| {
+                if let Some(card) = choices.cards.get_mut(idx) {
+                    card.is_on = !card.is_on;
+                }
+            })
+        });
     };
     // The first movement is the change that undo takes back, the rest of the drag amends it.
     let is_dragging = StoredValue::new(false);

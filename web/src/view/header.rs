@@ -261,6 +261,9 @@ fn DeviceMenu(app: App) -> impl IntoView {
                 <p class="fact" id="gpu-state">
                     {move || app.devices.with(|devices| describe(&devices.web_gpu))}
                 </p>
+                <p class="fact" id="memory" data-bytes=move || app.memory.get()>
+                    {move || format!("the engine holds {} of memory", bytes(app.memory.get()))}
+                </p>
                 <p class="label">
                     "Before WebGPU is used, an answer and a swap are compared with recorded values, and both devices are timed."
                 </p>

@@ -140,8 +140,10 @@ fn Choice<T: Copy + PartialEq + Send + Sync + 'static>(
 
 #[component]
 fn MapControls(app: App, is_table: RwSignal<bool>) -> impl IntoView {
-    let is_running =
-        move || app.session.with(|session| session.map.as_ref().is_some_and(|map| map.is_running));
+    let is_running = move || {
+        app.session
+            .with(|session| session.map.as_ref().is_some_and(|map| map.is_running))
+    };
     let progress = move || {
         app.session.with(|session| {
             let map = session.map.as_ref()?;
@@ -591,20 +593,27 @@ fn Detail(app: App) -> impl IntoView {
             };
             let piece = session.choices.base.pieces.get(position)?;
             let title = paint(session, row, position, app.metric.get()).title;
-            Some((format!("layer {layer}, token {position} “{}”", visible(piece)), title))
+            Some((
+                format!("layer {layer}, token {position} “{}”", visible(piece)),
+                title,
+            ))
         })
     };
     let movable = Memo::new(move |_| {
         app.session.with(|session| {
             let cards = session.choices.cards.iter().enumerate();
             cards
-                .filter(|(_, card)| card.what != What::Whole && card.site.layer == session.cursor.layer)
+                .filter(|(_, card)| {
+                    card.what != What::Whole && card.site.layer == session.cursor.layer
+                })
                 .map(|(idx, card)| (idx, session.card_title(card)))
                 .collect::<Vec<_>>()
         })
     });
     let component_name = move || {
-        let found = COMPONENTS.iter().find(|(own, _)| *own == app.component.get());
+        let found = COMPONENTS
+            .iter()
+            .find(|(own, _)| *own == app.component.get());
         found.map_or("value", |(_, label)| label)
     };
     view! {

@@ -59,7 +59,10 @@ fn nodes(session: &Session) -> Option<Vec<Node>> {
         let (x, y) = match op {
             3 => (MIDDLE - NODE[0] / 2.0 - 0.75 * STEP[0], STEP[1]),
             4 => (MIDDLE - NODE[0] / 2.0, 0.0),
-            op => (MIDDLE - NODE[0] / 2.0 + (op as f32 - 1.0) * 1.5 * STEP[0], 2.0 * STEP[1]),
+            op => (
+                MIDDLE - NODE[0] / 2.0 + (op as f32 - 1.0) * 1.5 * STEP[0],
+                2.0 * STEP[1],
+            ),
         };
         nodes.push(Node {
             name: VARIABLES[5 + op],

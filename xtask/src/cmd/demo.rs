@@ -1,11 +1,11 @@
 //! `cargo xtask demo`: from a fresh checkout to the page in the browser.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, process::ExitCode};
 
 use anyhow::{Context, Result};
 
 use crate::{
-    cmd::setup,
+    cmd::{list_directions, setup},
     shell::{self, Shell},
 };
 
@@ -27,7 +27,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
     let directions = shell::root()?.join("directions");
     fs::create_dir_all(&directions).context("creating directions")?;
-    if !has_direction(&directions)? {
+    if list_directions::names()?.is_empty() {
         eprintln!("demo: directions has no direction yet, learning one");
         Shell::new("cargo run --release -p native-trainer").run()?;
     }
@@ -37,14 +37,4 @@ pub fn run(args: Args) -> Result<ExitCode> {
     println!("http://localhost:{port}/ (the first build takes some minutes; stop with Ctrl-C)");
     Shell::new(&format!("trunk serve --release --offline --port {port}")).run()?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn has_direction(folder: &Path) -> Result<bool> {
-    let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
-    Ok(entries.flatten().any(|entry| {
-        entry
-            .path()
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-    }))
 }

@@ -136,12 +136,12 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
         step(
             "lints",
             Runs::Always,
-            "cargo clippy --release --workspace --exclude swivel-web --all-targets -- -D warnings",
+            "cargo clippy --release --workspace --all-targets -- -D warnings",
         ),
         step(
             "tests",
             Runs::Always,
-            "cargo test --release --workspace --exclude swivel-web --exclude swivel-e2e",
+            "cargo test --release --workspace --exclude swivel-e2e",
         ),
         step(
             "GPU backends",
@@ -156,7 +156,7 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
         step(
             "lints of the web app",
             Runs::Full,
-            "cargo clippy -p swivel-web --target wasm32-unknown-unknown -- -D warnings",
+            "cargo clippy --profile web -p swivel-web --target wasm32-unknown-unknown -- -D warnings",
         ),
         Step {
             label: "documentation",
