@@ -117,6 +117,11 @@ impl<B: Backend> Engine<B> {
 
     /// The next token after base, intervened and source run.
     async fn answer(&mut self, prompts: &Prompts, interchanges: &[Interchange]) -> Result<Answer> {
+        let is_kept = |ids: &Vec<u32>| self.runs.iter().any(|run| run.ids == *ids);
+        let new_runs = [&prompts.base, &prompts.source]
+            .into_iter()
+            .filter(|ids| !is_kept(ids))
+            .count();
         let [base, source] = self.runs(prompts).await?;
         let whole = self.config.n_layers * base.ids.len();
         let (intervened, computed) = if interchanges.is_empty() {
@@ -130,10 +135,11 @@ impl<B: Backend> Engine<B> {
             let computed = (self.config.n_layers - kept.layer) * rest;
             (read(logits).await?, computed)
         };
-        Ok(compare(
-            [&base.logits, &intervened, &source.logits],
-            [computed, whole],
-        ))
+        Ok(Answer {
+            computed: [computed, whole],
+            new_runs,
+            ..compare([&base.logits, &intervened, &source.logits])
+        })
     }
 
     async fn lens(
@@ -417,7 +423,7 @@ async fn read<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Result<Vec<f3
 }
 
 /// The table of answers from the logits of base, intervened and source run.
-fn compare(logits: [&[f32]; 3], computed: [usize; 2]) -> Answer {
+fn compare(logits: [&[f32]; 3]) -> Answer {
     let probabilities = logits.map(softmax);
     let tops = logits.map(|logits| largest(logits, TOP_K.max(2)));
     let mut ids: Vec<u32> = tops.iter().flatten().copied().collect();
@@ -460,7 +466,8 @@ fn compare(logits: [&[f32]; 3], computed: [usize; 2]) -> Answer {
         pair,
         differences: logits.map(|logits| logits[pair[1] as usize] - logits[pair[0] as usize]),
         kl,
-        computed,
+        computed: [0; 2],
+        new_runs: 0,
     }
 }
 

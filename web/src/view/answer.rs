@@ -5,11 +5,13 @@ use leptos::prelude::*;
 use super::{milliseconds, probability};
 use crate::{
     app::App,
-    protocol::Answer,
+    protocol::{Answer, AnswerRow},
     session::{Session, visible},
 };
 
 const RUNS: [&str; 3] = ["base", "intervened", "source"];
+/// Probability from which a token has a row: below it, every digit that is shown is 0.
+const SEEN: f32 = 0.005;
 
 /// What the panel shows.
 #[derive(Clone, PartialEq)]
@@ -43,9 +45,14 @@ fn said(session: &Session) -> Option<Said> {
         differences: [base, intervened, source],
         kl,
         computed: [computed, whole],
+        new_runs,
         ..
     } = answer;
-    let rows = rows.iter().map(|row| {
+    let is_seen = |row: &&AnswerRow| {
+        let is_top = top.contains(&row.id);
+        is_top || row.scores.iter().any(|score| score.probability >= SEEN)
+    };
+    let rows = rows.iter().filter(is_seen).map(|row| {
         let [before, after, _] = row.scores.map(|score| score.probability);
         Row {
             token: visible(&session.token(row.id)),
@@ -67,8 +74,13 @@ fn said(session: &Session) -> Option<Said> {
         way: ((source - base).abs() > 1e-3).then(|| (intervened - base) / (source - base)),
         kl: *kl,
         cost: (!session.is_recorded && is_armed).then(|| {
+            let runs = match new_runs {
+                0 => String::new(),
+                1 => "one prompt, then ".to_owned(),
+                _ => "both prompts, then ".to_owned(),
+            };
             format!(
-                "computed again: {computed} of {whole} layer × token cells, {}",
+                "computed: {runs}{computed} of {whole} layer × token cells again, {}",
                 milliseconds(*ms)
             )
         }),

@@ -9,8 +9,8 @@ use crate::{
 };
 
 /// Size of a node and the distance between rows and columns, in units of the picture.
-const NODE: [f32; 2] = [150.0, 48.0];
-const STEP: [f32; 2] = [166.0, 92.0];
+const NODE: [f32; 2] = [172.0, 48.0];
+const STEP: [f32; 2] = [186.0, 88.0];
 /// Middle of the picture.
 const MIDDLE: f32 = 2.0 * STEP[0] + NODE[0] / 2.0;
 
@@ -170,7 +170,7 @@ fn picture(nodes: Vec<Node>) -> impl IntoView {
                     <text x=middle y=y + 19.0>{title}</text>
                     <text x=middle y=y + 38.0 class="value">
                         <tspan class="base">{node.base}</tspan>
-                        <tspan>" · "</tspan>
+                        <tspan>"\u{a0}·\u{a0}"</tspan>
                         <tspan class="source">{node.source}</tspan>
                     </text>
                 </g>
