@@ -1,5 +1,6 @@
 //! What the person chose and what came back, in plain structs; no browser here, so that all of it is tested natively.
 
+pub mod code;
 pub mod lint;
 pub mod map;
 pub mod recorded;

@@ -276,10 +276,3 @@ fn chain(error: &Error) -> String {
 fn short(text: &str) -> String {
     text.chars().take(40).collect()
 }
-
-impl Session {
-    /// placeholder
-    pub fn as_code(&self) -> String {
-        String::new()
-    }
-}

@@ -1,3 +1,5 @@
+mod code;
+
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
 use burn_flex::Flex;

@@ -1,0 +1,283 @@
+//! The script that the page writes; that it does what the page does is verified in `tests/fixtures/code/`.
+
+use swivel_core::direction::Direction;
+
+use super::{
+    super::code::{place, python_float, python_string},
+    *,
+};
+
+const FOLDER: &str = "tests/fixtures/code";
+
+/// A file name that a script must not take for its own text.
+const HOSTILE_NAME: &str = "it's \"two\"\nimport os \\ \u{202e}\0.safetensors";
+
+fn whole(component: Component, layer: usize, positions: [Position; 2], strength: f32) -> Card {
+    Card {
+        what: What::Whole,
+        site: component.at(layer),
+        base_position: positions[0],
+        source_position: positions[1],
+        strength,
+        is_on: true,
+    }
+}
+
+fn set_cards(session: &mut Session, cards: Vec<Card>) {
+    session.change(|choices| choices.cards = cards);
+}
+
+/// Base and source that differ in length.
+fn set_long_base(session: &mut Session) {
+    session.shots = 1;
+    session.new_pair(2).unwrap();
+    let source = session.choices.source.ids.clone();
+    session.shots = 3;
+    session.new_pair(1).unwrap();
+    let base = session.choices.base.ids.clone();
+    session.set_prompts(&Prompts { base, source }).unwrap();
+}
+
+/// A direction of rank 2, the first of the embedded ones with a second row.
+fn open_rank_2(session: &mut Session) -> usize {
+    let direction = &session.directions[0].direction;
+    let mut rows = direction.rows().to_vec();
+    let mut second: Vec<f32> = (0..rows.len()).map(|i| (i as f32 * 0.7).sin()).collect();
+    let dot = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+    for _ in 0..2 {
+        let along = dot(&rows, &second);
+        for (value, row) in second.iter_mut().zip(&rows) {
+            *value -= along * row;
+        }
+    }
+    let length = dot(&second, &second).sqrt();
+    rows.extend(second.iter().map(|value| value / length));
+    let direction = Direction::new(rows, 2, direction.facts.clone()).unwrap();
+    session
+        .open_direction(HOSTILE_NAME, &direction.to_bytes(), false)
+        .unwrap()
+}
+
+/// What the scripts of the folder were made from.
+fn examples() -> Vec<(&'static str, Session)> {
+    use Component::*;
+    use Position::{Index, Last};
+
+    let recorded = live();
+
+    let mut nothing = live();
+    nothing.change(|choices| choices.cards[0].is_on = false);
+
+    let mut two_directions = live();
+    two_directions.change(|choices| {
+        for (card, strength) in choices.cards.iter_mut().zip([0.7, 1.3]) {
+            card.is_on = true;
+            card.strength = strength;
+        }
+    });
+
+    let mut other_length = live();
+    set_long_base(&mut other_length);
+    let cards = vec![whole(MlpOutput, 0, [Index(44), Index(18)], 1.0)];
+    set_cards(&mut other_length, cards);
+
+    let mut one_place = live();
+    let idx = open_rank_2(&mut one_place);
+    let site = one_place.directions[idx].direction.facts.site;
+    let mut subspace = whole(site.component, site.layer, [Last, Last], 0.8);
+    subspace.what = What::Direction(idx);
+    let part = |position, strength| {
+        whole(
+            site.component,
+            site.layer,
+            [Last, Index(position)],
+            strength,
+        )
+    };
+    set_cards(&mut one_place, vec![part(8, 0.5), subspace, part(2, 0.25)]);
+
+    let mut every_component = live();
+    set_long_base(&mut every_component);
+    let mut cards = Vec::new();
+    for (component, ..) in Component::ALL {
+        if component.is_per_head() {
+            continue;
+        }
+        let (layer, positions) = match component {
+            Embedding => (0, [Index(38), Index(18)]),
+            KeyOutput => (1, [Index(44), Index(18)]),
+            ValueOutput => (0, [Index(44), Index(16)]),
+            FinalNorm => (2, [Last, Last]),
+            _ => (1, [Last, Last]),
+        };
+        cards.push(whole(component, layer, positions, 0.2));
+    }
+    set_cards(&mut every_component, cards);
+
+    vec![
+        ("recorded", recorded),
+        ("nothing", nothing),
+        ("two_directions", two_directions),
+        ("other_length", other_length),
+        ("one_place", one_place),
+        ("every_component", every_component),
+    ]
+}
+
+/// Everything but the answers in the first lines, whose last digit another CPU may round otherwise.
+fn program(code: &str) -> &str {
+    &code[code.find("\nimport").unwrap()..]
+}
+
+#[test]
+fn scripts_are_those_that_were_verified() {
+    let mut engine = engine();
+    let mut answers = BTreeMap::new();
+    let mut codes = Vec::new();
+    for (name, mut session) in examples() {
+        let answer = answer(&mut engine, &mut session);
+        answers.insert(name.to_owned(), answer);
+        codes.push((name, session.as_code()));
+    }
+    if env::var_os("SWIVEL_WRITE").is_some() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(FOLDER);
+        for (name, code) in &codes {
+            fs::write(folder.join(format!("{name}.py")), code).unwrap();
+        }
+        let json = serde_json::to_string_pretty(&answers).unwrap();
+        fs::write(folder.join("answers.json"), json + "\n").unwrap();
+        return;
+    }
+    for (name, code) in &codes {
+        let expected = String::from_utf8(file(&format!("{FOLDER}/{name}.py"))).unwrap();
+        assert_eq!(program(code), program(&expected), "{name}");
+    }
+    let expected: BTreeMap<String, Answer> =
+        serde_json::from_slice(&file(&format!("{FOLDER}/answers.json"))).unwrap();
+    assert!(expected.keys().eq(answers.keys()));
+    for (name, answer) in &answers {
+        assert!(largest_error(&expected[name], answer) < TOLERANCE, "{name}");
+    }
+}
+
+/// Numbers of the list that this line of a script opens.
+fn list<T: std::str::FromStr>(code: &str, opening: &str) -> Vec<T> {
+    let (_, rest) = code.split_once(&format!("\n{opening}\n")).unwrap();
+    let (list, _) = rest.split_once(']').unwrap();
+    let numbers = list.split([',', '[', ' ', '\n']).filter(|s| !s.is_empty());
+    numbers.map(|s| s.parse().ok().unwrap()).collect()
+}
+
+#[test]
+fn script_has_ids_positions_and_rows_exactly() {
+    let mut session = live();
+    set_long_base(&mut session);
+    session.choices.cards[0].base_position = Position::Index(17);
+    session.choices.cards[0].source_position = Position::Index(12);
+    let code = session.as_code();
+    assert_eq!(list::<u32>(&code, "BASE = ["), session.choices.base.ids);
+    assert_eq!(list::<u32>(&code, "SOURCE = ["), session.choices.source.ids);
+    // As Python does: read as f64, then rounded.
+    let rows: Vec<f64> = list(&code, "ROWS_1 = [");
+    let rows: Vec<f32> = rows.into_iter().map(|value| value as f32).collect();
+    assert_eq!(rows, session.directions[0].direction.rows());
+    let site = session.choices.cards[0].site;
+    let layer = site.layer;
+    let swap = format!(
+        "    ({{\"layer\": {layer}, \"component\": \"block_output\"}}, 17, 12, subspace(ROWS_1)),\n"
+    );
+    assert!(code.contains(&swap), "{code}");
+    assert!(code.contains("MODEL = \"models/solver\"\n"));
+    assert!(!code.contains("strength"), "needed by no swap");
+    assert!(code.lines().all(|line| line.len() <= 120), "{code}");
+}
+
+#[test]
+fn script_shows_only_the_answer_to_its_own_choices() {
+    let (shown, none) = ("# The page showed", "# The page had no answer yet");
+    let mut session = Session::recorded().unwrap();
+    assert!(session.as_code().contains(shown));
+    session.change(|choices| choices.cards[0].strength = 0.5);
+    assert!(session.as_code().contains(none));
+    session.undo();
+    assert!(session.as_code().contains(shown));
+    session.set_model(model());
+    assert!(session.as_code().contains(none));
+    answer(&mut engine(), &mut session);
+    assert!(session.as_code().contains(shown));
+}
+
+#[test]
+fn script_without_swaps_needs_no_pyvene() {
+    let mut session = live();
+    session.change(|choices| choices.cards[0].is_on = false);
+    let code = session.as_code();
+    assert!(!code.contains("import pyvene") && !code.contains("SWAPS"));
+    assert!(code.contains("BASE = [") && code.contains("SOURCE = ["));
+}
+
+#[test]
+fn outside_text_stays_inside_its_literal() {
+    for (text, literal) in [
+        ("plain", r#""plain""#),
+        ("it's \"so\"", r#""it's \"so\"""#),
+        ("a\\", r#""a\\""#),
+        ("a\nb\rc\td", r#""a\nb\rc\td""#),
+        ("\0\u{7f}\u{85}", r#""\x00\x7f\x85""#),
+        ("\u{2028}\u{202e}é水", r#""\u2028\u202eé水""#),
+        ("🐕", r#""\U0001f415""#),
+    ] {
+        assert_eq!(python_string(text), literal);
+    }
+    let mut session = live();
+    let idx = open_rank_2(&mut session);
+    // Its title is its file's name where it says nothing about its task.
+    let mut facts = session.directions[idx].direction.facts.clone();
+    facts.task = None;
+    facts.variable = Some("\"\"\"\nimport os".to_owned());
+    let rows = session.directions[idx].direction.rows().to_vec();
+    session.directions[idx].direction = Arc::new(Direction::new(rows, 2, facts).unwrap());
+    session.change(|choices| choices.cards.last_mut().unwrap().is_on = true);
+    session
+        .type_prompt(Side::Base, "milk\nimport os\r\"")
+        .unwrap();
+    if let Some(model) = &mut session.model {
+        model.name = "a\"\nimport os\n\"b".to_owned();
+        model.sha256 = "0".to_owned();
+    }
+    let code = session.as_code();
+    assert!(
+        !code.lines().any(|line| line.starts_with("import os")),
+        "{code}"
+    );
+    assert!(code.contains(r#"MODEL = "a\"\nimport os\n\"b""#));
+    assert!(code.contains(r#"# The run that is changed: "milk\nimport os\r\"""#));
+    assert!(code.contains(&format!(
+        "    # {name}, from {name}\n",
+        name = python_string(HOSTILE_NAME)
+    )));
+}
+
+#[test]
+fn numbers_are_read_back_exactly() {
+    // The second is a float whose shortest digits, read as f64 and then rounded, are its neighbor.
+    for value in [0.1, 7.038531e-26, -0.0, 1e-45, f32::MAX, 1.3, -1.0 / 3.0] {
+        let text = python_float(value);
+        let read = text.parse::<f64>().unwrap() as f32;
+        assert_eq!(read.to_bits(), value.to_bits(), "{text}");
+    }
+    assert_eq!(python_float(f32::INFINITY), "float(\"inf\")");
+}
+
+#[test]
+fn every_component_that_the_engine_takes_has_a_place() {
+    for (component, name, _) in Component::ALL {
+        assert_eq!(
+            place(component.at(0)).is_none(),
+            component.is_per_head(),
+            "{name}"
+        );
+    }
+}
