@@ -646,6 +646,7 @@ pub fn mount() {
         wasm_bindgen::throw_str("index.html has no element `app`");
     };
     root.set_text_content(None);
+    std::panic::set_hook(Box::new(|info| window::stopped(&info.to_string())));
     let app = App::new(session);
     mount_to(root, move || view::page::page(app)).forget();
     window::mark("swivel-painted");

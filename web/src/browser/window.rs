@@ -113,6 +113,25 @@ pub fn memory_bytes() -> f64 {
         .unwrap_or(0.0)
 }
 
+/// Says on the page that this program has stopped, which is a fault of ours.
+pub fn stopped(cause: &str) {
+    web_sys::console::error_1(&cause.into());
+    let document = window().and_then(|window| window.document());
+    let notice = document.and_then(|document| {
+        let notice = document.create_element("p").ok()?;
+        notice.set_class_name("notice problem stopped");
+        let text = format!(
+            "Swivel has stopped, by a fault of its own: {cause}. Reload the page; the address holds what you did."
+        );
+        notice.set_text_content(Some(&text));
+        notice.set_attribute("role", "alert").ok()?;
+        document.body()?.prepend_with_node_1(&notice).ok()
+    });
+    if notice.is_none() {
+        set_root_attribute("data-stopped", cause);
+    }
+}
+
 /// True if the browser knows WebGPU.
 pub fn has_webgpu() -> bool {
     let gpu = window().map(|window| Reflect::get(&window.navigator(), &"gpu".into()));

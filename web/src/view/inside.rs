@@ -526,8 +526,7 @@ fn on_key(app: App, event: &KeyboardEvent) {
         "Enter" | " " => {
             event.prevent_default();
             app.edit(|session| {
-                let (component, cell) = (app.component.get_untracked(), session.cursor);
-                session.arm_cell(component, cell);
+                session.arm_cell(app.component.get_untracked(), session.cursor);
             });
             return;
         }
@@ -583,7 +582,6 @@ fn Legend(app: App) -> impl IntoView {
 /// What stands at the cursor, and what can be done there.
 #[component]
 fn Detail(app: App) -> impl IntoView {
-    let cursor = Memo::new(move |_| app.session.with(|session| session.cursor));
     let text = move || {
         app.session.with(|session| {
             let Cursor { layer, position } = session.cursor;
@@ -624,9 +622,7 @@ fn Detail(app: App) -> impl IntoView {
             <button
                 id="arm"
                 on:click=move |_| {
-                    app.edit(|session| {
-                        session.arm_cell(app.component.get_untracked(), cursor.get_untracked());
-                    });
+                    app.edit(|session| session.arm_cell(app.component.get_untracked(), session.cursor));
                 }
             >
                 {move || format!("Swap the whole {} here", component_name())}
@@ -638,7 +634,7 @@ fn Detail(app: App) -> impl IntoView {
                     .map(|(idx, title)| {
                         view! {
                             <button on:click=move |_| {
-                                app.edit(|session| session.move_card(idx, cursor.get_untracked().position));
+                                app.edit(|session| session.move_card(idx, session.cursor.position));
                             }>{format!("Move “{title}” here")}</button>
                         }
                     })
