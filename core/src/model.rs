@@ -359,7 +359,8 @@ impl<B: Backend> Attention<B> {
         }
 
         let d_head = query.dims()[3];
-        let score = query.matmul(key.transpose()) / (d_head as f64).sqrt(); // [batch, head, q_pos, k_pos]
+        let query = query / (d_head as f64).sqrt(); // fewer values than the scores have
+        let score = query.matmul(key.transpose()); // [batch, head, q_pos, k_pos]
         let score = hook.at_heads(AttentionScore.at(l), causal(score));
         let weight = hook.at_heads(AttentionWeight.at(l), softmax(score));
         let z = hook.at_heads(HeadAttentionValueOutput.at(l), weight.matmul(value)); // [batch, head, pos, d_head]

@@ -131,6 +131,7 @@ type Panel = [[Vector; 2]];
 
 /// Adds `x @ weight` to `out`; `x` has `d_input` columns, rows one after the other.
 pub fn multiply(x: &[f32], d_input: usize, weight: &Matrix<'_>, out: &mut [f32]) {
+    let x = interleave(x, d_input);
     let mut strip = [[[Vector::splat(0.0); 2]; DEPTH]; STRIP];
     for column in (0..weight.n_columns).step_by(STRIP * WIDTH) {
         let tiles = STRIP.min((weight.n_columns - column).div_ceil(WIDTH));
@@ -139,30 +140,32 @@ pub fn multiply(x: &[f32], d_input: usize, weight: &Matrix<'_>, out: &mut [f32])
             for (tile, panel) in strip[..tiles].iter_mut().enumerate() {
                 weight.copy(&mut panel[..depth.len()], start, column + tile * WIDTH);
             }
-            let x = x.chunks(HEIGHT * d_input);
             let out = out.chunks_mut(HEIGHT * weight.n_columns);
-            for (x, out) in x.zip(out) {
-                let row = |i: usize| &x[i * d_input..][depth.clone()];
+            for (x, out) in x.chunks(d_input).zip(out) {
                 for (tile, panel) in strip[..tiles].iter().enumerate() {
-                    let panel = &panel[..depth.len()];
+                    let sums = tile_product(&x[depth.clone()], &panel[..depth.len()]);
                     let column = column + tile * WIDTH;
-                    let rows = out.chunks_mut(weight.n_columns).map(|row| {
+                    for (row, sum) in out.chunks_mut(weight.n_columns).zip(sums) {
                         let end = row.len().min(column + WIDTH);
-                        &mut row[column..end]
-                    });
-                    if x.len() == HEIGHT * d_input {
-                        let sums = tile_product([row(0), row(1), row(2), row(3)], panel);
-                        rows.zip(sums).for_each(|(row, sum)| add_to(row, sum));
-                    } else {
-                        for (i, out) in rows.enumerate() {
-                            let [sum] = tile_product([row(i)], panel);
-                            add_to(out, sum);
-                        }
+                        add_to(&mut row[column..end], sum);
                     }
                 }
             }
         }
     }
+}
+
+/// Values of each `HEIGHT` rows side by side, zeros where there is no row.
+fn interleave(x: &[f32], d_input: usize) -> Vec<[f32; HEIGHT]> {
+    let mut values = Vec::with_capacity(x.len().div_ceil(HEIGHT * d_input) * d_input);
+    for rows in x.chunks(HEIGHT * d_input) {
+        values.extend(
+            (0..d_input).map(|k| {
+                std::array::from_fn(|i| rows.get(i * d_input + k).copied().unwrap_or(0.0))
+            }),
+        );
+    }
+    values
 }
 
 fn add_to(out: &mut [f32], [left, right]: [Vector; 2]) {
@@ -173,14 +176,13 @@ fn add_to(out: &mut [f32], [left, right]: [Vector; 2]) {
 }
 
 #[inline(always)]
-fn tile_product<const N: usize>(x: [&[f32]; N], panel: &Panel) -> [[Vector; 2]; N] {
-    let mut sums = [[Vector::splat(0.0); 2]; N];
-    let x = x.map(|row| &row[..panel.len()]);
-    for (k, [left, right]) in panel.iter().enumerate() {
-        for i in 0..N {
-            let value = Vector::splat(x[i][k]);
-            sums[i][0] = sums[i][0].add(value.mul(*left));
-            sums[i][1] = sums[i][1].add(value.mul(*right));
+fn tile_product(x: &[[f32; HEIGHT]], panel: &Panel) -> [[Vector; 2]; HEIGHT] {
+    let mut sums = [[Vector::splat(0.0); 2]; HEIGHT];
+    for (x, [left, right]) in x.iter().zip(panel) {
+        for (value, sum) in x.iter().zip(&mut sums) {
+            let value = Vector::splat(*value);
+            sum[0] = sum[0].add(value.mul(*left));
+            sum[1] = sum[1].add(value.mul(*right));
         }
     }
     sums
