@@ -9,7 +9,7 @@ use std::{
 
 use burn::{
     nn::Linear,
-    tensor::{Tensor, activation, backend::Backend},
+    tensor::{Bool, Tensor, activation, backend::Backend},
 };
 
 /// Faster forms of some of the model's operations on one backend; each must equal the form in this file within rounding.
@@ -21,6 +21,11 @@ pub struct Kernels<B: Backend> {
     pub linear: fn(Tensor<B, 3>, Tensor<B, 2>, Option<Tensor<B, 1>>) -> Tensor<B, 3>,
     /// GELU in the tanh approximation, value by value.
     pub gelu_new: fn(Tensor<B, 3>) -> Tensor<B, 3>,
+    /// Minus infinity where a key comes after its query; the queries are the last `q_pos` of the `k_pos` positions.
+    ///
+    /// # Shapes
+    /// - `[batch, head, q_pos, k_pos]`
+    pub causal: fn(Tensor<B, 4>) -> Tensor<B, 4>,
     /// Softmax over the last axis.
     pub softmax: fn(Tensor<B, 4>) -> Tensor<B, 4>,
 }
@@ -88,6 +93,28 @@ pub(crate) fn gelu_new<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
     let u =
         (x.clone() * x.clone() * (0.044715 * TWO_SQRT_2_OVER_PI) + TWO_SQRT_2_OVER_PI) * x.clone();
     x * activation::sigmoid(u)
+}
+
+/// Hides later keys from each query; the queries are the last `q_pos` of the `k_pos` positions.
+///
+/// # Shapes
+/// - `score`, result: `[batch, head, q_pos, k_pos]`
+pub(crate) fn causal<B: Backend>(score: Tensor<B, 4>) -> Tensor<B, 4> {
+    if score.dims()[2] == 1 {
+        return score;
+    }
+    match Kernels::installed() {
+        Some(kernels) => (kernels.causal)(score),
+        None => causal_mask(score),
+    }
+}
+
+/// [`Kernels::causal`] by burn's operations.
+pub fn causal_mask<B: Backend>(score: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [_, _, q_pos, k_pos] = score.dims();
+    let past = (k_pos - q_pos) as i64;
+    let hidden = Tensor::<B, 2, Bool>::tril_mask([q_pos, k_pos], past, &score.device()); // true = hidden
+    score.mask_fill(hidden.unsqueeze::<4>(), f32::NEG_INFINITY)
 }
 
 /// Softmax over the last axis.

@@ -9,7 +9,7 @@
 use burn::{
     module::Module,
     nn::{Embedding, LayerNorm, Linear},
-    tensor::{Bool, Int, Tensor, backend::Backend},
+    tensor::{Int, Tensor, backend::Backend},
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use crate::{
     Component,
     Component::*,
     Error, Hook, Result,
-    kernel::{gelu_new, linear, matmul, softmax},
+    kernel::{causal, gelu_new, linear, matmul, softmax},
 };
 
 /// Sizes of a GPT-2, read from Hugging Face's `config.json`.
@@ -385,20 +385,6 @@ impl<B: Backend> Attention<B> {
         x.reshape([batch, pos, self.n_heads, d_model / self.n_heads])
             .swap_dims(1, 2)
     }
-}
-
-/// Hides later keys from each query; the queries are the last `q_pos` of the `k_pos` positions.
-///
-/// # Shapes
-/// - `score`, result: `[batch, head, q_pos, k_pos]`
-fn causal<B: Backend>(score: Tensor<B, 4>) -> Tensor<B, 4> {
-    let [_, _, q_pos, k_pos] = score.dims();
-    if q_pos == 1 {
-        return score;
-    }
-    let past = (k_pos - q_pos) as i64;
-    let hidden = Tensor::<B, 2, Bool>::tril_mask([q_pos, k_pos], past, &score.device()); // true = hidden
-    score.mask_fill(hidden.unsqueeze::<4>(), f32::NEG_INFINITY)
 }
 
 /// The two-layer perceptron of a block.

@@ -13,6 +13,7 @@ use swivel_simd::Matrix;
 pub const CPU: Kernels<Flex> = Kernels {
     linear,
     gelu_new,
+    causal,
     softmax,
 };
 
@@ -53,19 +54,30 @@ fn contiguous(x: TensorPrimitive<Flex>) -> FlexTensor {
 }
 
 fn gelu_new(x: Tensor<Flex, 3>) -> Tensor<Flex, 3> {
-    let (shape, device) = (x.dims(), x.device());
-    let x = contiguous(x.into_primitive());
-    let mut out = x.storage::<f32>().to_vec();
-    swivel_simd::gelu_new(&mut out);
-    Tensor::from_data(TensorData::new(out, shape), &device)
+    map(x, |values, _| swivel_simd::gelu_new(values))
 }
 
 fn softmax(x: Tensor<Flex, 4>) -> Tensor<Flex, 4> {
-    let (shape, device) = (x.dims(), x.device());
-    let x = contiguous(x.into_primitive());
-    let mut out = x.storage::<f32>().to_vec();
-    swivel_simd::softmax(&mut out, shape[3]);
-    Tensor::from_data(TensorData::new(out, shape), &device)
+    map(x, |values, [_, _, _, k_pos]| {
+        swivel_simd::softmax(values, k_pos)
+    })
+}
+
+fn causal(score: Tensor<Flex, 4>) -> Tensor<Flex, 4> {
+    map(score, |values, [_, _, q_pos, k_pos]| {
+        for (i, row) in values.chunks_mut(k_pos).enumerate() {
+            let n_visible = k_pos - q_pos + i % q_pos + 1;
+            row[n_visible..].fill(f32::NEG_INFINITY);
+        }
+    })
+}
+
+/// Changes the values in place where nothing else holds the tensor.
+fn map<const D: usize>(x: Tensor<Flex, D>, f: impl Fn(&mut [f32], [usize; D])) -> Tensor<Flex, D> {
+    let shape = x.dims();
+    let mut x = contiguous(x.into_primitive());
+    f(x.storage_mut(), shape);
+    Tensor::from_primitive(TensorPrimitive::Float(x))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use swivel_core::kernel::Kernels;
 pub const GPU: Kernels<Wgpu> = Kernels {
     linear,
     gelu_new,
+    causal: swivel_core::kernel::causal_mask,
     softmax: |x| activation::softmax(x, 3),
 };
 
