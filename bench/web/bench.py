@@ -11,12 +11,15 @@ import json
 import queue
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import urllib.parse
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ORT = "1.30.0"
+SIDES = ["ort", "burn", "ours"]
 CHROMIUM = [
     "--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
@@ -27,13 +30,13 @@ CHROMIUM = [
 class Handler(http.server.SimpleHTTPRequestHandler):
     extensions_map = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
 
-    def __init__(self, *args, roots, answers, **kwargs):
-        self.roots, self.answers = roots, answers
+    def __init__(self, *args, folders, answers, **kwargs):
+        self.folders, self.answers = folders, answers
         super().__init__(*args, **kwargs)
 
     def translate_path(self, path):
         first, _, rest = path.partition("?")[0].lstrip("/").partition("/")
-        return str(self.roots[first] / rest if first in self.roots else HERE / first)
+        return str(self.folders[first] / rest if rest else HERE / first)
 
     def end_headers(self):
         # Isolated pages get the fine clock.
@@ -48,6 +51,30 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+def build(work, options):
+    """Models, onnxruntime-web and the burn side; only the last is built again when it is there."""
+    work.mkdir(parents=True, exist_ok=True)
+    run = functools.partial(subprocess.run, check=True, stdout=sys.stderr)
+    python = work / "venv" / "bin" / "python"
+    if not python.exists():
+        run([sys.executable, "-m", "venv", work / "venv"])
+        run([python, "-m", "pip", "install", "--quiet", "onnx", "numpy", "safetensors"])
+    if not (work / "models").exists():
+        run([python, HERE / "make_model.py", work / "models"])
+    if not (work / "node_modules").exists():
+        run(["npm", "install", "--silent", "--prefix", work, f"onnxruntime-web@{ORT}"])
+    target = ["--target", "wasm32-unknown-unknown"]
+    run(["cargo", "build", "--package", "swivel-bench-web", *target, "--profile", "web", *options], cwd=HERE)
+    metadata = subprocess.check_output(["cargo", "metadata", "--no-deps", "--format-version=1"], cwd=HERE)
+    wasm = Path(json.loads(metadata)["target_directory"]) / target[1] / "web" / "swivel_bench_web.wasm"
+    run(["wasm-bindgen", "--target", "web", "--out-dir", work / "burn", wasm])
+    return {
+        "ort": work / "node_modules" / "onnxruntime-web" / "dist",
+        "models": work / "models",
+        "burn": work / "burn",
+    }
 
 
 def visit(chromium, url, answers, limit_secs):
@@ -68,9 +95,8 @@ def visit(chromium, url, answers, limit_secs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ort", type=Path, required=True, help="folder dist of the npm package onnxruntime-web")
-    parser.add_argument("--models", type=Path, required=True, help="folder that make_model.py wrote")
-    parser.add_argument("--burn", action="append", required=True, metavar="NAME=FOLDER", help="output of wasm-bindgen; may be given several times")
+    parser.add_argument("--work", type=Path, default=HERE / "../../target/bench-web", help="folder for what is built and fetched")
+    parser.add_argument("--cargo", action="append", default=[], help="one more argument of cargo build, such as --config=...")
     parser.add_argument("--chromium", default="chromium")
     parser.add_argument("--case", action="append", help="mlp, gpt2 or solver; default all")
     parser.add_argument("--device", action="append", help="cpu or webgpu; default both")
@@ -78,36 +104,25 @@ def main():
     parser.add_argument("--seconds", type=float, default=5, help="measured time of one run")
     args = parser.parse_args()
 
-    # Each build twice: as burn computes, and with the crate `swivel-kernels`.
-    folders = dict(pair.split("=", 1) for pair in args.burn)
-    burns = [name + suffix for name in folders for suffix in ("", "+kernels")]
-    sides = ["ort", *burns]
+    folders = build(args.work.resolve(), args.cargo)
     answers = queue.Queue()
-    roots = {"ort": args.ort.resolve(), "models": args.models.resolve(), "burn": None}
-    roots = {name: root for name, root in roots.items() if root}
-    handler = functools.partial(Handler, roots=roots, answers=answers)
-
-    def translate(self, path, old=Handler.translate_path):
-        parts = path.partition("?")[0].strip("/").split("/")
-        return str(Path(folders[parts[1]], *parts[2:]).resolve()) if parts[0] == "burn" else old(self, path)
-
-    Handler.translate_path = translate
+    handler = functools.partial(Handler, folders=folders, answers=answers)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    print("| device | case | build | ms | onnxruntime-web, ms | speed, onnxruntime-web = 1 (least to most) | difference |")
+    print("| device | case | kernels | ms | onnxruntime-web, ms | speed, onnxruntime-web = 1 (least to most) | difference |")
     print("|---|---|---|---:|---:|---:|---:|")
     for device in args.device or ["cpu", "webgpu"]:
         for case in args.case or ["mlp", "gpt2", "solver"]:
             results = []
             for _ in range(args.runs):
-                query = urllib.parse.urlencode(dict(case=case, device=device, seconds=args.seconds, sides=",".join(sides)))
+                query = urllib.parse.urlencode(dict(case=case, device=device, seconds=args.seconds, sides=",".join(SIDES)))
                 answer = visit(args.chromium, f"http://127.0.0.1:{server.server_port}/page.html?{query}", answers, 400)
                 if "error" in answer:
                     print(f"| {device} | {case} | | | | {answer['error'][:300]!r} | |", flush=True)
                     break
                 results.append(answer["ok"])
-            for side in burns if results else []:
+            for side in SIDES[1:] if results else []:
                 ms = {s: statistics.median(statistics.median(r["times"][s]) for r in results) for s in ("ort", side)}
                 # One ratio per run, of neighbours in time.
                 ratios = [statistics.median(o / b for o, b in zip(r["times"]["ort"], r["times"][side])) for r in results]

@@ -224,7 +224,7 @@ impl Matrix<'_> {
 pub fn gelu_new(values: &mut [f32]) {
     for_each(values, |x| {
         let cubic = Vector::splat(-0.071_354_82).mul(x.mul(x));
-        let u = x.mul(Vector::splat(-1.595_769_1).add(cubic));
+        let u = x.mul(Vector::splat(-1.595_769).add(cubic));
         x.div(Vector::splat(1.0).add(exp(u)))
     });
 }
