@@ -41,6 +41,7 @@ pub mod causal;
 pub mod cone;
 pub mod direction;
 pub mod intervention;
+pub mod kernel;
 pub mod metric;
 pub mod plan;
 pub mod task;

@@ -9,11 +9,16 @@
 use burn::{
     module::Module,
     nn::{Embedding, LayerNorm, Linear},
-    tensor::{Bool, Int, Tensor, activation, backend::Backend},
+    tensor::{Int, Tensor, backend::Backend},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Component, Component::*, Error, Hook, Result};
+use crate::{
+    Component,
+    Component::*,
+    Error, Hook, Result,
+    kernel::{causal, gelu_new, linear, matmul, softmax},
+};
 
 /// Sizes of a GPT-2, read from Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -270,15 +275,8 @@ impl<B: Backend> Gpt2<B> {
     /// - `x`: `[batch, pos, d_model]`, normed; result: `[batch, pos, d_vocab]`, nats
     pub(crate) fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         match &self.lm_head {
-            Some(head) => head.forward(x),
-            None => {
-                let [batch, pos, d_model] = x.dims();
-                let wte = self.wte.weight.val(); // [d_vocab, d_model]
-                let d_vocab = wte.dims()[0];
-                x.reshape([batch * pos, d_model])
-                    .matmul(wte.transpose())
-                    .reshape([batch, pos, d_vocab])
-            }
+            Some(head) => linear(head, x),
+            None => matmul(x, self.wte.weight.val().transpose()), // wte: [d_vocab, d_model]
         }
     }
 }
@@ -374,21 +372,22 @@ impl<B: Backend> Attention<B> {
         }
 
         let d_head = query.dims()[3];
-        let score = query.matmul(key.transpose()) / (d_head as f64).sqrt(); // [batch, head, q_pos, k_pos]
+        let query = query / (d_head as f64).sqrt(); // fewer values than the scores have
+        let score = query.matmul(key.transpose()); // [batch, head, q_pos, k_pos]
         let score = hook.at_heads(AttentionScore.at(l), causal(score));
-        let weight = hook.at_heads(AttentionWeight.at(l), activation::softmax(score, 3));
+        let weight = hook.at_heads(AttentionWeight.at(l), softmax(score));
         let z = hook.at_heads(HeadAttentionValueOutput.at(l), weight.matmul(value)); // [batch, head, pos, d_head]
 
         let [batch, head, pos, d_head] = z.dims();
         let z = z.swap_dims(1, 2).reshape([batch, pos, head * d_head]); // [batch, pos, d_model]
-        self.c_proj.forward(hook.at(AttentionValueOutput.at(l), z))
+        linear(&self.c_proj, hook.at(AttentionValueOutput.at(l), z))
     }
 
     /// # Shapes
     /// - `x`, each of the three: `[batch, pos, d_model]`
     fn query_key_value(&self, x: Tensor<B, 3>) -> [Tensor<B, 3>; 3] {
         let d_model = x.dims()[2];
-        let qkv = self.c_attn.forward(x); // [batch, pos, 3 * d_model]
+        let qkv = linear(&self.c_attn, x); // [batch, pos, 3 * d_model]
         [0, 1, 2].map(|part| qkv.clone().narrow(2, part * d_model, d_model))
     }
 
@@ -401,20 +400,6 @@ impl<B: Backend> Attention<B> {
     }
 }
 
-/// Hides later keys from each query; the queries are the last `q_pos` of the `k_pos` positions.
-///
-/// # Shapes
-/// - `score`, result: `[batch, head, q_pos, k_pos]`
-fn causal<B: Backend>(score: Tensor<B, 4>) -> Tensor<B, 4> {
-    let [_, _, q_pos, k_pos] = score.dims();
-    if q_pos == 1 {
-        return score;
-    }
-    let past = (k_pos - q_pos) as i64;
-    let hidden = Tensor::<B, 2, Bool>::tril_mask([q_pos, k_pos], past, &score.device()); // true = hidden
-    score.mask_fill(hidden.unsqueeze::<4>(), f32::NEG_INFINITY)
-}
-
 /// The two-layer perceptron of a block.
 #[derive(Module, Debug)]
 pub struct Mlp<B: Backend> {
@@ -425,20 +410,15 @@ pub struct Mlp<B: Backend> {
 }
 
 impl<B: Backend> Mlp<B> {
-    fn forward(&self, x: Tensor<B, 3>, l: usize, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
-        let x = hook.at(MlpPreActivation.at(l), self.c_fc.forward(x)); // [batch, pos, d_mlp]
+    /// Runs the MLP of layer `l`.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[batch, pos, d_model]`
+    pub fn forward(&self, x: Tensor<B, 3>, l: usize, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        let x = hook.at(MlpPreActivation.at(l), linear(&self.c_fc, x)); // [batch, pos, d_mlp]
         let x = hook.at(MlpActivation.at(l), gelu_new(x));
-        self.c_proj.forward(x) // [batch, pos, d_model]
+        linear(&self.c_proj, x) // [batch, pos, d_model]
     }
-}
-
-/// GELU in the tanh approximation (Hendrycks & Gimpel 2016, <https://arxiv.org/abs/1606.08415>), Hugging Face's
-/// `gelu_new`; written with `(1 + tanh(u)) / 2 = sigmoid(2 u)`, which takes half the operations.
-fn gelu_new<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
-    const TWO_SQRT_2_OVER_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::SQRT_2;
-    let u =
-        (x.clone() * x.clone() * (0.044715 * TWO_SQRT_2_OVER_PI) + TWO_SQRT_2_OVER_PI) * x.clone();
-    x * activation::sigmoid(u)
 }
 
 #[cfg(test)]

@@ -73,6 +73,15 @@ impl<B: Backend> Engine<B> {
         })
     }
 
+    /// Computes a whole run of `n_tokens` tokens and keeps nothing: for measuring.
+    ///
+    /// # Errors
+    /// - [`Failure::Device`] if the device fails.
+    pub async fn rehearse(&self, n_tokens: usize) -> Result<()> {
+        let ids = vec![0; n_tokens.clamp(1, self.config.n_ctx)];
+        self.compute(&ids).await.map(drop)
+    }
+
     /// Answers one request.
     ///
     /// # Errors
@@ -315,21 +324,24 @@ impl<B: Backend> Engine<B> {
             }
         } else {
             self.config.check_ids(&[ids])?;
-            let tensor: Tensor<B, 2, Int> = Tensor::from_data(
-                TensorData::new(ids.iter().map(|id| *id as i32).collect(), [1, ids.len()]),
-                &self.device,
-            );
-            let kept = self.model.keep_run(tensor);
-            let last = kept
-                .stream(self.config.n_layers)
-                .clone()
-                .narrow(1, ids.len() - 1, 1);
-            let logits = read(self.model.unembed(last, &mut ())).await?;
-            let ids = ids.to_vec();
-            self.runs.push_front(Rc::new(Run { ids, kept, logits }));
+            let run = self.compute(ids).await?;
+            self.runs.push_front(Rc::new(run));
             self.runs.truncate(N_KEPT_RUNS);
         }
         Ok(Rc::clone(&self.runs[0]))
+    }
+
+    async fn compute(&self, ids: &[u32]) -> Result<Run<B>> {
+        let tensor: Tensor<B, 2, Int> = Tensor::from_data(
+            TensorData::new(ids.iter().map(|id| *id as i32).collect(), [1, ids.len()]),
+            &self.device,
+        );
+        let kept = self.model.keep_run(tensor);
+        let stream = kept.stream(self.config.n_layers).clone();
+        let last = stream.narrow(1, ids.len() - 1, 1);
+        let logits = read(self.model.unembed(last, &mut ())).await?;
+        let ids = ids.to_vec();
+        Ok(Run { ids, kept, logits })
     }
 
     /// What a run starts from that the interchanges resume, and the editor that makes them.

@@ -1,0 +1,105 @@
+//! The burn side of `bench.py`: one model on one device, called from a page.
+#![cfg(target_arch = "wasm32")]
+
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn_flex::Flex;
+#[cfg(feature = "wgpu")]
+use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
+use swivel_core::{Gpt2, Gpt2Config, Weights};
+use wasm_bindgen::prelude::*;
+
+/// A model on a device.
+#[wasm_bindgen]
+pub struct Model {
+    on: On,
+    d_model: usize,
+}
+
+enum On {
+    Flex(Gpt2<Flex>),
+    #[cfg(feature = "wgpu")]
+    Wgpu(Gpt2<Wgpu>),
+}
+
+/// Prepares panic messages and the GPU; to be awaited once, before [`Model::load`]; with `kernels`, models
+/// compute with our own.
+#[wasm_bindgen]
+pub async fn init(gpu: bool, kernels: bool) {
+    if kernels {
+        swivel_kernels::CPU.install();
+        #[cfg(feature = "wgpu")]
+        swivel_kernels::GPU.install();
+    }
+    #[cfg(feature = "wgpu")]
+    if gpu {
+        init_setup_async::<WebGpu>(&WgpuDevice::default(), RuntimeOptions::default()).await;
+    }
+    #[cfg(not(feature = "wgpu"))]
+    assert!(!gpu, "built without wgpu");
+}
+
+#[wasm_bindgen]
+impl Model {
+    /// Loads `config.json` and safetensors bytes.
+    ///
+    /// # Errors
+    /// - if the weights do not fit the config
+    pub fn load(gpu: bool, config: &[u8], weights: &[u8]) -> Result<Self, JsError> {
+        let config = Gpt2Config::from_json(config)?;
+        let weights = Weights::new(&[weights])?;
+        let on = match gpu {
+            false => On::Flex(Gpt2::load(&config, &weights, &Default::default())?),
+            #[cfg(feature = "wgpu")]
+            true => On::Wgpu(Gpt2::load(&config, &weights, &Default::default())?),
+            #[cfg(not(feature = "wgpu"))]
+            true => return Err(JsError::new("built without wgpu")),
+        };
+        Ok(Self {
+            on,
+            d_model: config.d_model,
+        })
+    }
+
+    /// Logits of one prompt, `[pos, d_vocab]` row by row.
+    ///
+    /// # Errors
+    /// - if the device fails
+    pub async fn logits(&self, ids: &[i32]) -> Result<Vec<f32>, JsError> {
+        match &self.on {
+            On::Flex(model) => logits(model, ids).await,
+            #[cfg(feature = "wgpu")]
+            On::Wgpu(model) => logits(model, ids).await,
+        }
+    }
+
+    /// Output of the first layer's MLP, `[pos, d_model]` row by row.
+    ///
+    /// # Errors
+    /// - if the device fails
+    pub async fn mlp(&self, x: &[f32]) -> Result<Vec<f32>, JsError> {
+        match &self.on {
+            On::Flex(model) => mlp(model, x, self.d_model).await,
+            #[cfg(feature = "wgpu")]
+            On::Wgpu(model) => mlp(model, x, self.d_model).await,
+        }
+    }
+}
+
+async fn logits<B: Backend>(model: &Gpt2<B>, ids: &[i32]) -> Result<Vec<f32>, JsError> {
+    let ids = TensorData::new(ids.to_vec(), [1, ids.len()]);
+    let ids = Tensor::<B, 2, Int>::from_data(ids, &Default::default());
+    values(model.forward(ids, &mut ())).await
+}
+
+async fn mlp<B: Backend>(model: &Gpt2<B>, x: &[f32], d_model: usize) -> Result<Vec<f32>, JsError> {
+    let x = TensorData::new(x.to_vec(), [1, x.len() / d_model, d_model]);
+    let x = Tensor::<B, 3>::from_data(x, &Default::default());
+    values(model.h[0].mlp.forward(x, 0, &mut ())).await
+}
+
+async fn values<B: Backend>(x: Tensor<B, 3>) -> Result<Vec<f32>, JsError> {
+    let data = x.into_data_async().await;
+    let data = data.map_err(|error| JsError::new(&format!("{error:?}")))?;
+    data.into_vec()
+        .map_err(|error| JsError::new(&format!("{error:?}")))
+}

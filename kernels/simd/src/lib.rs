@@ -1,0 +1,315 @@
+//! Matrix product, GELU and softmax over plain numbers, four at a time.
+
+use self::vector::Vector;
+
+/// Rows of a tile; with the two vectors of its width, as many sums as fit into the registers.
+pub const HEIGHT: usize = 4;
+/// Columns of a tile.
+const WIDTH: usize = 8;
+/// Tiles side by side: a cache line of weights.
+const STRIP: usize = 2;
+/// Inputs that are summed in one go: a strip stays in the first-level cache.
+const DEPTH: usize = 256;
+
+#[cfg(target_arch = "wasm32")]
+mod vector {
+    use std::arch::wasm32::*;
+
+    #[derive(Clone, Copy)]
+    pub struct Vector(v128);
+
+    impl Vector {
+        pub fn new([a, b, c, d]: [f32; 4]) -> Self {
+            Self(f32x4(a, b, c, d))
+        }
+        pub fn splat(value: f32) -> Self {
+            Self(f32x4_splat(value))
+        }
+        pub fn add(self, other: Self) -> Self {
+            Self(f32x4_add(self.0, other.0))
+        }
+        pub fn mul(self, other: Self) -> Self {
+            Self(f32x4_mul(self.0, other.0))
+        }
+        pub fn div(self, other: Self) -> Self {
+            Self(f32x4_div(self.0, other.0))
+        }
+        pub fn max(self, other: Self) -> Self {
+            Self(f32x4_pmax(self.0, other.0))
+        }
+        pub fn min(self, other: Self) -> Self {
+            Self(f32x4_pmin(self.0, other.0))
+        }
+        pub fn floor(self) -> Self {
+            Self(f32x4_floor(self.0))
+        }
+        /// `2^self` of whole numbers from -126 to 127.
+        pub fn power_of_two(self) -> Self {
+            let n = i32x4_add(i32x4_trunc_sat_f32x4(self.0), i32x4_splat(127));
+            Self(i32x4_shl(n, 23))
+        }
+        /// `self` where `x >= limit`, else 0.
+        pub fn where_at_least(self, x: Self, limit: Self) -> Self {
+            Self(v128_and(self.0, f32x4_ge(x.0, limit.0)))
+        }
+        pub fn array(self) -> [f32; 4] {
+            [
+                f32x4_extract_lane::<0>(self.0),
+                f32x4_extract_lane::<1>(self.0),
+                f32x4_extract_lane::<2>(self.0),
+                f32x4_extract_lane::<3>(self.0),
+            ]
+        }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod vector {
+    #[derive(Clone, Copy)]
+    pub struct Vector([f32; 4]);
+
+    impl Vector {
+        pub fn new(values: [f32; 4]) -> Self {
+            Self(values)
+        }
+        pub fn splat(value: f32) -> Self {
+            Self([value; 4])
+        }
+        fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+            Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+        }
+        pub fn add(self, other: Self) -> Self {
+            self.zip(other, |a, b| a + b)
+        }
+        pub fn mul(self, other: Self) -> Self {
+            self.zip(other, |a, b| a * b)
+        }
+        pub fn div(self, other: Self) -> Self {
+            self.zip(other, |a, b| a / b)
+        }
+        pub fn max(self, other: Self) -> Self {
+            self.zip(other, f32::max)
+        }
+        pub fn min(self, other: Self) -> Self {
+            self.zip(other, f32::min)
+        }
+        pub fn floor(self) -> Self {
+            Self(self.0.map(f32::floor))
+        }
+        /// `2^self` of whole numbers from -126 to 127.
+        pub fn power_of_two(self) -> Self {
+            Self(
+                self.0
+                    .map(|n| f32::from_bits(((n as i32 + 127) << 23).cast_unsigned())),
+            )
+        }
+        /// `self` where `x >= limit`, else 0.
+        pub fn where_at_least(self, x: Self, limit: Self) -> Self {
+            Self(std::array::from_fn(|i| {
+                if x.0[i] >= limit.0[i] { self.0[i] } else { 0.0 }
+            }))
+        }
+        pub fn array(self) -> [f32; 4] {
+            self.0
+        }
+    }
+}
+
+/// A matrix of any strides.
+pub struct Matrix<'a> {
+    /// First value first.
+    pub values: &'a [f32],
+    /// Distance of neighbours in a column.
+    pub row_stride: usize,
+    /// Distance of neighbours in a row.
+    pub column_stride: usize,
+    /// Length of a row.
+    pub n_columns: usize,
+}
+
+type Panel = [[Vector; 2]];
+
+/// Adds `x @ weight` to `out`; `x` has `d_input` columns, rows one after the other.
+pub fn multiply(x: &[f32], d_input: usize, weight: &Matrix<'_>, out: &mut [f32]) {
+    let x = interleave(x, d_input);
+    let mut strip = [[[Vector::splat(0.0); 2]; DEPTH]; STRIP];
+    for column in (0..weight.n_columns).step_by(STRIP * WIDTH) {
+        let tiles = STRIP.min((weight.n_columns - column).div_ceil(WIDTH));
+        for start in (0..d_input).step_by(DEPTH) {
+            let depth = start..d_input.min(start + DEPTH);
+            for (tile, panel) in strip[..tiles].iter_mut().enumerate() {
+                weight.copy(&mut panel[..depth.len()], start, column + tile * WIDTH);
+            }
+            let out = out.chunks_mut(HEIGHT * weight.n_columns);
+            for (x, out) in x.chunks(d_input).zip(out) {
+                for (tile, panel) in strip[..tiles].iter().enumerate() {
+                    let sums = tile_product(&x[depth.clone()], &panel[..depth.len()]);
+                    let column = column + tile * WIDTH;
+                    for (row, sum) in out.chunks_mut(weight.n_columns).zip(sums) {
+                        let end = row.len().min(column + WIDTH);
+                        add_to(&mut row[column..end], sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Values of each `HEIGHT` rows side by side, zeros where there is no row.
+fn interleave(x: &[f32], d_input: usize) -> Vec<[f32; HEIGHT]> {
+    let mut values = Vec::with_capacity(x.len().div_ceil(HEIGHT * d_input) * d_input);
+    for rows in x.chunks(HEIGHT * d_input) {
+        values.extend(
+            (0..d_input).map(|k| {
+                std::array::from_fn(|i| rows.get(i * d_input + k).copied().unwrap_or(0.0))
+            }),
+        );
+    }
+    values
+}
+
+fn add_to(out: &mut [f32], [left, right]: [Vector; 2]) {
+    let values = left.array().into_iter().chain(right.array());
+    out.iter_mut()
+        .zip(values)
+        .for_each(|(out, sum)| *out += sum);
+}
+
+#[inline(always)]
+fn tile_product(x: &[[f32; HEIGHT]], panel: &Panel) -> [[Vector; 2]; HEIGHT] {
+    let mut sums = [[Vector::splat(0.0); 2]; HEIGHT];
+    for (x, [left, right]) in x.iter().zip(panel) {
+        for (value, sum) in x.iter().zip(&mut sums) {
+            let value = Vector::splat(*value);
+            sum[0] = sum[0].add(value.mul(*left));
+            sum[1] = sum[1].add(value.mul(*right));
+        }
+    }
+    sums
+}
+
+impl Matrix<'_> {
+    /// Copies rows from `row` on of up to `WIDTH` columns from `column` on.
+    fn copy(&self, panel: &mut Panel, row: usize, column: usize) {
+        let width = WIDTH.min(self.n_columns - column);
+        let values = &self.values[row * self.row_stride + column * self.column_stride..];
+        if self.column_stride == 1 && width == WIDTH {
+            for (to, from) in panel.iter_mut().zip(values.chunks(self.row_stride)) {
+                let from = &from[..WIDTH];
+                *to = [
+                    Vector::new([from[0], from[1], from[2], from[3]]),
+                    Vector::new([from[4], from[5], from[6], from[7]]),
+                ];
+            }
+            return;
+        }
+        let value = |i: usize, j: usize| match j < width {
+            true => values[i * self.row_stride + j * self.column_stride],
+            false => 0.0,
+        };
+        for (i, to) in panel.iter_mut().enumerate() {
+            *to = [0, 4].map(|j| {
+                Vector::new([
+                    value(i, j),
+                    value(i, j + 1),
+                    value(i, j + 2),
+                    value(i, j + 3),
+                ])
+            });
+        }
+    }
+}
+
+/// `x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))` of each value.
+pub fn gelu_new(values: &mut [f32]) {
+    for_each(values, |x| {
+        let cubic = Vector::splat(-0.071_354_82).mul(x.mul(x));
+        let u = x.mul(Vector::splat(-1.595_769).add(cubic));
+        x.div(Vector::splat(1.0).add(exp(u)))
+    });
+}
+
+/// Softmax of each row of `width` values.
+pub fn softmax(values: &mut [f32], width: usize) {
+    for row in values.chunks_mut(width.max(1)) {
+        let (vectors, rest) = row.as_chunks::<4>();
+        let max = vectors
+            .iter()
+            .fold(Vector::splat(f32::NEG_INFINITY), |max, x| {
+                max.max(Vector::new(*x))
+            });
+        let max = max
+            .array()
+            .iter()
+            .chain(rest)
+            .copied()
+            .fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
+        for_each(row, |x| exp(x.add(Vector::splat(-max))));
+        let (vectors, rest) = row.as_chunks::<4>();
+        let sum = vectors
+            .iter()
+            .fold(Vector::splat(0.0), |sum, x| sum.add(Vector::new(*x)));
+        let sum: f32 = sum.array().iter().chain(rest).sum();
+        let scale = Vector::splat(1.0 / sum);
+        for_each(row, |x| x.mul(scale));
+    }
+}
+
+#[inline(always)]
+fn for_each(values: &mut [f32], f: impl Fn(Vector) -> Vector) {
+    let (vectors, rest) = values.as_chunks_mut::<4>();
+    for values in vectors {
+        *values = f(Vector::new(*values)).array();
+    }
+    for value in rest {
+        *value = f(Vector::splat(*value)).array()[0];
+    }
+}
+
+/// `e^x` within 2 units in the last place, without branches; below -87.3 it is 0, above 88 it stays.
+/// Cephes' `expf`: `2^n p(r)` with `n` the nearest whole number to `x / ln 2`.
+#[inline(always)]
+fn exp(x: Vector) -> Vector {
+    let constant = Vector::splat;
+    let least = constant(-87.3);
+    let bounded = x.max(least).min(constant(88.0));
+    let n = bounded
+        .mul(constant(std::f32::consts::LOG2_E))
+        .add(constant(0.5))
+        .floor();
+    let r = bounded
+        .add(n.mul(constant(-0.693_359_4)))
+        .add(n.mul(constant(2.121_944_4e-4)));
+    let coefficients = [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        0.166_666_65,
+        0.5,
+    ];
+    let p = coefficients
+        .into_iter()
+        .fold(constant(1.987_569_1e-4), |p, c| p.mul(r).add(constant(c)));
+    let p = p.mul(r).mul(r).add(r).add(constant(1.0));
+    p.mul(n.power_of_two()).where_at_least(x, least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_close() {
+        for i in -8_730..8_800 {
+            let x = i as f32 * 0.01;
+            let [found, ..] = exp(Vector::splat(x)).array();
+            let expected = f64::from(x).exp();
+            assert!(
+                (f64::from(found) / expected - 1.0).abs() < 3e-7,
+                "{x}: {found}"
+            );
+        }
+        assert_eq!(exp(Vector::splat(0.0)).array(), [1.0; 4]);
+        assert_eq!(exp(Vector::splat(f32::NEG_INFINITY)).array(), [0.0; 4]);
+    }
+}
