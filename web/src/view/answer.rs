@@ -30,7 +30,9 @@ struct Said {
 
 #[derive(Clone, PartialEq)]
 struct Row {
+    id: u32,
     token: String,
+    logits: [f32; 3],
     probabilities: [f32; 3],
     is_top: [bool; 3],
     change: f32,
@@ -55,6 +57,8 @@ fn said(session: &Session) -> Option<Said> {
     let rows = rows.iter().filter(is_seen).map(|row| {
         let [before, after, _] = row.scores.map(|score| score.probability);
         Row {
+            id: row.id,
+            logits: row.scores.map(|score| score.logit),
             token: visible(&session.token(row.id)),
             probabilities: row.scores.map(|score| score.probability),
             is_top: top.map(|top| top == row.id),
@@ -187,8 +191,10 @@ fn row_view(row: Row, is_armed: bool) -> impl IntoView {
             </td>
         }
     });
+    // With all digits, for whoever compares.
+    let logits = row.logits.map(|logit| logit.to_string()).join(" ");
     view! {
-        <tr>
+        <tr data-id=row.id data-logits=logits>
             <th scope="row">
                 <code>{row.token}</code>
             </th>
