@@ -46,6 +46,13 @@ impl<B: Backend> KeptRun<B> {
         self.streams[0].dims()[1]
     }
 
+    /// Bytes of the kept values, f32.
+    pub fn n_bytes(&self) -> usize {
+        let keys_values = 2 * self.keys_values.len();
+        let values = self.streams.len() + keys_values;
+        4 * values * self.streams[0].dims().iter().product::<usize>()
+    }
+
     /// What a run needs that resumes with `layer` at the positions `>= start`.
     pub fn base_at(&self, layer: usize, start: usize) -> KeptBase<B> {
         let rest = self.n_tokens() - start;

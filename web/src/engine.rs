@@ -19,8 +19,10 @@ use crate::protocol::{
 const TOP_K: usize = 4;
 /// Rows of the table of answers.
 const N_ROWS: usize = 6;
-/// Prompts whose runs are kept.
-const N_KEPT_RUNS: usize = 4;
+/// Runs that are kept: the pair, the one before, and probes.
+const MOST_RUNS: usize = 12;
+/// Bytes of the runs that are kept; those of one pair are kept in any case.
+const MOST_BYTES: usize = 256 << 20;
 /// Residual vectors whose logits are computed at once: bounds the memory for a large vocabulary.
 const LENS_CHUNK: usize = 64;
 
@@ -326,7 +328,13 @@ impl<B: Backend> Engine<B> {
             self.config.check_ids(&[ids])?;
             let run = self.compute(ids).await?;
             self.runs.push_front(Rc::new(run));
-            self.runs.truncate(N_KEPT_RUNS);
+            let mut n_bytes = 0;
+            let fits = |run: &Rc<Run<B>>| {
+                n_bytes += run.kept.n_bytes();
+                n_bytes <= MOST_BYTES
+            };
+            let n_runs = self.runs.iter().map(fits).take_while(|fits| *fits).count();
+            self.runs.truncate(n_runs.clamp(2, MOST_RUNS));
         }
         Ok(Rc::clone(&self.runs[0]))
     }

@@ -59,7 +59,7 @@ pub const EXAMPLES: [Example; 4] = [
         seed: 7,
     },
     Example {
-        title: "as in pyvene's tutorial: ten demonstrations",
+        title: "after ten demonstrations",
         variable: "op5",
         shots: 10,
         seed: 11,

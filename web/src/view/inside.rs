@@ -271,9 +271,7 @@ fn paint_lens(session: &Session, cell: Cursor) -> Painted {
         )
     };
     let title = format!(
-        "layer {}, token {}. {}. {}",
-        cell.layer,
-        cell.position,
+        "{}. {}",
         describe("base", &base),
         describe("intervened", &intervened)
     );
@@ -313,9 +311,7 @@ fn paint_map(session: &Session, cell: Cursor, metric: Metric) -> Painted {
             Painted {
                 text: signed(value, metric),
                 title: format!(
-                    "layer {}, token {}: a swap here goes {} of the way, answer {} {}",
-                    cell.layer,
-                    cell.position,
+                    "a swap here goes {} of the way, answer {} {}",
                     signed_share(map.value(found, Metric::Way)),
                     visible(&session.token(found.top)),
                     probability(found.probability)
@@ -351,8 +347,7 @@ fn paint_attention(session: &Session, head: usize, position: usize) -> Painted {
             _ => text,
         },
         title: format!(
-            "layer {} head {head}, token {} looks at token {position}: base {}, intervened {}",
-            from.layer,
+            "head {head} looks here from token {}: base {}, intervened {}",
             from.position,
             probability(base),
             probability(intervened)

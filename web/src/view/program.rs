@@ -11,6 +11,8 @@ use crate::{
 /// Size of a node and the distance between rows and columns, in units of the picture.
 const NODE: [f32; 2] = [172.0, 48.0];
 const STEP: [f32; 2] = [186.0, 88.0];
+/// Between base and source value; plain spaces are lost in SVG.
+const SEPARATOR: &str = "\u{a0}·\u{a0}";
 /// Middle of the picture.
 const MIDDLE: f32 = 2.0 * STEP[0] + NODE[0] / 2.0;
 
@@ -170,7 +172,7 @@ fn picture(nodes: Vec<Node>) -> impl IntoView {
                     <text x=middle y=y + 19.0>{title}</text>
                     <text x=middle y=y + 38.0 class="value">
                         <tspan class="base">{node.base}</tspan>
-                        <tspan>"\u{a0}·\u{a0}"</tspan>
+                        <tspan>{SEPARATOR}</tspan>
                         <tspan class="source">{node.source}</tspan>
                     </text>
                 </g>
@@ -188,7 +190,7 @@ fn picture(nodes: Vec<Node>) -> impl IntoView {
                 {boxes}
             </svg>
         </div>
-        <table class="for-readers">
+        <div class="for-readers"><table>
             <thead>
                 <tr>
                     {["variable", "computed as", "base", "source"]
@@ -196,6 +198,6 @@ fn picture(nodes: Vec<Node>) -> impl IntoView {
                 </tr>
             </thead>
             <tbody>{table}</tbody>
-        </table>
+        </table></div>
     }
 }

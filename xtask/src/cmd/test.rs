@@ -156,7 +156,7 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
         step(
             "lints of the web app",
             Runs::Full,
-            "cargo clippy --profile web -p swivel-web --target wasm32-unknown-unknown -- -D warnings",
+            "cargo clippy --profile web -p swivel-web -p swivel-kernels -p swivel-bench-web --target wasm32-unknown-unknown -- -D warnings",
         ),
         Step {
             label: "documentation",
