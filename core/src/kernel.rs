@@ -12,13 +12,16 @@ use burn::{
     tensor::{Bool, Tensor, activation, backend::Backend},
 };
 
+/// Input, weight and bias to output.
+pub type LinearKernel<B> = fn(Tensor<B, 3>, Tensor<B, 2>, Option<Tensor<B, 1>>) -> Tensor<B, 3>;
+
 /// Faster forms of some of the model's operations on one backend; each must equal the form in this file within rounding.
 pub struct Kernels<B: Backend> {
     /// `x @ weight + bias`.
     ///
     /// # Shapes
     /// - `[batch, pos, d_input]`, `[d_input, d_output]` of any strides, `[d_output]`; result: `[batch, pos, d_output]`
-    pub linear: fn(Tensor<B, 3>, Tensor<B, 2>, Option<Tensor<B, 1>>) -> Tensor<B, 3>,
+    pub linear: LinearKernel<B>,
     /// GELU in the tanh approximation, value by value.
     pub gelu_new: fn(Tensor<B, 3>) -> Tensor<B, 3>,
     /// Minus infinity where a key comes after its query; the queries are the last `q_pos` of the `k_pos` positions.

@@ -16,9 +16,9 @@ pub struct Model {
 }
 
 enum On {
-    Flex(Gpt2<Flex>),
+    Flex(Box<Gpt2<Flex>>),
     #[cfg(feature = "wgpu")]
-    Wgpu(Gpt2<Wgpu>),
+    Wgpu(Box<Gpt2<Wgpu>>),
 }
 
 /// Prepares panic messages and the GPU; to be awaited once, before [`Model::load`]; with `kernels`, models
@@ -48,9 +48,9 @@ impl Model {
         let config = Gpt2Config::from_json(config)?;
         let weights = Weights::new(&[weights])?;
         let on = match gpu {
-            false => On::Flex(Gpt2::load(&config, &weights, &Default::default())?),
+            false => On::Flex(Gpt2::load(&config, &weights, &Default::default())?.into()),
             #[cfg(feature = "wgpu")]
-            true => On::Wgpu(Gpt2::load(&config, &weights, &Default::default())?),
+            true => On::Wgpu(Gpt2::load(&config, &weights, &Default::default())?.into()),
             #[cfg(not(feature = "wgpu"))]
             true => return Err(JsError::new("built without wgpu")),
         };
@@ -66,9 +66,9 @@ impl Model {
     /// - if the device fails
     pub async fn logits(&self, ids: &[i32]) -> Result<Vec<f32>, JsError> {
         match &self.on {
-            On::Flex(model) => logits(model, ids).await,
+            On::Flex(model) => logits(&**model, ids).await,
             #[cfg(feature = "wgpu")]
-            On::Wgpu(model) => logits(model, ids).await,
+            On::Wgpu(model) => logits(&**model, ids).await,
         }
     }
 
@@ -78,9 +78,9 @@ impl Model {
     /// - if the device fails
     pub async fn mlp(&self, x: &[f32]) -> Result<Vec<f32>, JsError> {
         match &self.on {
-            On::Flex(model) => mlp(model, x, self.d_model).await,
+            On::Flex(model) => mlp(&**model, x, self.d_model).await,
             #[cfg(feature = "wgpu")]
-            On::Wgpu(model) => mlp(model, x, self.d_model).await,
+            On::Wgpu(model) => mlp(&**model, x, self.d_model).await,
         }
     }
 }

@@ -112,8 +112,8 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
 
 /// An engine on the device that was asked for.
 enum AnyEngine {
-    Cpu(Engine<Flex>),
-    WebGpu(Engine<Wgpu>),
+    Cpu(Box<Engine<Flex>>),
+    WebGpu(Box<Engine<Wgpu>>),
 }
 
 async fn answer_all(mut messages: mpsc::UnboundedReceiver<Array>) {
@@ -182,7 +182,7 @@ async fn load(
         Device::Cpu => {
             swivel_kernels::CPU.install();
             let engine = Engine::load(config, &weights, FlexDevice).map_err(failed)?;
-            (AnyEngine::Cpu(engine), "CPU".to_owned(), true)
+            (AnyEngine::Cpu(Box::new(engine)), "CPU".to_owned(), true)
         }
         Device::WebGpu => {
             let (adapter, is_software) = adapter().await?;
@@ -194,7 +194,7 @@ async fn load(
             });
             let engine = Engine::load(config, &weights, device).map_err(failed)?;
             choose_kernels(&engine, is_software).await.map_err(failed)?;
-            (AnyEngine::WebGpu(engine), adapter, is_software)
+            (AnyEngine::WebGpu(Box::new(engine)), adapter, is_software)
         }
     };
     let loaded = FromWorker::Loaded {
