@@ -424,6 +424,11 @@ impl Session {
         self.choices
             .cards
             .retain(|card| card.what != What::Whole || card.site.check(&model.config).is_ok());
+        for card in &mut self.choices.cards {
+            if let What::Direction(idx) = card.what {
+                card.is_on &= self.directions[idx].direction.check(&model.config).is_ok();
+            }
+        }
         for opened in &mut self.directions {
             opened.probe = Probe::Unknown;
         }
@@ -596,6 +601,16 @@ impl Session {
     /// True if the model's tokenizer has the task's words.
     pub fn has_task(&self) -> bool {
         self.program.is_some() && (self.model.is_none() || self.lexicon().is_some())
+    }
+
+    /// True if the model was trained on the task, as far as the page can know: a direction for it was learned there.
+    pub fn knows_task(&self) -> bool {
+        let Some(model) = &self.model else {
+            return true;
+        };
+        let mut facts = self.directions.iter().map(|opened| &opened.direction.facts);
+        model.lexicon.is_some()
+            && facts.any(|facts| facts.model_sha256 == model.sha256 && facts.task.is_some())
     }
 
     /// The program of the task.

@@ -128,7 +128,7 @@ impl Session {
             let text = format!("{name} ends with a space or a new line: the model sees it");
             notes.push(Note::new(Level::Hint, text).or("remove it", side, end.to_owned()));
         }
-        if let Some(lexicon) = &model.lexicon {
+        if let Some(lexicon) = model.lexicon.as_ref().filter(|_| self.knows_task()) {
             note_program(side, prompt, &lexicon.words, notes);
         }
     }

@@ -513,3 +513,22 @@ fn keystrokes_are_one_change() {
     assert!(session.undo());
     assert_eq!(session.choices, before);
 }
+
+#[test]
+fn another_model_switches_off_what_does_not_fit() {
+    let mut session = live();
+    let mut other = model();
+    other.config = Gpt2Config::new(3, 128, 4, 256, 922);
+    other.sha256 = "other".to_owned();
+    session.set_model(other);
+    assert!(session.interchanges().is_empty());
+    assert!(session.choices.cards.iter().all(|card| !card.is_on));
+    assert!(session.card_problem(&session.choices.cards[0]).is_some());
+    assert!(!session.knows_task());
+    assert!(
+        session
+            .notes()
+            .iter()
+            .all(|note| note.level != Level::Problem)
+    );
+}

@@ -131,7 +131,9 @@ fn table(said: Said) -> impl IntoView {
     } = said;
     let [base, intervened, _] = tops;
     let sentence = match (is_armed, is_flipped) {
-        (false, _) => format!("The answer is {base}. Switch a direction on."),
+        (false, _) => {
+            format!("The answer is {base}. Switch a direction on, or swap at a cell below.")
+        }
         (true, true) => format!("The answer flipped from {base} to {intervened}."),
         (true, false) => format!("The answer stays {base}."),
     };

@@ -94,9 +94,12 @@ fn facts(session: &Session, card: &Card) -> Facts {
             Probe::Different => Some("checked here: another answer than when it was learned"),
         }),
         problem: session.card_problem(card),
-        warning: session
-            .card_warning(card)
-            .or_else(|| no_effect(session, card)),
+        warning: match session.card_problem(card) {
+            Some(_) => None,
+            None => session
+                .card_warning(card)
+                .or_else(|| no_effect(session, card)),
+        },
         is_whole: card.what == What::Whole,
     }
 }

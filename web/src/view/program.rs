@@ -91,7 +91,7 @@ pub fn ProgramPanel(
         app.session
             .with(|session| session.program().map(|program| program.id.clone()))
     };
-    let has_task = move || app.session.with(Session::has_task);
+    let has_task = move || app.session.with(Session::knows_task);
     view! {
         <Show when=has_task>
             <section class="program" aria-label="The program">
