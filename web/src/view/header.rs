@@ -141,7 +141,7 @@ fn ModelMenu(app: App) -> impl IntoView {
         })
     };
     view! {
-        <details class="menu" id="model-menu">
+        <details class="menu" id="model-menu" name="menu">
             <summary>
                 <span class="label">"Model "</span>
                 {name}
@@ -242,7 +242,7 @@ fn DeviceMenu(app: App) -> impl IntoView {
         }
     };
     view! {
-        <details class="menu" id="device-menu">
+        <details class="menu" id="device-menu" name="menu">
             <summary>
                 <span class="label">"Runs on "</span>
                 <span id="badge" data-device=move || {

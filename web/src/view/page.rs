@@ -39,10 +39,12 @@ pub fn page(app: App) -> impl IntoView {
                 <Prompts app />
                 <div class="columns">
                     <Directions app />
-                    <AnswerPanel app />
+                    <div class="told">
+                        <AnswerPanel app />
+                        <ProgramPanel app />
+                    </div>
                 </div>
                 <Inside app />
-                <ProgramPanel app />
             </main>
             <footer>
                 <p>
