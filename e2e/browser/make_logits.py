@@ -21,6 +21,7 @@ PROGRAM = os.environ.get("NATIVE_TRAINER", str(ROOT / "target/release/native-tra
 DIRECTION = "op5.safetensors"
 LENGTHS = [1, 11, 131, 256]
 D_VOCAB = 922
+COMMA, EQUALS, LINE, ANSWERS = 11, 28, 198, [258, 262]
 N_LEADING = 16
 
 
@@ -37,6 +38,18 @@ def rows(path):
         values = struct.unpack(f"<{(end - start) // 4}f", data[8 + n_header + start : 8 + n_header + end])
         found[name] = values[-tensor["shape"][-1] :]
     return found
+
+
+def prompt(draw, length):
+    """The end of a text of the task, up to a comma: many words may follow."""
+    ids = []
+    while len(ids) < length + 12:
+        words = [draw.randrange(281, D_VOCAB) for _ in range(5)]
+        ids += [token for word in words for token in (word, COMMA)]
+        ids[-1:] = [EQUALS, draw.choice(ANSWERS), LINE]
+    while ids[-1] != COMMA:
+        ids.pop()
+    return ids[-length:]
 
 
 def apply(base, source, folder):
@@ -58,10 +71,16 @@ def main():
         folder = pathlib.Path(name)
         (folder / DIRECTION).write_bytes((ROOT / "web/examples" / DIRECTION).read_bytes())
         for length in LENGTHS:
-            draw = random.Random(length)
-            base, source = [[draw.randrange(D_VOCAB) for _ in range(length)] for _ in range(2)]
-            there, back = apply(base, source, folder), apply(source, base, folder)
-            runs = [there["logits.base"], there["logits.intervened"], back["logits.base"]]
+            # One where base and source are answered differently.
+            for seed in range(100):
+                draw = random.Random(seed)
+                base, source = prompt(draw, length), prompt(draw, length)
+                if length == 1:
+                    source = [EQUALS]
+                there, back = apply(base, source, folder), apply(source, base, folder)
+                runs = [there["logits.base"], there["logits.intervened"], back["logits.base"]]
+                if len({run.index(max(run)) for run in runs}) > 1:
+                    break
             assert all(len(run) == D_VOCAB for run in runs)
             leading = {
                 token

@@ -205,6 +205,9 @@ fn any_gpt2_runs_from_a_folder_and_from_an_address_in_shards() {
         super::click_button(&page, "#notes", "keep the last 32");
         page.wait_script(IS_CURRENT, LONG);
         page.wait_text(".card:nth-of-type(1) .bad", SOON, |text| {
+            text.contains("layer 2 is outside the model")
+        });
+        page.wait_text(".card:nth-of-type(2) .bad", SOON, |text| {
             text.contains("24") && text.contains("64")
         });
         page.wait_script(
@@ -220,8 +223,7 @@ fn any_gpt2_runs_from_a_folder_and_from_an_address_in_shards() {
     tries(2);
     page.assert_clean_console();
     page.screenshot("tiny");
-    page.reload();
-    wait_model(&page, 1);
+    open_live(&page, CPU);
 
     page.click("#model-menu summary");
     page.type_into("#address", &format!("{}/tiny/", server.origin()));
@@ -237,6 +239,35 @@ fn any_gpt2_runs_from_a_folder_and_from_an_address_in_shards() {
         LONG,
     );
     page.wait_script(IS_CURRENT, LONG);
+}
+
+/// Ids mean other words there: the same numbers are impossible, and silence would be wrong.
+#[test]
+fn link_to_another_model_says_so() {
+    let server = server();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(tiny().join(name), folder.path().join(name)).unwrap();
+    }
+    for (name, text) in letters() {
+        fs::write(folder.path().join(name), &text).unwrap();
+    }
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    page.upload("#model-folder", &[folder.path()]);
+    page.wait_script(
+        "document.querySelectorAll('#grid tbody tr').length === 2",
+        LONG,
+    );
+    page.type_into("#source", "milk");
+    page.type_into("#base", "wool");
+    page.wait_script(IS_CURRENT, LONG);
+    page.click("#share");
+    let address = page.url();
+    let (_, link) = address.split_once('#').unwrap();
+    open_live(&page, &format!("{CPU}&again#{link}"));
+    wait_notice(&page, &["model"]);
 }
 
 #[test]
@@ -300,7 +331,7 @@ fn what_does_not_fit_says_why() {
     wait_model(&page, 2);
     let (_folder, config) = file("config.json", br#"{"model_type": "llama"}"#);
     page.upload("#model-files", &[&config]);
-    wait_failure(&page, &["llama"]);
+    wait_failure(&page, &["config.json", "n_embd"]);
     page.screenshot("failure");
     super::click_button(&page, "#failure", "Open the built-in solver");
     wait_model(&page, 3);

@@ -91,6 +91,45 @@ fn linter_says_what_is_wrong_and_mends_it() {
 }
 
 #[test]
+fn prompt_that_cannot_be_read_has_no_answer() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    wait_verdict(&page, "flipped");
+    for text in [String::new(), "sugar,".repeat(150)] {
+        page.type_into("#base", &text);
+        page.wait_text("#notes", SOON, |notes| {
+            notes.contains("base is empty") || notes.contains("300 tokens")
+        });
+        // What was computed for another prompt is not said of this one.
+        page.wait_until("the old verdict to go", SOON, || {
+            (!page.text("#answer").to_lowercase().contains("flipped")).then_some(())
+        });
+        assert!(!page.text("#notes").contains("answers differ"));
+    }
+    page.assert_clean_console();
+}
+
+#[test]
+fn field_shows_every_line() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    for text in ["sugar,lady\n\nsugar=\n".to_owned(), "sugar,".repeat(40)] {
+        page.type_into("#base", &text);
+        page.wait_until("the strip", SOON, || {
+            (joined(&page, "base") == text).then_some(())
+        });
+        page.wait_script(
+            "(() => { const e = document.querySelector('#base'); return e.scrollHeight <= e.clientHeight + 2 && e.scrollWidth <= e.clientWidth + 2; })()",
+            SOON,
+        );
+    }
+}
+
+#[test]
 fn typing_changes_the_answer() {
     let server = server();
     let browser = Browser::start(Gpu::Off);

@@ -239,7 +239,7 @@ fn program_shows_both_values_and_frames_the_armed_variable() {
     let browser = Browser::start(Gpu::Off);
     let page = browser.page(&server);
     open_live(&page, CPU);
-    assert_eq!(texts(&page, ".program-picture g").len(), 10);
+    assert_eq!(texts(&page, ".program-picture > g").len(), 10);
     let armed = || texts(&page, ".program-picture g.armed");
     let [op5] = &armed()[..] else {
         panic!("{:?}", armed())
@@ -256,7 +256,15 @@ fn program_shows_both_values_and_frames_the_armed_variable() {
     });
     let first = hidden_text(&page, ".program-picture g .base");
     assert_eq!(first, "sugar");
+    page.viewport(1280, 1400);
+    page.screenshot("program");
     page.assert_clean_console();
+    // Inside a text, SVG draws text only.
+    assert_eq!(
+        page.count(".program-picture text :not(tspan)"),
+        0,
+        "what stands between the values is not drawn"
+    );
 }
 
 #[test]
@@ -293,6 +301,7 @@ fn lens_shows_base_intervened_and_their_difference() {
     assert!(others.iter().all(|text| text == "·"), "{others:?}");
     assert_eq!(page.count("#grid td.armed, #grid td.cone"), 1);
     page.wait_for("#cell-2-9.armed.cone", SOON);
+    page.viewport(1280, 1400);
     page.screenshot("lens-difference");
     page.assert_clean_console();
 }
@@ -326,7 +335,7 @@ fn attention_of_every_head_adds_up() {
     page.wait_text("#detail", SOON, |text| {
         text.contains("head 1") && text.contains("token 4")
     });
-    page.click("#shown-difference");
+    page.viewport(1280, 1400);
     page.screenshot("attention");
     page.assert_clean_console();
 }
@@ -401,7 +410,8 @@ fn scan_fills_the_map_and_the_table_has_its_numbers() {
         SOON,
     );
     assert_eq!(hidden_text(&page, "#cell-2-9"), "+1.00");
-    page.screenshot("scan");
+    page.viewport(1280, 1400);
+    page.screenshot("3-scan");
     let shares = [row(&page, 1), row(&page, 0)].concat();
     page.click("#metric-logit");
     page.wait_until("nats", SOON, || {
@@ -468,6 +478,7 @@ fn scan_stops_in_the_middle() {
     page.script(wait, &[]);
     let before = n_done();
     assert_ne!(before, json!(0));
+    page.viewport(1280, 1400);
     page.screenshot("scan-stopped");
     page.script(wait, &[]);
     assert_eq!(n_done(), before);
