@@ -225,18 +225,103 @@ fn answer_is_in_sight_while_toggling_on_a_phone() {
     let page = browser.page(&server);
     page.phone();
     open_live(&page, CPU);
+    page.script(
+        "document.querySelector('#switch-0').scrollIntoView({ block: 'center' });",
+        &[],
+    );
     page.click("#switch-0");
     wait_verdict(&page, "Switch a direction on");
     page.click("#switch-0");
     wait_verdict(&page, "flipped");
     page.screenshot("phone-toggled");
     page.wait_script(
-        "(() => {
-           const [verdict, knob] = ['#verdict', '#switch-0'].map((css) => document.querySelector(css).getBoundingClientRect());
-           return [verdict, knob].every((box) => box.top >= 0 && box.bottom <= innerHeight);
-         })()",
+        "['#verdict', '#switch-0'].every((css) => {
+           const box = document.querySelector(css).getBoundingClientRect();
+           return box.top >= 0 && box.bottom <= innerHeight;
+         })",
         SOON,
     );
+}
+
+#[test]
+fn focus_is_never_under_the_answer_on_a_phone() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    page.phone();
+    open_live(&page, CPU);
+    for css in [
+        "#switch-0",
+        "#strength-0",
+        "#switch-1",
+        "#strength-1",
+        "#grid",
+    ] {
+        page.script(
+            "document.querySelector(arguments[0]).focus();",
+            &[json!(css)],
+        );
+        let covering = page.script(
+            "const wanted = document.activeElement;
+             const box = wanted.getBoundingClientRect();
+             const top = document.elementFromPoint(box.x + box.width / 2, box.y + Math.min(box.height / 2, 20));
+             return wanted.contains(top) ? null : top?.outerHTML ?? 'outside the window';",
+            &[],
+        );
+        assert_eq!(covering, json!(null), "{css}");
+    }
+}
+
+/// Ratio of contrast as in WCAG 2.2.
+#[test]
+fn text_has_contrast_in_light_and_dark() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    page.click("#picture-interchange");
+    page.click("#scan");
+    page.wait_text("#scan-progress", LONG, |text| text == "done");
+    let faint = || {
+        page.script(
+            "const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+             const over = (colors) => {
+               canvas.clearRect(0, 0, 1, 1);
+               for (const color of colors) { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); }
+               return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+             };
+             const light = (rgb) => {
+               const [r, g, b] = rgb.map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+               return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+             };
+             const found = [];
+             for (const e of document.querySelectorAll('body *')) {
+               const own = [...e.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+               if (!own || e.closest('svg, :disabled, option, noscript') || !e.checkVisibility()) continue;
+               const grounds = [];
+               for (let at = e; at; at = at.parentElement) grounds.unshift(getComputedStyle(at).backgroundColor);
+               const [text, ground] = [light(over([...grounds, getComputedStyle(e).color])), light(over(grounds))];
+               const ratio = (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05);
+               if (ratio < 4.5) found.push(`${e.tagName} ${e.id || e.className} “${e.textContent.trim().slice(0, 30)}” ${ratio.toFixed(2)}`);
+             }
+             return found;",
+            &[],
+        )
+    };
+    let mut found = Vec::new();
+    for theme in ["light", "dark"] {
+        if theme == "dark" {
+            page.emulate_dark();
+        }
+        for picture in ["interchange", "logit", "attention"] {
+            page.click(&format!("#picture-{picture}"));
+            page.wait_script("!!document.querySelector('#grid td:not(.unknown)')", LONG);
+            for line in faint().as_array().into_iter().flatten() {
+                found.push(format!("{theme} {picture}: {line}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "below 4.5:\n{}", found.join("\n"));
 }
 
 #[test]

@@ -520,3 +520,36 @@ fn keys_move_the_cursor_and_enter_swaps_there() {
     assert_eq!(focused, json!("grid"));
     page.assert_clean_console();
 }
+
+#[test]
+fn armed_token_of_a_long_prompt_is_in_sight() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    page.set_value("#examples", "3");
+    page.wait_script(
+        "document.querySelectorAll('#base-tokens li').length > 120",
+        LONG,
+    );
+    wait_verdict(&page, "flipped");
+    // Each in what it scrolls in: the strip, and the picture.
+    for css in [
+        "#base-tokens li.marked",
+        "#source-tokens li.marked",
+        "#grid td.armed",
+    ] {
+        page.wait_script(
+            &format!(
+                "(() => {{
+                   const wanted = document.querySelector('{css}');
+                   const frame = wanted.closest('.tokens, .scroll').getBoundingClientRect();
+                   const box = wanted.getBoundingClientRect();
+                   return box.left >= frame.left - 1 && box.right <= frame.right + 1
+                     && box.top >= frame.top - 1 && box.bottom <= frame.bottom + 1;
+                 }})()"
+            ),
+            SOON,
+        );
+    }
+}
