@@ -2,5 +2,7 @@
 //!
 //! `cargo xtask test` builds the page first and leaves these tests out where there is no Chromium.
 
+#![allow(clippy::unwrap_used, reason = "all of this program is tests")]
+
+mod explorer;
 mod harness;
-mod stub;

@@ -1,0 +1,105 @@
+//! What toggling costs.
+
+use serde_json::json;
+use swivel_e2e::{Browser, Gpu, Page};
+
+use super::{CPU, IS_CURRENT, LONG, SOON, open_live, server};
+
+/// A toggle on, at most; full forward passes.
+const MOST_PASSES: f64 = 0.2;
+
+/// Switches so many times, each after the answer to the last one, and returns the engine's milliseconds of those that
+/// switched on.
+fn toggle(page: &Page<'_>, times: usize) -> Vec<f64> {
+    let found = page.script(
+        "const [answer, knob] = ['#answer', '#switch-0'].map((css) => document.querySelector(css));
+         const times = [];
+         for (let i = 0; i < arguments[0]; i++) {
+           const answered = new Promise((done) => {
+             const observer = new MutationObserver(() => {
+               if (answer.dataset.ms === undefined) return;
+               observer.disconnect();
+               done();
+             });
+             observer.observe(answer, { attributes: true, attributeFilter: ['data-ms'] });
+           });
+           knob.click();
+           await answered;
+           if (knob.ariaChecked === 'true') times.push(Number(answer.dataset.ms));
+         }
+         return times;",
+        &[json!(times)],
+    );
+    let times = found.as_array().into_iter().flatten();
+    times.filter_map(serde_json::Value::as_f64).collect()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[test]
+fn toggle_of_the_last_layer_costs_a_fifth_of_a_pass_at_most() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    page.set_value("#shots", "10");
+    page.click("#picture-interchange");
+    page.click("#switch-0");
+    let mut passes = Vec::new();
+    let mut toggles = Vec::new();
+    for _ in 0..7 {
+        let before = page.prop("#base", "value");
+        page.click("#new-pair");
+        page.wait_until("another pair", SOON, || {
+            (page.prop("#base", "value") != before).then_some(())
+        });
+        let ms = page.wait_script(IS_CURRENT, LONG);
+        // Base and source.
+        passes.push(ms.as_str().unwrap().parse::<f64>().unwrap() / 2.0);
+        toggles.extend(toggle(&page, 6));
+    }
+    assert!(page.count("#base-tokens li") >= 120);
+    let (pass, toggle) = (median(passes), median(toggles));
+    println!(
+        "a pass takes {pass:.2} ms, a toggle {toggle:.2} ms: {:.3}",
+        toggle / pass
+    );
+    assert!(toggle > 0.0, "nothing was measured");
+    assert!(
+        toggle <= MOST_PASSES * pass,
+        "a pass takes {pass} ms, a toggle {toggle} ms"
+    );
+    page.assert_clean_console();
+}
+
+#[test]
+fn thousand_toggles_leave_memory_flat() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    page.click("#picture-interchange");
+    let memory = || {
+        let bytes = page.attr("#memory", "data-bytes").unwrap();
+        (bytes.parse::<f64>().unwrap(), page.js_heap_bytes())
+    };
+    toggle(&page, 100);
+    let (engine, heap) = memory();
+    toggle(&page, 1000);
+    let (engine_after, heap_after) = memory();
+    println!("engine {engine} B, then {engine_after} B; page {heap} B, then {heap_after} B");
+    assert!(engine > 1e6, "{engine} bytes cannot be all");
+    assert!(
+        engine_after <= 1.02 * engine,
+        "the engine grew from {engine} to {engine_after} bytes"
+    );
+    let allowed = (0.02 * heap).max(1e6);
+    assert!(
+        heap_after - heap <= allowed,
+        "the page grew from {heap} to {heap_after} bytes"
+    );
+    page.assert_clean_console();
+}
