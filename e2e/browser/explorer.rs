@@ -58,7 +58,7 @@ fn wait_notice(page: &Page<'_>, parts: &[&str]) -> String {
     })
 }
 
-/// Waits until the model does not run, for a reason with all these parts.
+/// Waits until the model was not opened, for a reason with all these parts.
 #[track_caller]
 fn wait_failure(page: &Page<'_>, parts: &[&str]) {
     page.wait_text("#failure", LONG, |text| {

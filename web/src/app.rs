@@ -269,6 +269,7 @@ impl App {
                     window::mark("swivel-model");
                     self.open_address();
                     self.pump();
+                    spawn_local(window::keep_for_offline());
                     if self.devices.with_untracked(|devices| devices.wish) != Some(Device::Cpu) {
                         self.try_web_gpu(generation).await;
                     }
@@ -315,7 +316,9 @@ impl App {
                 .as_ref()
                 .is_some_and(|model| model.sha256 == sha256)
         });
-        if !is_same {
+        if is_same {
+            self.session.update(|session| session.rename_model(name));
+        } else {
             let lexicon = Lexicon::embedded(&tokenizer).ok().map(Into::into);
             let model = Model {
                 name,
@@ -662,7 +665,6 @@ pub fn mount() {
     });
     app.load_model();
     app.open_learned();
-    spawn_local(window::keep_for_offline());
 }
 
 /// Ctrl-Z and Ctrl-Shift-Z or Ctrl-Y, outside of text fields, which have their own.

@@ -325,6 +325,8 @@ pub struct Session {
     program: Option<Program>,
     /// The prompt that is being typed: its keystrokes are one change.
     typing: Option<Side>,
+    /// Tokens of the base prompt before the latest change.
+    n_tokens: usize,
     /// Counts changes after which running requests are out of date.
     revision: u64,
 }
@@ -381,6 +383,7 @@ impl Session {
             shots: 0,
             program: program(PROGRAM).ok(),
             typing: None,
+            n_tokens: 0,
             revision: 0,
         };
         for (name, bytes) in recorded::DIRECTIONS {
@@ -390,6 +393,7 @@ impl Session {
             card.is_on = true;
         }
         session.cursor = session.last_cell();
+        session.n_tokens = session.choices.base.ids.len();
         Ok(session)
     }
 
@@ -441,6 +445,13 @@ impl Session {
         self.head = 0;
     }
 
+    /// The same weights, under another name.
+    pub fn rename_model(&mut self, name: String) {
+        if let Some(model) = &mut self.model {
+            model.name = name;
+        }
+    }
+
     /// Drops what was computed from other choices; the answer stays until the next one replaces it.
     fn forget_results(&mut self) {
         self.revision += 1;
@@ -449,7 +460,17 @@ impl Session {
         self.lens = vec![None; self.n_layers()];
         self.attention = None;
         let n_tokens = self.choices.base.ids.len();
-        self.cursor.position = self.cursor.position.min(n_tokens.saturating_sub(1));
+        let was_last = self.cursor.position + 1 == self.n_tokens;
+        self.n_tokens = n_tokens;
+        let last = n_tokens.saturating_sub(1);
+        self.cursor.position = match was_last {
+            true => last,
+            false => self.cursor.position.min(last),
+        };
+        // A prompt that cannot be read has no answer.
+        if !self.is_readable() {
+            self.answer = None;
+        }
         self.cursor.layer = self.cursor.layer.min(self.n_layers() - 1);
     }
 
@@ -822,7 +843,7 @@ impl Session {
     pub fn next_job(&self) -> Option<Job> {
         let model = self.model.as_ref()?;
         let (kind, request) = self
-            .answer_job(model)
+            .answer_job()
             .or_else(|| self.picture_job())
             .or_else(|| self.probe_job(model))
             .or_else(|| Some((JobKind::Map, self.map.as_ref()?.next_request()?)))?;
@@ -834,13 +855,19 @@ impl Session {
         })
     }
 
-    fn answer_job(&self, model: &Model) -> Option<(JobKind, Request)> {
-        let is_wanted = !self.is_current && self.refusal.is_none();
+    /// True if the model can read both prompts.
+    fn is_readable(&self) -> bool {
         let is_readable = |side| {
             let ids = &self.choices.prompt(side).ids;
-            model.config.check_ids(&[ids]).is_ok()
+            let model = self.model.as_ref();
+            model.is_none_or(|model| model.config.check_ids(&[ids]).is_ok())
         };
-        (is_wanted && Side::BOTH.into_iter().all(is_readable)).then(|| {
+        Side::BOTH.into_iter().all(is_readable)
+    }
+
+    fn answer_job(&self) -> Option<(JobKind, Request)> {
+        let is_wanted = !self.is_current && self.refusal.is_none();
+        (is_wanted && self.is_readable()).then(|| {
             let request = Request::Answer {
                 prompts: self.choices.prompts(),
                 interchanges: self.interchanges(),

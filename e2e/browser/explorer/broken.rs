@@ -39,7 +39,7 @@ fn truncated_weights_are_said() {
     fails_and_recovers(
         WEIGHTS,
         Overlay::Truncated(100_000),
-        &["The model does not run", "safetensors"],
+        &["The model was not opened", "safetensors"],
     );
 }
 
@@ -48,7 +48,7 @@ fn weights_without_a_whole_header_are_said() {
     fails_and_recovers(
         WEIGHTS,
         Overlay::Truncated(100),
-        &["The model does not run", "safetensors"],
+        &["The model was not opened", "safetensors"],
     );
 }
 
@@ -76,7 +76,7 @@ fn truncated_tokenizer_is_said() {
     fails_and_recovers(
         &format!("{SOLVER}/tokenizer.json"),
         Overlay::Truncated(20_000),
-        &["The model does not run", "tokenizer"],
+        &["The model was not opened", "tokenizer"],
     );
 }
 
@@ -88,7 +88,7 @@ fn config_that_lies_about_the_weights_is_said() {
     fails_and_recovers(
         &format!("{SOLVER}/config.json"),
         Overlay::Bytes(config.to_vec()),
-        &["The model does not run"],
+        &["The model was not opened"],
     );
 }
 

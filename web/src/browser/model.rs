@@ -134,6 +134,7 @@ impl ModelSource {
     ) -> Result<Option<Uint8Array>, String> {
         match self {
             Self::Folder(address) => {
+                progress(name, 0.0, None);
                 let address = format!("{}/{name}", address.trim_end_matches('/'));
                 fetch(&address, &|done, total| progress(name, done, total)).await
             }

@@ -96,6 +96,33 @@ pub fn listen(name: &str, call: impl Fn(Event) + 'static) {
     listener.forget();
 }
 
+/// Scrolls an element, and not the page, so that what a selector names in it can be seen; after the next repaint, when it
+/// is there.
+pub fn show_inside(frame: &web_sys::HtmlElement, selector: &'static str) {
+    let frame = frame.clone();
+    let show = Closure::once_into_js(move || {
+        let found = frame.query_selector(selector).ok().flatten();
+        let Some(found) = found.and_then(|found| found.dyn_into::<web_sys::HtmlElement>().ok())
+        else {
+            return;
+        };
+        let (top, left) = (found.offset_top(), found.offset_left());
+        if top < frame.scroll_top()
+            || top + found.offset_height() > frame.scroll_top() + frame.client_height()
+        {
+            frame.set_scroll_top(top - frame.client_height() / 2);
+        }
+        if left < frame.scroll_left()
+            || left + found.offset_width() > frame.scroll_left() + frame.client_width()
+        {
+            frame.set_scroll_left(left - frame.client_width() / 2);
+        }
+    });
+    if let Some(window) = window() {
+        let _ = window.request_animation_frame(show.unchecked_ref());
+    }
+}
+
 /// Marks a moment for whoever measures the page.
 pub fn mark(name: &str) {
     if let Some(performance) = window().and_then(|window| window.performance()) {

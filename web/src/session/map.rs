@@ -156,9 +156,14 @@ impl InterchangeMap {
 /// A number of the map with its sign and a fixed number of digits.
 pub fn signed(value: f32, metric: Metric) -> String {
     match metric {
-        Metric::Difference => format!("{value:+.1}"),
+        Metric::Difference => nats(value),
         Metric::Way | Metric::Probability => signed_share(value),
     }
+}
+
+/// Nats with their sign: `+5.1`, `−0.3`.
+pub fn nats(value: f32) -> String {
+    format!("{value:+.1}").replace('-', "−")
 }
 
 /// A share with its sign and without its zero: `+.97`, `−1.02`.

@@ -1,7 +1,7 @@
 //! The view as a link: a plan (ENGINE section 6) and the page's settings in the address' fragment.
 //!
 //! `plan=` base64url of the plan file's JSON; a direction that does not come with the page travels in it as a data URL.
-//! `source=` ids, where nothing is switched on and the plan has no use for a source run. `view=` picture and run shown.
+//! `model=` the first digits of its weights' SHA-256. `source=` ids, where nothing is switched on and the plan has no use for a source run. `view=` picture and run shown.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use swivel_core::{
@@ -15,6 +15,8 @@ use swivel_core::{
 use super::{Card, Picture, Session, Shown, What, recorded};
 use crate::protocol::Prompts;
 
+/// Digits of the weights' SHA-256 that a link carries: it holds token ids, which mean other words to another model.
+const MODEL_DIGITS: usize = 16;
 /// Names of the settings, as the link has them.
 const PICTURES: [(Picture, &str); 3] = [
     (Picture::Lens, "lens"),
@@ -109,6 +111,12 @@ impl Session {
             let ids: Vec<String> = self.choices.source.ids.iter().map(u32::to_string).collect();
             fragment += &format!("&source={}", ids.join(","));
         }
+        if let Some(model) = &self.model {
+            fragment += &format!(
+                "&model={}",
+                &model.sha256[..MODEL_DIGITS.min(model.sha256.len())]
+            );
+        }
         let picture = name_of(&PICTURES, &self.picture);
         let shown = name_of(&SHOWN, &self.shown);
         fragment + &format!("&view={picture},{shown}")
@@ -121,14 +129,21 @@ impl Session {
     pub fn open_fragment(&mut self, fragment: &str) -> Result<(), String> {
         let model = self.model.as_ref().ok_or("no model is loaded yet")?;
         let mut encoded = None;
-        let (mut source, mut view) = (None, None);
+        let (mut source, mut view, mut made_with) = (None, None, None);
         for part in fragment.split('&').filter(|part| !part.is_empty()) {
             match part.split_once('=') {
                 Some(("plan", value)) => encoded = Some(value),
                 Some(("source", value)) => source = Some(value),
                 Some(("view", value)) => view = Some(value),
+                Some(("model", value)) => made_with = Some(value),
                 _ => return Err(format!("unknown part `{}`", short(part))),
             }
+        }
+        if made_with.is_some_and(|digits| !model.sha256.starts_with(digits)) {
+            return Err(format!(
+                "it was made with another model than {}, to which its tokens are other words; open that model first",
+                model.name
+            ));
         }
         let json = URL_SAFE_NO_PAD
             .decode(encoded.ok_or("it has no plan")?)

@@ -6,7 +6,7 @@ use super::{milliseconds, probability};
 use crate::{
     app::App,
     protocol::{Answer, AnswerRow},
-    session::{Session, visible},
+    session::{Session, map::nats, visible},
 };
 
 const RUNS: [&str; 3] = ["base", "intervened", "source"];
@@ -112,7 +112,10 @@ pub fn AnswerPanel(
         >
             <h2>"What the model says"</h2>
             {move || refusal().map(|cause| view! { <p class="bad" role="alert">{cause}</p> })}
-            {move || said.get().map(table)}
+            {move || match said.get() {
+                Some(said) => table(said).into_any(),
+                None => view! { <p id="verdict" role="status">"No answer: mend the prompts first."</p> }.into_any(),
+            }}
         </section>
     }
 }
@@ -141,7 +144,7 @@ fn table(said: Said) -> impl IntoView {
     let numbers = is_armed.then(|| {
         view! {
             <p class="fact" title="change of the logit of the source's answer minus the base's; KL divergence of the intervened from the base distribution">
-                {format!("{moved:+.1} nats{}; KL {kl:.2} nats", way.unwrap_or_default())}
+                {format!("{} nats{}; KL {kl:.2} nats", nats(moved), way.unwrap_or_default())}
             </p>
         }
     });

@@ -1,12 +1,11 @@
 //! One card an intervention: what it is, how well it works, a switch, a strength.
 
 use leptos::prelude::*;
-use swivel_core::direction::Direction;
 
 use super::{page::chosen_files, score};
 use crate::{
     app::App,
-    session::{Card, Probe, Session, What},
+    session::{Card, Cursor, Opened, Probe, Session, What},
 };
 
 /// Strengths of the slider's ends and its steps.
@@ -47,7 +46,6 @@ struct Facts {
     scores: Option<[String; 3]>,
     shuffled: Option<String>,
     learned: Option<String>,
-    probe: Option<&'static str>,
     problem: Option<String>,
     warning: Option<String>,
     is_whole: bool,
@@ -72,12 +70,17 @@ fn facts(session: &Session, card: &Card) -> Facts {
             token(card.source_position)
         ),
     };
-    let learned = |known: &Direction| {
-        let facts = &known.facts;
-        let pairs = facts.train_pairs.map(|n| format!("{n} pairs"));
-        let epochs = facts.epochs.map(|n| format!("{n} epochs"));
-        let parts: Vec<String> = [pairs, epochs].into_iter().flatten().collect();
-        format!("learned on {} from {}", facts.model, parts.join(", "))
+    let learned = |opened: &Opened| {
+        let facts = &opened.direction.facts;
+        let pairs = facts.train_pairs.map(|n| format!(", {n} pairs"));
+        let epochs = facts.epochs.map(|n| format!(", {n} epochs"));
+        let probe = match opened.probe {
+            Probe::Unknown => "not run again here yet",
+            Probe::Same => "run again here: same answer",
+            Probe::Different => "run again here: another answer",
+        };
+        let [pairs, epochs] = [pairs, epochs].map(Option::unwrap_or_default);
+        format!("learned on {}{pairs}{epochs}; {probe}", facts.model)
     };
     Facts {
         title: session.card_title(card),
@@ -87,12 +90,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
             [known.facts.iia, controls.random, controls.full].map(score)
         }),
         shuffled: known.and_then(|known| known.facts.controls.shuffled.map(score)),
-        learned: known.map(learned),
-        probe: direction.and_then(|opened| match opened.probe {
-            Probe::Unknown => None,
-            Probe::Same => Some("checked here: same answer as when it was learned"),
-            Probe::Different => Some("checked here: another answer than when it was learned"),
-        }),
+        learned: direction.map(learned),
         problem: session.card_problem(card),
         warning: match session.card_problem(card) {
             Some(_) => None,
@@ -106,9 +104,20 @@ fn facts(session: &Session, card: &Card) -> Facts {
 
 /// The only card that is on, and nothing moves.
 fn no_effect(session: &Session, card: &Card) -> Option<String> {
-    let is_alone = card.is_on && session.interchanges().len() == 1;
+    if !card.is_on {
+        return None;
+    }
+    let position = card.base_position.resolve(session.choices.base.ids.len());
+    let cell = position.ok().map(|position| Cursor {
+        layer: card.site.layer,
+        position,
+    });
+    if cell.is_some_and(|cell| !session.reaches_the_answer(cell)) {
+        let text = "has no effect: nothing reads the last layer at an earlier token";
+        return Some(text.to_owned());
+    }
     let (answer, _) = session.answer.as_ref().filter(|_| session.is_current)?;
-    (is_alone && answer.kl.abs() < 1e-6)
+    (session.interchanges().len() == 1 && answer.kl.abs() < 1e-6)
         .then(|| "has no effect on this pair: base and source agree on what it swaps".to_owned())
 }
 
@@ -224,7 +233,6 @@ fn CardView(app: App, idx: usize) -> impl IntoView {
                 <output>{move || format!("{:.2}", strength())}</output>
             </label>
             <p class="fact">{move || text(|facts| facts.learned.clone().unwrap_or_default())}</p>
-            <p class="fact">{move || text(|facts| facts.probe.unwrap_or_default().to_owned())}</p>
             {move || {
                 facts
                     .with(|facts| facts.as_ref().and_then(|f| f.problem.clone()))

@@ -108,7 +108,7 @@ fn LoadingLine(app: App) -> impl IntoView {
                 Loading::Failed(cause) => {
                     view! {
                         <p class="notice problem" role="alert" id="failure">
-                            <span>{format!("The model does not run: {cause}.")}</span>
+                            <span>{format!("The model was not opened: {cause}.")}</span>
                             <button on:click=move |_| app.load_model()>"Try again"</button>
                             <button on:click=move |_| {
                                 app.open_model(ModelSource::Folder("models/solver".to_owned()))

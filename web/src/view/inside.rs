@@ -10,7 +10,7 @@ use crate::{
     protocol::Cell,
     session::{
         Cursor, Picture, Session, Shown, What,
-        map::{Metric, signed, signed_share},
+        map::{Metric, nats, signed, signed_share},
         visible,
     },
 };
@@ -264,10 +264,10 @@ fn paint_lens(session: &Session, cell: Cursor) -> Painted {
     };
     let describe = |name: &str, cell: &Cell| {
         format!(
-            "{name}: {} {} ({:+.1} nats towards the source's answer)",
+            "{name}: {} {} ({} nats towards the source's answer)",
             visible(&session.token(cell.top)),
             probability(cell.probability),
-            cell.difference
+            nats(cell.difference)
         )
     };
     let title = format!(
@@ -284,7 +284,7 @@ fn paint_lens(session: &Session, cell: Cursor) -> Painted {
             let change = intervened.difference - base.difference;
             let text = match change.abs() < 0.05 {
                 true => "·".to_owned(),
-                false => format!("{change:+.1}"),
+                false => nats(change),
             };
             (text, (change / LENS_SCALE).tanh())
         }
@@ -385,7 +385,6 @@ fn Grid(app: App) -> impl IntoView {
         app.session
             .with(|s| s.picture != Picture::Attention || s.shown == Shown::Difference)
     };
-    let table = NodeRef::<html::Table>::new();
     let active = move || {
         app.session.with(|session| match session.picture {
             Picture::Attention => format!("cell-{}-{}", session.head, session.cursor.position),
@@ -403,12 +402,20 @@ fn Grid(app: App) -> impl IntoView {
     };
     let on_key = move |event: KeyboardEvent| on_key(app, &event);
     let hidden = move || app.session.with(first_shown);
+    let frame = NodeRef::<html::Div>::new();
+    let place = Memo::new(move |_| app.session.with(|s| (s.cursor, s.choices.base.ids.len())));
+    Effect::new(move |_| {
+        place.track();
+        if let Some(frame) = frame.get() {
+            window::show_inside(&frame, ".cursor");
+        }
+    });
     view! {
         {move || {
             (hidden() > 0)
                 .then(|| view! { <p class="hint">{format!("the first {} tokens are not shown", hidden())}</p> })
         }}
-        <div class="scroll">
+        <div class="scroll" node_ref=frame>
             <table
                 class="grid"
                 class:plain=move || !is_signed()
@@ -417,7 +424,6 @@ fn Grid(app: App) -> impl IntoView {
                 tabindex="0"
                 aria-label="layers and tokens; arrow keys move, Enter swaps there"
                 aria-activedescendant=active
-                node_ref=table
                 on:keydown=on_key
             >
                 <tbody>

@@ -1,6 +1,6 @@
 //! The two prompts: text, tokens, remarks.
 
-use leptos::prelude::*;
+use leptos::{html, prelude::*};
 
 use crate::{
     app::App,
@@ -142,7 +142,14 @@ fn PromptBox(app: App, side: Side) -> impl IntoView {
         Side::Base => ("Base: the run that is changed", "written"),
         Side::Source => ("Source: the run that values come from", "read"),
     };
-    let rows = move || text.with(|text| text.lines().count().clamp(1, 12));
+    let rows = move || text.with(|text| text.split('\n').count().clamp(1, 12));
+    let strip = NodeRef::<html::Ol>::new();
+    Effect::new(move |_| {
+        chips.track();
+        if let Some(strip) = strip.get() {
+            window::show_inside(&strip, ".marked");
+        }
+    });
     view! {
         <div class=format!("prompt {}", side.name())>
             <label for=side.name()>{label}</label>
@@ -158,7 +165,7 @@ fn PromptBox(app: App, side: Side) -> impl IntoView {
                     app.try_edit(|session| session.type_prompt(side, &text));
                 }
             ></textarea>
-            <ol class="tokens" id=format!("{}-tokens", side.name()) aria-label=format!("{} tokens", side.name())>
+            <ol node_ref=strip class="tokens" id=format!("{}-tokens", side.name()) aria-label=format!("{} tokens", side.name())>
                 {move || {
                     chips
                         .get()
