@@ -13,7 +13,7 @@ use swivel_core::{
     Component, Error, Gpt2Config, Position, Result, Site, Tokenizer,
     causal::Value,
     direction::Direction,
-    task::programs::{Lexicon, Program, Sampler, program},
+    task::programs::{Lexicon, Program, Sampler, Words, program},
 };
 
 use crate::protocol::{
@@ -323,6 +323,7 @@ pub struct Session {
     /// Demonstrations in a new pair.
     pub shots: usize,
     program: Option<Program>,
+    words: Option<Arc<Words>>,
     /// The prompt that is being typed: its keystrokes are one change.
     typing: Option<Side>,
     /// Tokens of the base prompt before the latest change.
@@ -382,6 +383,7 @@ impl Session {
             head: 0,
             shots: 0,
             program: program(PROGRAM).ok(),
+            words: Words::embedded().ok().map(Arc::new),
             typing: None,
             n_tokens: 0,
             revision: 0,
@@ -622,6 +624,14 @@ impl Session {
     /// True if the model's tokenizer has the task's words.
     pub fn has_task(&self) -> bool {
         self.program.is_some() && (self.model.is_none() || self.lexicon().is_some())
+    }
+
+    /// The task's words: those of the model's tokenizer, or, before a model is there, the embedded ones.
+    fn words(&self) -> Option<&Words> {
+        match &self.model {
+            Some(model) => Some(&model.lexicon.as_ref()?.words),
+            None => self.words.as_deref(),
+        }
     }
 
     /// True if the model was trained on the task, as far as the page can know: a direction for it was learned there.
@@ -1031,32 +1041,37 @@ impl Session {
         }
     }
 
-    /// What the program answers if the variable of the only direction that is on had the source's value: the token that the
+    /// What the program answers if the variable of the only direction that is on had the source's value, as text: what the
     /// intervened model should answer with.
-    pub fn expected(&self) -> Option<u32> {
+    pub fn expected(&self) -> Option<&'static str> {
         let on = self.choices.cards.iter().filter(|card| card.is_on);
-        let (variable, lexicon) = (self.armed_variable()?, self.lexicon()?);
+        let variable = self.armed_variable().filter(|_| self.knows_task())?;
         if on.count() != 1 {
             return None;
         }
         let [base, source] = [Side::Base, Side::Source].map(|side| self.query_words(side));
-        let model = self.program.as_ref()?.causal_model(&lexicon.words);
+        let words = Arc::new(self.words()?.clone());
+        let model = self.program.as_ref()?.causal_model(&words);
         let idx = model.variable(variable).ok()?;
         let values = model.interchange(&base?.map(Value::Word), &source?.map(Value::Word), idx);
-        Some(lexicon.answer(values.last() == Some(&Value::Truth(true))))
+        match values.last()? {
+            Value::Truth(true) => Some("True"),
+            Value::Truth(false) => Some("False"),
+            Value::Word(_) => None,
+        }
     }
 
     /// Truth values of op1..op5 for one of the prompts' query lines.
     pub fn ops(&self, side: Side) -> Option<[bool; 5]> {
-        let (program, lexicon) = (self.program.as_ref()?, self.lexicon()?);
-        Some(program.ops(&lexicon.words, &self.query_words(side)?))
+        let program = self.program.as_ref()?;
+        Some(program.ops(self.words()?, &self.query_words(side)?))
     }
 
     /// Words of a prompt's query line as text.
     pub fn query_texts(&self, side: Side) -> Option<[String; 5]> {
-        let lexicon = self.lexicon()?;
-        let words = self.query_words(side)?;
-        Some(words.map(|word| lexicon.words.word(word).to_owned()))
+        let words = self.words()?;
+        let line = self.query_words(side)?;
+        Some(line.map(|word| words.word(word).to_owned()))
     }
 
     /// First layer and first token that the cards that are on can change, in that layer's `block_output`.

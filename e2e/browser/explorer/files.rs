@@ -66,7 +66,7 @@ fn third_direction_flips(page: &Page<'_>) {
         text.contains("output of 07065a")
             && text.contains("how often it works")
             && text.contains(".999")
-            && text.contains("checked here: same answer as when it was learned")
+            && text.contains("run again here: same answer")
     });
 }
 

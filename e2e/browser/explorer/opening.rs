@@ -24,7 +24,7 @@ fn recorded_example_stands_until_the_model_is_there() {
     });
     page.wait_text(".loading", SOON, |text| {
         let is_named = text.contains(".json:") || text.contains(".safetensors:");
-        is_named && text.contains("KB of ")
+        is_named && text.contains(" KB")
     });
     for wanted in ["#base", "#source", "#switch-0", "#grid", "#scan, #arm"] {
         page.wait_for(wanted, SOON);
@@ -57,7 +57,7 @@ fn nothing_jumps_when_the_model_comes() {
     page.wait_script(IS_CURRENT, LONG);
     // The directions' probes come after the answer.
     page.wait_text(".card:nth-of-type(2)", SOON, |text| {
-        text.contains("checked here")
+        text.contains("run again here: same answer")
     });
     assert_eq!(before, tops());
 }

@@ -45,7 +45,7 @@ fn switch_flips_the_answer_and_flips_it_back() {
     });
 
     page.click("#switch-0");
-    wait_verdict(&page, "The answer is False. Switch a direction on.");
+    wait_verdict(&page, "The answer is False. Switch a direction on");
     assert_eq!(
         page.attr("#switch-0", "aria-checked").as_deref(),
         Some("false")

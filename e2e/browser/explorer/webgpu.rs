@@ -73,7 +73,7 @@ fn lost_device_is_said_and_the_cpu_goes_on() {
     page.click("#switch-0");
     wait_notice(&page, &["The graphics device failed", "goes on on the CPU"]);
     page.wait_for("#badge[data-device=cpu]", LONG);
-    wait_verdict(&page, "The answer is False. Switch a direction on.");
+    wait_verdict(&page, "The answer is False. Switch a direction on");
     page.click("#switch-0");
     wait_verdict(&page, "The answer flipped from False to True.");
     page.screenshot("lost-device");

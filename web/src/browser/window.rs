@@ -1,11 +1,16 @@
 //! Small services of the window: clock, clipboard, address, what the person prefers.
 
+use std::time::Duration;
+
 use js_sys::{Array, Reflect};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Event, Window};
 
 use super::error_text;
+
+/// By then, what a change repaints is repainted.
+const SHOWN_AFTER: Duration = Duration::from_millis(50);
 
 /// The window; in it, this program is the page.
 pub fn window() -> Option<Window> {
@@ -96,11 +101,10 @@ pub fn listen(name: &str, call: impl Fn(Event) + 'static) {
     listener.forget();
 }
 
-/// Scrolls an element, and not the page, so that what a selector names in it can be seen; after the next repaint, when it
-/// is there.
+/// Scrolls an element, and not the page, so that what a selector names in it can be seen; a little later, when it is there.
 pub fn show_inside(frame: &web_sys::HtmlElement, selector: &'static str) {
     let frame = frame.clone();
-    let show = Closure::once_into_js(move || {
+    let show = move || {
         let found = frame.query_selector(selector).ok().flatten();
         let Some(found) = found.and_then(|found| found.dyn_into::<web_sys::HtmlElement>().ok())
         else {
@@ -117,10 +121,8 @@ pub fn show_inside(frame: &web_sys::HtmlElement, selector: &'static str) {
         {
             frame.set_scroll_left(left - frame.client_width() / 2);
         }
-    });
-    if let Some(window) = window() {
-        let _ = window.request_animation_frame(show.unchecked_ref());
-    }
+    };
+    leptos::prelude::set_timeout(show, SHOWN_AFTER);
 }
 
 /// Marks a moment for whoever measures the page.

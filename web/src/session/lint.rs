@@ -135,7 +135,7 @@ impl Session {
 
     /// The words of the query line as the task knows them; `None` where it is no such line.
     pub fn query_words(&self, side: Side) -> Option<[usize; N_WORDS]> {
-        let words = &self.model.as_ref()?.lexicon.as_ref()?.words;
+        let words = self.words()?;
         let line = query_line(&self.choices.prompt(side).text)?;
         let found: Option<Vec<usize>> = line.iter().map(|word| words.find(word)).collect();
         found?.try_into().ok()

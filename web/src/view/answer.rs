@@ -65,9 +65,10 @@ fn said(session: &Session) -> Option<Said> {
             change: after - before,
         }
     });
-    let agrees = session.expected().filter(|_| session.is_current).map(|id| {
-        let token = visible(&session.token(id));
-        (token, id == top[1])
+    let is_whole = session.is_current || session.is_recorded;
+    let agrees = session.expected().filter(|_| is_whole).map(|expected| {
+        let is_same = session.token(top[1]) == expected;
+        (expected.to_owned(), is_same)
     });
     Some(Said {
         rows: rows.collect(),
@@ -77,7 +78,10 @@ fn said(session: &Session) -> Option<Said> {
         moved: intervened - base,
         way: ((source - base).abs() > 1e-3).then(|| (intervened - base) / (source - base)),
         kl: *kl,
-        cost: (!session.is_recorded && is_armed).then(|| {
+        cost: is_armed.then(|| {
+            if session.is_recorded {
+                return "recorded; the model of this page is on its way".to_owned();
+            }
             let runs = match new_runs {
                 0 => String::new(),
                 1 => "one prompt, then ".to_owned(),
