@@ -405,7 +405,8 @@ fn Grid(app: App) -> impl IntoView {
     let frame = NodeRef::<html::Div>::new();
     let place = Memo::new(move |_| app.session.with(|s| (s.cursor, s.choices.base.ids.len())));
     Effect::new(move |_| {
-        place.track();
+        // Read, not only tracked: a memo that nobody reads is never computed.
+        place.get();
         if let Some(frame) = frame.get() {
             window::show_inside(&frame, ".cursor");
         }
