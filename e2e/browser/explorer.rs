@@ -25,6 +25,8 @@ const SOLVER: &str = "/models/solver";
 const WEIGHTS: &str = "/models/solver/model.safetensors";
 /// The solver on the CPU, whatever else there is.
 const CPU: &str = "/?device=cpu";
+/// The solver on WebGPU.
+const WEBGPU: &str = "/?device=webgpu";
 
 /// The answer belongs to what is on the page, and was computed here.
 const IS_CURRENT: &str = "document.querySelector('#answer')?.dataset.ms";

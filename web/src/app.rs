@@ -209,6 +209,7 @@ impl App {
                     Ok((response, cost)) => {
                         self.session
                             .update(|session| session.take(&job, response, cost.ms));
+                        // The page's own memory is read with it.
                         self.memory.set(cost.bytes);
                     }
                     Err(Problem::Refused(cause)) => {
@@ -237,7 +238,7 @@ impl App {
                     devices.wish = Some(Device::Cpu);
                 });
                 self.complain(format!(
-                    "The graphics device failed ({cause}). Nothing is lost: the page goes on on the CPU."
+                    "The graphics device failed: {cause}. Nothing is lost: the page goes on on the CPU."
                 ));
                 self.load_model();
             }

@@ -5,11 +5,10 @@ use std::{collections::BTreeMap, time::Instant};
 use serde_json::Value;
 use swivel_e2e::{Browser, Gpu, Page};
 
-use super::{CPU, IS_CURRENT, LONG, fragment, logits, open_live, server, wait_verdict};
+use super::{CPU, IS_CURRENT, LONG, WEBGPU, fragment, logits, open_live, server, wait_verdict};
 
 /// Nats.
 const TOLERANCE: f64 = 1e-3;
-const WEBGPU: &str = "/?device=webgpu";
 
 /// A pair and what the native program computes for it; `make_logits.py` writes them.
 struct Case {

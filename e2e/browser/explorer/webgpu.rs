@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use swivel_e2e::{Browser, Gpu, Page};
 
-use super::{LONG, SOON, hidden_text, open_live, server, wait_notice, wait_verdict};
+use super::{LONG, SOON, WEBGPU, hidden_text, open_live, server, wait_notice, wait_verdict};
 
-const PATH: &str = "/?device=webgpu";
 /// For compiling shaders on the CPU.
 const COMPILED: Duration = Duration::from_secs(100);
 
-fn wait_webgpu(page: &Page<'_>) {
-    open_live(page, PATH);
+pub fn wait_webgpu(page: &Page<'_>) {
+    open_live(page, WEBGPU);
     page.wait_for("#badge[data-device=webgpu]", COMPILED);
 }
 
@@ -84,7 +83,7 @@ fn absent_webgpu_is_said_and_the_cpu_goes_on() {
     let server = server();
     let browser = Browser::start(Gpu::Off);
     let page = browser.page(&server);
-    open_live(&page, PATH);
+    open_live(&page, WEBGPU);
     wait_notice(&page, &["WebGPU", "CPU goes on"]);
     page.wait_for("#badge[data-device=cpu]", SOON);
     wait_verdict(&page, "flipped");

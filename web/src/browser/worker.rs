@@ -95,7 +95,9 @@ fn send(number: u32, message: &FromWorker) {
 /// Answers messages until the page ends the worker.
 pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     panic::set_hook(Box::new(|info| {
-        send(CURRENT.get(), &FromWorker::Died(info.to_string()));
+        // What happened, without the place in the source: people read it.
+        let cause = info.payload_as_str().unwrap_or("a fault of the engine");
+        send(CURRENT.get(), &FromWorker::Died(cause.to_owned()));
     }));
     let (sender, receiver) = mpsc::unbounded::<Array>();
     let listener = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {

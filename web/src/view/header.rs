@@ -261,7 +261,15 @@ fn DeviceMenu(app: App) -> impl IntoView {
                 <p class="fact" id="gpu-state">
                     {move || app.devices.with(|devices| describe(&devices.web_gpu))}
                 </p>
-                <p class="fact" id="memory" data-bytes=move || app.memory.get()>
+                <p
+                    class="fact"
+                    id="memory"
+                    data-bytes=move || app.memory.get()
+                    data-page-bytes=move || {
+                        app.memory.track();
+                        window::memory_bytes()
+                    }
+                >
                     {move || format!("the engine holds {} of memory", bytes(app.memory.get()))}
                 </p>
                 <p class="label">
