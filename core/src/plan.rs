@@ -387,18 +387,26 @@ fn is_one(strength: &f32) -> bool {
     *strength == 1.0
 }
 
-/// Names as strings.
-mod by_name {
+/// Names as strings: for serde's `with`.
+pub mod by_name {
     use std::{fmt::Display, str::FromStr};
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
     use crate::Error;
 
+    /// Writes the name that people type.
+    ///
+    /// # Errors
+    /// - what the serializer says
     pub fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(value)
     }
 
+    /// Reads it.
+    ///
+    /// # Errors
+    /// - the type's own, if there is no such name
     pub fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
     where
         T: FromStr<Err = Error>,

@@ -9,6 +9,8 @@ use burn_flex::{Flex, FlexTensor};
 use swivel_core::kernel::Kernels;
 use swivel_simd::Matrix;
 
+use crate::linear_by_burn;
+
 /// Kernels for burn's CPU backend.
 pub const CPU: Kernels<Flex> = Kernels {
     linear,
@@ -24,11 +26,7 @@ fn linear(
 ) -> Tensor<Flex, 3> {
     let ([batch, pos, d_input], [_, d_output]) = (x.dims(), weight.dims());
     if batch * pos < swivel_simd::HEIGHT {
-        let x = x.matmul(weight.unsqueeze());
-        return match bias {
-            Some(bias) => x + bias.unsqueeze(),
-            None => x,
-        };
+        return linear_by_burn(x, weight, bias);
     }
     let device = x.device();
     let x = contiguous(x.into_primitive());

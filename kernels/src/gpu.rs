@@ -17,6 +17,8 @@ use cubecl::{
 };
 use swivel_core::kernel::Kernels;
 
+use crate::linear_by_burn;
+
 /// Kernels for WebGPU.
 pub const GPU: Kernels<Wgpu> = Kernels {
     linear,
@@ -63,7 +65,7 @@ fn linear(
     let w = weight.clone().into_primitive().tensor();
     let is_transposed = w.meta.strides()[0] == 1 && w.meta.strides()[1] == d_input;
     let (kernel, columns) = if !d_input.is_multiple_of(4) {
-        return fallback(x, weight, bias);
+        return linear_by_burn(x, weight, bias);
     } else if is_transposed && bias.is_none() {
         let kernel = Kernel::LinearTransposed {
             d_input,
@@ -80,11 +82,11 @@ fn linear(
         };
         (kernel, 8)
     } else {
-        return fallback(x, weight, bias);
+        return linear_by_burn(x, weight, bias);
     };
     let input = x.clone().into_primitive().tensor();
     if !input.is_contiguous() {
-        return fallback(x, weight, bias);
+        return linear_by_burn(x, weight, bias);
     }
     let out = empty_like(&input, [batch, pos, d_output]);
     let mut buffers = vec![input, w];
@@ -97,18 +99,6 @@ fn linear(
     );
     launch(kernel, count, buffers);
     Tensor::from_primitive(TensorPrimitive::Float(out))
-}
-
-fn fallback(
-    x: Tensor<Wgpu, 3>,
-    weight: Tensor<Wgpu, 2>,
-    bias: Option<Tensor<Wgpu, 1>>,
-) -> Tensor<Wgpu, 3> {
-    let x = x.matmul(weight.unsqueeze());
-    match bias {
-        Some(bias) => x + bias.unsqueeze(),
-        None => x,
-    }
 }
 
 fn gelu_new(x: Tensor<Wgpu, 3>) -> Tensor<Wgpu, 3> {

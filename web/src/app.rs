@@ -255,6 +255,11 @@ impl App {
         self.load_model();
     }
 
+    /// Opens the model that comes with the page.
+    pub fn open_solver(self) {
+        self.open_model(ModelSource::Folder(SOLVER.to_owned()));
+    }
+
     /// Fetches the model and puts it on a device.
     pub fn load_model(self) {
         let generation = self.next_generation();
@@ -407,9 +412,10 @@ impl App {
         let text = |problem: Problem| problem.to_string();
         let client = Client::start().await.map_err(text)?;
         let source = self.source.get_value();
-        let files = source.read(&|_, _, _| ()).await?;
+        let config = source.config(&|_, _, _| ()).await?;
+        let weights = source.weights(&|_, _, _| ()).await?;
         let loaded = client
-            .load(Device::WebGpu, files.config, files.weights)
+            .load(Device::WebGpu, config, weights)
             .await
             .map_err(text)?;
         let (question, recorded) = self.question();
@@ -469,22 +475,15 @@ impl App {
             let example = recorded::example().ok();
             let example = example.filter(|example| Some(example.model_sha256.as_str()) == sha256);
             if let (Some(example), Some(opened)) = (example, session.directions.first()) {
-                let facts = &opened.direction.facts;
                 let prompts = Prompts {
                     base: example.base.ids,
                     source: example.source.ids,
                 };
-                let interchange = Interchange {
-                    layer: facts.site.layer,
-                    component: facts.site.component,
-                    base_position: prompts.base.len() - 1,
-                    source_position: prompts.source.len() - 1,
-                    basis: Some((opened.direction.rows().to_vec(), opened.direction.rank())),
-                    strength: 1.0,
-                };
                 let question = Request::Answer {
+                    interchanges: Interchange::learned(&opened.direction, &prompts)
+                        .into_iter()
+                        .collect(),
                     prompts,
-                    interchanges: vec![interchange],
                 };
                 return (question, Some(example.answer));
             }

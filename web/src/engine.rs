@@ -166,25 +166,13 @@ impl<B: Backend> Engine<B> {
         let cells = self
             .lens_cells(base.kept.stream(layer + 1).clone(), pair)
             .await?;
-        let intervened = if interchanges.is_empty() {
-            None
-        } else {
-            let (kept, editor) = self.resumed(&base, &source, interchanges)?;
-            if layer + 1 < kept.layer {
-                None
-            } else {
-                let mut hooks = (editor, Recorder::new([site]));
-                let rest = kept.tail.dims()[1];
-                self.model
-                    .resume(&kept, kept.tail.clone(), rest - 1, &mut hooks);
-                match hooks.1.get(site) {
-                    None => None,
-                    Some(x) => {
-                        let cells = self.lens_cells(x.clone(), pair).await?;
-                        Some((base.ids.len() - rest, cells))
-                    }
-                }
-            }
+        let changed = self.recorded(&base, &source, interchanges, site)?;
+        let intervened = match changed {
+            None => None,
+            Some((start, recorder)) => match recorder.get(site) {
+                None => None,
+                Some(x) => Some((start, self.lens_cells(x.clone(), pair).await?)),
+            },
         };
         Ok(LensRow {
             base: cells,
@@ -218,48 +206,43 @@ impl<B: Backend> Engine<B> {
         let mut recorder = Recorder::new([site]);
         self.model
             .replay(&base.kept, layer, position, &mut recorder);
-        let mut rows = self.attention_rows(&recorder, site, 0).await?;
-        for row in &mut rows {
-            row.truncate(position + 1);
-        }
-        let mut changed = None;
-        if !interchanges.is_empty() {
-            let (kept, editor) = self.resumed(&base, &source, interchanges)?;
-            let rest = kept.tail.dims()[1];
-            let start = base.ids.len() - rest;
-            if layer >= kept.layer && position >= start {
-                let mut hooks = (editor, Recorder::new([site]));
-                self.model
-                    .resume(&kept, kept.tail.clone(), rest - 1, &mut hooks);
-                let mut rows = self
-                    .attention_rows(&hooks.1, site, position - start)
-                    .await?;
-                for row in &mut rows {
-                    row.truncate(position + 1);
-                }
-                changed = Some(rows);
+        let rows = attention_rows(&recorder, site, 0, position).await?;
+        let changed = self.recorded(&base, &source, interchanges, site)?;
+        let intervened = match changed.filter(|(start, _)| *start <= position) {
+            None => None,
+            Some((start, recorder)) => {
+                Some(attention_rows(&recorder, site, position - start, position).await?)
             }
-        }
+        };
         Ok(AttentionRows {
             base: rows,
-            intervened: changed,
+            intervened,
         })
     }
 
-    /// Weights of all heads from the query with index `query`.
-    async fn attention_rows(
+    /// The first token that interchanges can change, and what the intervened run has at a site from there on; `None` where
+    /// they cannot change it.
+    fn recorded(
         &self,
-        recorder: &Recorder<B>,
+        base: &Run<B>,
+        source: &Run<B>,
+        interchanges: &[Interchange],
         site: Site,
-        query: usize,
-    ) -> Result<Vec<Vec<f32>>> {
-        let Some(weight) = recorder.get_heads(site) else {
-            return Ok(Vec::new());
-        };
-        let k_pos = weight.dims()[3];
-        let weight = weight.clone().narrow(2, query, 1); // [1, head, 1, k_pos]
-        let values = read(weight).await?;
-        Ok(values.chunks(k_pos).map(<[f32]>::to_vec).collect())
+    ) -> Result<Option<(usize, Recorder<B>)>> {
+        if interchanges.is_empty() {
+            return Ok(None);
+        }
+        let (kept, editor) = self.resumed(base, source, interchanges)?;
+        if site.resumes_at(self.config.n_layers) < kept.layer {
+            return Ok(None);
+        }
+        let rest = kept.tail.dims()[1];
+        let mut hooks = (editor, Recorder::new([site]));
+        let tail = kept.tail.clone();
+        self.model.resume(&kept, tail, rest - 1, &mut hooks);
+        let (editor, recorder) = hooks;
+        editor.finish()?;
+        Ok(Some((base.ids.len() - rest, recorder)))
     }
 
     async fn scan(
@@ -417,6 +400,23 @@ impl<B: Backend> Engine<B> {
             })
         })
     }
+}
+
+/// Weights of all heads from the query with index `query` of the recorded ones, up to the token `position`, which it is.
+async fn attention_rows<B: Backend>(
+    recorder: &Recorder<B>,
+    site: Site,
+    query: usize,
+    position: usize,
+) -> Result<Vec<Vec<f32>>> {
+    let Some(weight) = recorder.get_heads(site) else {
+        return Ok(Vec::new());
+    };
+    let k_pos = weight.dims()[3];
+    let weight = weight.clone().narrow(2, query, 1); // [1, head, 1, k_pos]
+    let values = read(weight).await?;
+    let rows = values.chunks(k_pos);
+    Ok(rows.map(|row| row[..=position].to_vec()).collect())
 }
 
 fn check_position<B: Backend>(position: usize, run: &Run<B>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What the page asks of the engine and what the engine answers; both cross the border to a Web Worker as JSON.
 
 use serde::{Deserialize, Serialize};
-use swivel_core::{Component, Site};
+use swivel_core::{Component, Site, direction::Direction, plan::by_name};
 
 /// The two prompts of an experiment, as token ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct Interchange {
     /// Layer, from 0.
     pub layer: usize,
     /// Component of that layer.
-    #[serde(with = "as_text")]
+    #[serde(with = "by_name")]
     pub component: Component,
     /// Token of the base prompt that is written.
     pub base_position: usize,
@@ -31,6 +31,19 @@ pub struct Interchange {
 }
 
 impl Interchange {
+    /// A learned direction at its own place, at full strength; `None` if a prompt does not have that token.
+    pub fn learned(direction: &Direction, prompts: &Prompts) -> Option<Self> {
+        let facts = &direction.facts;
+        Some(Self {
+            layer: facts.site.layer,
+            component: facts.site.component,
+            base_position: facts.position.resolve(prompts.base.len()).ok()?,
+            source_position: facts.position.resolve(prompts.source.len()).ok()?,
+            basis: Some((direction.rows().to_vec(), direction.rank())),
+            strength: 1.0,
+        })
+    }
+
     /// Where it is done.
     pub fn site(&self) -> Site {
         self.component.at(self.layer)
@@ -76,7 +89,7 @@ pub enum Request {
         /// The layer.
         layer: usize,
         /// Component of that layer.
-        #[serde(with = "as_text")]
+        #[serde(with = "by_name")]
         component: Component,
         /// Base tokens, from and to (not included); the source token has the same distance from its prompt's end.
         positions: [usize; 2],
@@ -172,21 +185,4 @@ pub struct AttentionRows {
     pub base: Vec<Vec<f32>>,
     /// The same in the intervened run; `None` where it cannot differ.
     pub intervened: Option<Vec<Vec<f32>>>,
-}
-
-/// Values that are stored as the text that people type.
-pub(crate) mod as_text {
-    use std::{fmt::Display, str::FromStr};
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(value)
-    }
-
-    pub fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<T, D::Error> {
-        String::deserialize(from)?.parse().map_err(D::Error::custom)
-    }
 }

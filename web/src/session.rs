@@ -627,10 +627,10 @@ impl Session {
     }
 
     /// The task's words: those of the model's tokenizer, or, before a model is there, the embedded ones.
-    fn words(&self) -> Option<&Words> {
+    fn words(&self) -> Option<&Arc<Words>> {
         match &self.model {
             Some(model) => Some(&model.lexicon.as_ref()?.words),
-            None => self.words.as_deref(),
+            None => self.words.as_ref(),
         }
     }
 
@@ -994,22 +994,14 @@ impl Session {
     /// The request that re-runs the probe of a direction.
     fn probe_request(&self, idx: usize) -> Option<Request> {
         let direction = &self.directions.get(idx)?.direction;
-        let facts = &direction.facts;
-        let probe = &facts.probe;
-        let position = |ids: &[u32]| facts.position.resolve(ids.len()).ok();
+        let probe = &direction.facts.probe;
+        let prompts = Prompts {
+            base: probe.base.clone(),
+            source: probe.source.clone(),
+        };
         Some(Request::Answer {
-            interchanges: vec![Interchange {
-                layer: facts.site.layer,
-                component: facts.site.component,
-                base_position: position(&probe.base)?,
-                source_position: position(&probe.source)?,
-                basis: Some((direction.rows().to_vec(), direction.rank())),
-                strength: 1.0,
-            }],
-            prompts: Prompts {
-                base: probe.base.clone(),
-                source: probe.source.clone(),
-            },
+            interchanges: vec![Interchange::learned(direction, &prompts)?],
+            prompts,
         })
     }
 
@@ -1050,8 +1042,7 @@ impl Session {
             return None;
         }
         let [base, source] = [Side::Base, Side::Source].map(|side| self.query_words(side));
-        let words = Arc::new(self.words()?.clone());
-        let model = self.program.as_ref()?.causal_model(&words);
+        let model = self.program.as_ref()?.causal_model(self.words()?);
         let idx = model.variable(variable).ok()?;
         let values = model.interchange(&base?.map(Value::Word), &source?.map(Value::Word), idx);
         match values.last()? {

@@ -9,16 +9,16 @@ pub mod page;
 pub mod program;
 pub mod prompts;
 
+use crate::session::map::without_zero;
+
 /// A probability with two digits and without its zero: `.97`, `1.00`.
 pub fn probability(value: f32) -> String {
-    let text = format!("{value:.2}");
-    text.strip_prefix('0').map(str::to_owned).unwrap_or(text)
+    without_zero(format!("{value:.2}"))
 }
 
 /// A score with three digits and without its zero: `.999`.
 pub fn score(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.strip_prefix('0').map(str::to_owned).unwrap_or(text)
+    without_zero(format!("{value:.3}"))
 }
 
 /// Milliseconds with a digit below ten.

@@ -197,35 +197,27 @@ impl Program {
     pub fn causal_model(&self, words: &Arc<Words>) -> CausalModel {
         let truth = |value: &Value| *value == Value::Truth(true);
         let mut model = CausalModel::default();
-        let inputs: Vec<usize> = VARIABLES[..5]
-            .iter()
-            .map(|name| model.input(name))
-            .collect();
-        let mut ops: Vec<usize> = Vec::new();
+        for name in &VARIABLES[..5] {
+            model.input(name);
+        }
+        let parents = self.parents();
         for (idx, relation) in self.relations.into_iter().enumerate() {
-            let parents = [inputs[self.compared[idx]], inputs[self.compared[idx + 1]]];
-            ops.push(
-                model.computed(VARIABLES[5 + idx], &parents, move |parents| {
-                    Value::Truth((parents[0] == parents[1]) == (relation == Relation::Equal))
-                }),
-            );
+            model.computed(VARIABLES[5 + idx], &parents[idx], move |parents| {
+                Value::Truth((parents[0] == parents[1]) == (relation == Relation::Equal))
+            });
         }
         let list = Arc::clone(words);
-        ops.push(model.computed(
-            "op3",
-            &self.synonyms.map(|word| inputs[word]),
-            move |parents| match parents {
-                [Value::Word(left), Value::Word(right)] => {
-                    Value::Truth(list.are_synonyms(*left, *right))
-                }
-                _ => Value::Truth(false),
-            },
-        ));
+        model.computed(VARIABLES[7], &parents[2], move |parents| match parents {
+            [Value::Word(left), Value::Word(right)] => {
+                Value::Truth(list.are_synonyms(*left, *right))
+            }
+            _ => Value::Truth(false),
+        });
         let join = move |gate: Gate| {
             move |parents: &[Value]| Value::Truth(gate.join(truth(&parents[0]), truth(&parents[1])))
         };
-        let op4 = model.computed("op4", &self.op4.0.map(|op| ops[op]), join(self.op4.1));
-        model.computed("op5", &[ops[self.op5.0], op4], join(self.op5.1));
+        model.computed(VARIABLES[8], &parents[3], join(self.op4.1));
+        model.computed(VARIABLES[9], &parents[4], join(self.op5.1));
         model
     }
 

@@ -24,7 +24,7 @@ pub struct ModelFiles {
     pub name: String,
     /// `config.json`.
     pub config: String,
-    /// Its tokens; read only once, where they are wanted.
+    /// Its tokens.
     pub tokenizer: Tokenizer,
     /// Weight files in the order of their names.
     pub weights: Vec<Uint8Array>,
@@ -57,20 +57,40 @@ impl ModelSource {
         &self,
         progress: &dyn Fn(&str, f64, Option<f64>),
     ) -> Result<ModelFiles, String> {
+        Ok(ModelFiles {
+            name: self.name(),
+            config: self.config(progress).await?,
+            tokenizer: self.tokenizer(progress).await?,
+            weights: self.weights(progress).await?,
+        })
+    }
+
+    /// Reads and checks `config.json`.
+    ///
+    /// # Errors
+    /// - if it is missing, or of no GPT-2
+    pub async fn config(
+        &self,
+        progress: &dyn Fn(&str, f64, Option<f64>),
+    ) -> Result<String, String> {
         let config = self.text("config.json", progress).await?;
         let config = config.ok_or_else(|| self.missing("config.json"))?;
         Gpt2Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
-        let tokenizer = self.tokenizer(progress).await?;
-        let weights = match self.bytes("model.safetensors", progress).await? {
-            Some(bytes) => vec![bytes],
-            None => self.shards(progress).await?,
-        };
-        Ok(ModelFiles {
-            name: self.name(),
-            config,
-            tokenizer,
-            weights,
-        })
+        Ok(config)
+    }
+
+    /// Reads the weight files.
+    ///
+    /// # Errors
+    /// - if one is missing or cannot be read
+    pub async fn weights(
+        &self,
+        progress: &dyn Fn(&str, f64, Option<f64>),
+    ) -> Result<Vec<Uint8Array>, String> {
+        match self.bytes("model.safetensors", progress).await? {
+            Some(bytes) => Ok(vec![bytes]),
+            None => self.shards(progress).await,
+        }
     }
 
     /// The weight files that `model.safetensors.index.json` names.

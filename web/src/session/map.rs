@@ -161,6 +161,11 @@ pub fn signed(value: f32, metric: Metric) -> String {
     }
 }
 
+/// A share without the zero before its point: `.97`, `1.00`.
+pub fn without_zero(text: String) -> String {
+    text.strip_prefix('0').map(str::to_owned).unwrap_or(text)
+}
+
 /// Nats with their sign: `+5.1`, `−0.3`.
 pub fn nats(value: f32) -> String {
     format!("{value:+.1}").replace('-', "−")
@@ -168,8 +173,7 @@ pub fn nats(value: f32) -> String {
 
 /// A share with its sign and without its zero: `+.97`, `−1.02`.
 pub fn signed_share(value: f32) -> String {
-    let text = format!("{:.2}", value.abs());
-    let text = text.strip_prefix('0').unwrap_or(&text).to_owned();
+    let text = without_zero(format!("{:.2}", value.abs()));
     match value {
         _ if text == ".00" => text,
         value if value < 0.0 => format!("−{text}"),

@@ -5,7 +5,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use swivel_core::{
-    Error, Position,
+    Position,
     plan::{
         Mode, OpName, Plan, PlannedIntervention, PlannedOp, Positions, Prompts as PlanPrompts,
         Unit, Version, data_url,
@@ -35,7 +35,7 @@ pub fn encode(plan: &str) -> String {
 }
 
 /// Name of a setting's value.
-pub fn name_of<T: PartialEq>(names: &[(T, &'static str)], value: &T) -> &'static str {
+fn name_of<T: PartialEq>(names: &[(T, &'static str)], value: &T) -> &'static str {
     let found = names.iter().find(|(own, _)| own == value);
     found.map_or("", |(_, name)| name)
 }
@@ -148,7 +148,7 @@ impl Session {
         let json = URL_SAFE_NO_PAD
             .decode(encoded.ok_or("it has no plan")?)
             .map_err(|error| format!("its plan was cut or changed on the way ({error})"))?;
-        let plan = Plan::from_json(&json).map_err(|error| chain(&error))?;
+        let plan = Plan::from_json(&json).map_err(|error| error.to_string())?;
         let read = |name: &str| -> Result<Vec<u8>, String> {
             let known = recorded::DIRECTIONS.iter().find(|(own, _)| *own == name);
             let opened = self.directions.iter().find(|opened| opened.name == name);
@@ -159,7 +159,7 @@ impl Session {
         };
         let checked = plan
             .check(&model.config, Some(&model.tokenizer), read)
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| error.to_string())?;
         let base = match checked.base() {
             [ids] => ids.clone(),
             rows => return Err(format!("it has {} rows, the page shows one", rows.len())),
@@ -169,7 +169,7 @@ impl Session {
             (Some(PlanPrompts::Text(rows)), _) => {
                 let text = rows.first().map(String::as_str).unwrap_or_default();
                 let ids = model.tokenizer.encode(text);
-                ids.map_err(|error| chain(&error))?
+                ids.map_err(|error| error.to_string())?
             }
             (None, Some(list)) => list
                 .split(',')
@@ -182,7 +182,7 @@ impl Session {
         };
         for ids in [&base, &source] {
             let checked = model.config.check_ids(&[ids]);
-            checked.map_err(|error| chain(&error))?;
+            checked.map_err(|error| error.to_string())?;
         }
 
         let (n_base, n_source) = (base.len(), source.len());
@@ -243,7 +243,7 @@ impl Session {
         for (name, bytes) in &files {
             let embedded = recorded::DIRECTIONS.iter().find(|(_, own)| own == bytes);
             let idx = self.open_direction(name, bytes, embedded.is_some());
-            indices.push(idx.map_err(|error| chain(&error))?);
+            indices.push(idx.map_err(|error| error.to_string())?);
         }
         for card in &mut cards {
             if let What::Direction(idx) = &mut card.what {
@@ -251,7 +251,7 @@ impl Session {
             }
         }
         self.set_prompts(&Prompts { base, source })
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| error.to_string())?;
         self.amend(|choices| {
             // A direction's own card takes the place that it has; others follow.
             for card in &mut choices.cards {
@@ -272,20 +272,6 @@ impl Session {
         }
         Ok(())
     }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text += &format!(": {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn short(text: &str) -> String {

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::{bytes, milliseconds, page::chosen_files};
 use crate::{
     app::{App, DeviceState, Loading},
-    browser::{model::ModelSource, window, worker::Device},
+    browser::{window, worker::Device},
     session::Session,
 };
 
@@ -110,9 +110,7 @@ fn LoadingLine(app: App) -> impl IntoView {
                         <p class="notice problem" role="alert" id="failure">
                             <span>{format!("The model was not opened: {cause}.")}</span>
                             <button on:click=move |_| app.load_model()>"Try again"</button>
-                            <button on:click=move |_| {
-                                app.open_model(ModelSource::Folder("models/solver".to_owned()))
-                            }>"Open the built-in solver"</button>
+                            <button on:click=move |_| app.open_solver()>"Open the built-in solver"</button>
                         </p>
                     }
                         .into_any()
@@ -184,9 +182,7 @@ fn ModelMenu(app: App) -> impl IntoView {
                     />
                     <button>"Open"</button>
                 </form>
-                <button on:click=move |_| {
-                    app.open_model(ModelSource::Folder("models/solver".to_owned()))
-                }>"Back to the built-in solver"</button>
+                <button on:click=move |_| app.open_solver()>"Back to the built-in solver"</button>
             </div>
         </details>
     }

@@ -7,7 +7,7 @@ use super::probability;
 use crate::{
     app::App,
     browser::window,
-    protocol::Cell,
+    protocol::{Cell, Interchange},
     session::{
         Cursor, Picture, Session, Shown, What,
         map::{Metric, nats, signed, signed_share},
@@ -235,34 +235,63 @@ fn first_shown(session: &Session) -> usize {
     n_tokens.saturating_sub(MOST_CELLS / rows(session).len().max(1))
 }
 
-fn paint(session: &Session, row: usize, position: usize, metric: Metric) -> Painted {
-    if session.picture == Picture::Attention {
-        return paint_attention(session, row, position);
+/// What is the same for all cells of a picture.
+struct Marks {
+    /// Layers and base tokens that the cards that are on write to.
+    armed: Vec<Cursor>,
+    /// First layer and first token that they can change.
+    cone: Option<Cursor>,
+}
+
+impl Marks {
+    fn of(session: &Session) -> Self {
+        let armed = |interchange: &Interchange| Cursor {
+            layer: interchange.layer,
+            position: interchange.base_position,
+        };
+        Self {
+            armed: session.interchanges().iter().map(armed).collect(),
+            cone: session.cone(),
+        }
     }
+}
+
+fn paint(session: &Session, marks: &Marks, row: usize, position: usize, metric: Metric) -> Painted {
     let cell = Cursor {
         layer: row,
         position,
     };
-    let interchanges = session.interchanges();
-    let cone = session.cone();
-    let mut painted = match session.picture {
-        Picture::Map => paint_map(session, cell, metric),
-        _ => paint_lens(session, cell),
+    let painted = describe(session, row, position, metric);
+    if session.picture == Picture::Attention {
+        return painted;
+    }
+    let is_in = |cone: Cursor| cell.layer >= cone.layer && position >= cone.position;
+    Painted {
+        is_armed: marks.armed.contains(&cell),
+        is_in_cone: marks.cone.is_some_and(is_in),
+        is_cursor: session.cursor == cell,
+        ..painted
+    }
+}
+
+/// A cell without its marks.
+fn describe(session: &Session, row: usize, position: usize, metric: Metric) -> Painted {
+    let cell = Cursor {
+        layer: row,
+        position,
     };
-    painted.is_armed = interchanges
-        .iter()
-        .any(|i| i.layer == cell.layer && i.base_position == position);
-    painted.is_in_cone =
-        cone.is_some_and(|cone| cell.layer >= cone.layer && position >= cone.position);
-    painted.is_cursor = session.cursor == cell;
-    painted
+    match session.picture {
+        Picture::Attention => paint_attention(session, row, position),
+        Picture::Map => paint_map(session, cell, metric),
+        Picture::Lens => paint_lens(session, cell),
+    }
 }
 
 fn paint_lens(session: &Session, cell: Cursor) -> Painted {
     let Some((base, intervened)) = session.lens_cell(cell) else {
         return unknown("not computed yet");
     };
-    let describe = |name: &str, cell: &Cell| {
+    let likeliest = |name: &str, cell: &Cell| {
         format!(
             "{name}: {} {} ({} nats towards the source's answer)",
             visible(&session.token(cell.top)),
@@ -272,8 +301,8 @@ fn paint_lens(session: &Session, cell: Cursor) -> Painted {
     };
     let title = format!(
         "{}. {}",
-        describe("base", &base),
-        describe("intervened", &intervened)
+        likeliest("base", &base),
+        likeliest("intervened", &intervened)
     );
     let leaning = |cell: &Cell| (cell.difference / LENS_SCALE).tanh();
     let top = |cell: &Cell| visible(&session.token(cell.top));
@@ -438,8 +467,9 @@ fn Grid(app: App) -> impl IntoView {
                                     app.session
                                         .with(|session| {
                                             let first = first_shown(session);
+                                            let marks = Marks::of(session);
                                             (first..session.choices.base.ids.len())
-                                                .map(|position| (position, paint(session, row, position, metric)))
+                                                .map(|position| (position, paint(session, &marks, row, position, metric)))
                                                 .collect::<Vec<_>>()
                                         })
                                 });
@@ -592,7 +622,7 @@ fn Detail(app: App) -> impl IntoView {
                 _ => layer,
             };
             let piece = session.choices.base.pieces.get(position)?;
-            let title = paint(session, row, position, app.metric.get()).title;
+            let title = describe(session, row, position, app.metric.get()).title;
             Some((
                 format!("layer {layer}, token {position} “{}”", visible(piece)),
                 title,
