@@ -8,7 +8,8 @@
 //! | `format`, `format_version` | `swivel.direction`, `1`: a reader knows at once whether it can read the rest |
 //! | `method` | `low_rank`: which operation the tensors belong to |
 //! | `model`, `model_sha256` | the weights that it was learned on; on any others its scores mean nothing |
-//! | `layer`, `component`, `unit`, `position` | the site: where it is swapped |
+//! | `layer`, `component`, `unit`, `position` | the site: where it is swapped; `unit` is `pos`, or `h.pos` at a component that is per head |
+//! | `head` | with unit `h.pos` only: in which head |
 //! | `iia`, `controls` | the score on held-out pairs, and beside it what must and must not work |
 //! | `probe` | ids of one pair and the intervened answer: a loader re-runs it to know that it has the right thing |
 //!
@@ -54,6 +55,8 @@ pub struct Facts {
     pub model_sha256: String,
     /// Where the basis is swapped.
     pub site: Site,
+    /// In which head, from 0; `None` where the component is not per head.
+    pub head: Option<usize>,
     /// At which token.
     pub position: Position,
     /// The task, with its program.
@@ -175,10 +178,14 @@ impl Direction {
     /// Checks that the direction fits a model's sizes.
     ///
     /// # Errors
-    /// - [`Error::LayerOutside`] if the model has no such layer.
+    /// - [`Error::LayerOutside`], [`Error::HeadOutside`] if the model has no such layer or head.
     /// - [`Error::DirectionWidth`] if the model has another width there.
     pub fn check(&self, config: &Gpt2Config) -> Result<()> {
         let site = self.facts.site.check(config)?;
+        if let Some(head) = self.facts.head.filter(|head| *head >= config.n_heads) {
+            let last = config.n_heads - 1;
+            return Err(Error::HeadOutside { head, last });
+        }
         match site.component.width(config) {
             Some(width) if width == self.width() => Ok(()),
             width => Err(Error::DirectionWidth {
@@ -210,6 +217,7 @@ impl Direction {
             model,
             model_sha256,
             site,
+            head,
             position,
             task,
             variable,
@@ -222,7 +230,7 @@ impl Direction {
             probe,
             created_by,
         } = &self.facts;
-        let fields: [(&str, Option<String>); 20] = [
+        let fields: [(&str, Option<String>); 21] = [
             ("format", Some(FORMAT.to_owned())),
             ("format_version", Some(FORMAT_VERSION.to_owned())),
             ("method", Some(method.clone())),
@@ -230,7 +238,8 @@ impl Direction {
             ("model_sha256", Some(model_sha256.clone())),
             ("layer", Some(site.layer.to_string())),
             ("component", Some(site.component.to_string())),
-            ("unit", Some("pos".to_owned())),
+            ("unit", Some(unit(*site).to_owned())),
+            ("head", head.map(|head| head.to_string())),
             ("position", Some(position.to_string())),
             ("task", task.clone()),
             ("variable", variable.clone()),
@@ -277,27 +286,30 @@ impl Direction {
         let metadata = header.metadata().clone().unwrap_or_default();
         let optional = |name: &'static str| metadata.get(name).map(String::as_str);
         let text = |name: &'static str| optional(name).ok_or(Error::DirectionField { name });
-        for (name, expected) in [
-            ("format", FORMAT),
-            ("format_version", FORMAT_VERSION),
-            ("unit", "pos"),
-        ] {
-            let found = text(name)?;
-            if found != expected {
-                return Err(Error::DirectionValue {
-                    name,
-                    expected: expected.to_owned(),
-                    found: shortened(found),
-                });
-            }
-        }
+        let expect = |name: &'static str, expected: &str| match text(name)? {
+            found if found == expected => Ok(()),
+            found => Err(Error::DirectionValue {
+                name,
+                expected: expected.to_owned(),
+                found: shortened(found),
+            }),
+        };
+        expect("format", FORMAT)?;
+        expect("format_version", FORMAT_VERSION)?;
         let component: Component = text("component")?.parse()?;
+        let site = component.at(parse("layer", text("layer")?)?);
+        expect("unit", unit(site))?;
+        let head = match component.is_per_head() {
+            true => Some(parse("head", text("head")?)?),
+            false => None,
+        };
         let position: Position = text("position")?.parse()?;
         let facts = Facts {
             method: text("method")?.to_owned(),
             model: text("model")?.to_owned(),
             model_sha256: text("model_sha256")?.to_owned(),
-            site: component.at(parse("layer", text("layer")?)?),
+            site,
+            head,
             position,
             task: optional("task").map(str::to_owned),
             variable: optional("variable").map(str::to_owned),
@@ -339,6 +351,15 @@ impl Direction {
     }
 }
 
+/// pyvene's name of what is swapped at a site: a token, or a head at a token.
+fn unit(site: Site) -> &'static str {
+    if site.component.is_per_head() {
+        "h.pos"
+    } else {
+        "pos"
+    }
+}
+
 /// A field that holds JSON: numbers, controls, the probe.
 fn parse<T: DeserializeOwned>(name: &'static str, found: &str) -> Result<T> {
     serde_json::from_str(found).map_err(|source| Error::DirectionValue {
@@ -367,6 +388,7 @@ mod tests {
             model: "tiny".to_owned(),
             model_sha256: "00ff".to_owned(),
             site: Component::BlockOutput.at(1),
+            head: None,
             position: Position::Last,
             task: Some("programs/07065a".to_owned()),
             variable: Some("op5".to_owned()),
@@ -397,6 +419,18 @@ mod tests {
         let read = Direction::from_bytes(&bytes).unwrap();
         assert_eq!(read, direction());
         assert_eq!(read.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn direction_of_a_head_round_trips_and_needs_its_head() {
+        let mut direction = direction();
+        direction.facts.site = Component::HeadQueryOutput.at(1);
+        direction.facts.head = Some(2);
+        let bytes = direction.to_bytes();
+        assert_eq!(Direction::from_bytes(&bytes).unwrap(), direction);
+        direction.facts.head = None;
+        let error = Direction::from_bytes(&direction.to_bytes()).unwrap_err();
+        assert!(error.to_string().contains("head"), "{error}");
     }
 
     #[test]

@@ -448,6 +448,7 @@ mod tests {
             model: "tiny".to_owned(),
             model_sha256: "00ff".to_owned(),
             site: Component::BlockOutput.at(1),
+            head: None,
             position: Position::Last,
             task: None,
             variable: None,

@@ -153,6 +153,7 @@ fn low_rank_at_half_strength_equals_the_editor() {
         model: "tiny".to_owned(),
         model_sha256: String::new(),
         site,
+        head: None,
         position: Position::Last,
         task: None,
         variable: None,

@@ -38,6 +38,7 @@ fn inspect_direction(direction: &Direction, report: Report) {
         model,
         model_sha256,
         site,
+        head,
         position,
         task,
         variable,
@@ -66,7 +67,13 @@ fn inspect_direction(direction: &Direction, report: Report) {
                 direction.width()
             ),
         ),
-        ("site", format!("{site}, position {position}")),
+        (
+            "site",
+            format!(
+                "{site}{}, position {position}",
+                head.map_or(String::new(), |head| format!(", head {head}"))
+            ),
+        ),
         (
             "stands for",
             format!("{} of {}", or_dash(variable), or_dash(task)),

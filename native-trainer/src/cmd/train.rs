@@ -516,6 +516,7 @@ impl Train {
             model: model.clone(),
             model_sha256,
             site: self.site,
+            head: None,
             position: self.position,
             task: task.clone(),
             variable: variable.clone(),
