@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::Site;
+use crate::{
+    Site,
+    cone::{as_rows, from_rows, n_bytes},
+};
 
 /// Sees every site's value in the order of the forward pass and returns what the model goes on with.
 pub trait Hook<B: Backend> {
@@ -71,6 +74,61 @@ impl<B: Backend> Recorder<B> {
     /// Value of a site that is per head, `[batch, head, …, …]`; `None` if it was not asked for or not reached.
     pub fn get_heads(&self, site: Site) -> Option<&Tensor<B, 4>> {
         self.heads.get(&site)
+    }
+}
+
+impl<B: Backend> Recorder<B> {
+    /// The same sites with other values.
+    pub(crate) fn map(
+        self,
+        stream: impl Fn(Site, Tensor<B, 3>) -> Tensor<B, 3>,
+        heads: impl Fn(Site, Tensor<B, 4>) -> Tensor<B, 4>,
+    ) -> Self {
+        let (of_stream, of_heads) = (self.stream.into_iter(), self.heads.into_iter());
+        Self {
+            wanted: self.wanted,
+            stream: of_stream.map(|(site, x)| (site, stream(site, x))).collect(),
+            heads: of_heads.map(|(site, x)| (site, heads(site, x))).collect(),
+        }
+    }
+
+    /// Runs of the same sites, one after the other; `None` without any.
+    pub(crate) fn cat(parts: Vec<Self>) -> Option<Self> {
+        let stream = |site| parts.iter().filter_map(move |part| part.get(site).cloned());
+        let heads = |site| {
+            parts
+                .iter()
+                .filter_map(move |part| part.get_heads(site).cloned())
+        };
+        Some(parts.first()?.clone().map(
+            |site, _| Tensor::cat(stream(site).collect(), 0),
+            |site, _| Tensor::cat(heads(site).collect(), 0),
+        ))
+    }
+
+    /// The values, one row a run.
+    pub(crate) fn rows(&self) -> Vec<Tensor<B, 2>> {
+        let stream = self.stream.values().map(as_rows);
+        stream.chain(self.heads.values().map(as_rows)).collect()
+    }
+
+    /// The same sites in other runs; the inverse of `rows`.
+    pub(crate) fn with_rows(&self, rows: Vec<Tensor<B, 2>>) -> Self {
+        let mut rows = rows.into_iter();
+        let mut like = self.clone();
+        for x in like.stream.values_mut() {
+            *x = from_rows(x, rows.next());
+        }
+        for x in like.heads.values_mut() {
+            *x = from_rows(x, rows.next());
+        }
+        like
+    }
+
+    /// Bytes of the values.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let stream = self.stream.values().map(n_bytes).sum::<usize>();
+        stream + self.heads.values().map(n_bytes).sum::<usize>()
     }
 }
 

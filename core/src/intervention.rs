@@ -6,7 +6,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::{Error, Gpt2Config, Hook, Result, Site};
+use crate::{Component, Error, Gpt2Config, Hook, Result, Site, kernel::causal};
 
 /// What is done to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +165,38 @@ pub enum Source<B: Backend> {
     None,
 }
 
+impl<B: Backend> Source<B> {
+    /// The values at `n` of the positions.
+    pub(crate) fn narrow_positions(&self, start: usize, n: usize) -> Self {
+        match self {
+            Self::Stream(x) => Self::Stream(x.clone().narrow(1, start, n)),
+            Self::Heads(x) => Self::Heads(x.clone().narrow(2, start, n)),
+            Self::None => Self::None,
+        }
+    }
+
+    /// Each row `n` times.
+    pub(crate) fn repeat(&self, n: usize) -> Self {
+        match self {
+            Self::Stream(x) => Self::Stream(repeat_rows(x.clone(), n)),
+            Self::Heads(x) => Self::Heads(repeat_rows(x.clone(), n)),
+            Self::None => Self::None,
+        }
+    }
+}
+
+/// Each row `n` times.
+///
+/// # Shapes
+/// - `x`: `[batch, …]`; result: `[batch * n, …]`
+pub(crate) fn repeat_rows<B: Backend, const D: usize>(x: Tensor<B, D>, n: usize) -> Tensor<B, D> {
+    let mut shape = x.dims();
+    let width = shape[1..].iter().product::<usize>();
+    let rows: Tensor<B, 3> = x.reshape([shape[0], 1, width]);
+    shape[0] *= n;
+    rows.repeat_dim(1, n).reshape(shape)
+}
+
 /// An intervention at a place.
 #[derive(Clone, Debug)]
 pub struct Edit<B: Backend> {
@@ -201,6 +233,32 @@ impl<B: Backend> Editor<B> {
             applied: vec![false; edits.len()],
             edits,
         })
+    }
+
+    /// Where a run can be resumed that these interventions change: its first layer ([`Site::resumes_at`]) and its first
+    /// position. `None` without interventions.
+    pub fn resumes_at(&self, n_layers: usize) -> Option<(usize, usize)> {
+        let layers = self.edits.iter().map(|edit| edit.site.resumes_at(n_layers));
+        let first = |units: &Units| match &units.positions {
+            None => 0,
+            Some(positions) => positions.iter().copied().min().unwrap_or(0),
+        };
+        let starts = self.edits.iter().map(|edit| first(&edit.units));
+        Some((layers.min()?, starts.min()?))
+    }
+
+    /// The same interventions in a run that is resumed at the position `start`, where a hook sees the positions from it on.
+    ///
+    /// # Panics
+    /// If there is an earlier position.
+    pub fn starting_at(mut self, start: usize) -> Self {
+        for edit in &mut self.edits {
+            match &mut edit.units.positions {
+                None => assert_eq!(start, 0, "all positions are edited"),
+                Some(positions) => positions.iter_mut().for_each(|position| *position -= start),
+            }
+        }
+        self
     }
 
     /// Confirms that every intervention was applied.
@@ -302,6 +360,14 @@ fn check_edit<B: Backend>(config: &Gpt2Config, n_tokens: usize, edit: &Edit<B>) 
     }
 }
 
+/// Attention scores after an edit: later keys stay hidden, and minus infinity less itself is no number.
+pub(crate) fn remasked<B: Backend>(site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    match site.component {
+        Component::AttentionScore => causal(x),
+        _ => x,
+    }
+}
+
 impl<B: Backend> Hook<B> for Editor<B> {
     fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
         self.edit(site, x, |source| match source {
@@ -311,9 +377,10 @@ impl<B: Backend> Hook<B> for Editor<B> {
     }
 
     fn at_heads(&mut self, site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.edit(site, x, |source| match source {
+        let x = self.edit(site, x, |source| match source {
             Source::Heads(value) => Some(value.clone()),
             _ => None,
-        })
+        });
+        remasked(site, x)
     }
 }

@@ -364,19 +364,28 @@ impl<B: Backend> Attention<B> {
         let key = hook.at(KeyOutput.at(l), key);
         let value = hook.at(ValueOutput.at(l), value);
         let query = hook.at_heads(HeadQueryOutput.at(l), self.split_heads(query)); // [batch, head, pos, d_head]
-        let mut key = hook.at_heads(HeadKeyOutput.at(l), self.split_heads(key));
-        let mut value = hook.at_heads(HeadValueOutput.at(l), self.split_heads(value));
-        if let Some(past) = past {
-            key = Tensor::cat(vec![past.key.clone(), key], 2); // [batch, head, k_pos, d_head]
-            value = Tensor::cat(vec![past.value.clone(), value], 2);
-        }
+        let key = hook.at_heads(HeadKeyOutput.at(l), self.split_heads(key));
+        let value = hook.at_heads(HeadValueOutput.at(l), self.split_heads(value));
 
         let d_head = query.dims()[3];
         let query = query / (d_head as f64).sqrt(); // fewer values than the scores have
-        let score = query.matmul(key.transpose()); // [batch, head, q_pos, k_pos]
+        // Earlier keys and values are never copied: they are most of what a resumed run reads.
+        let mut score = query.clone().matmul(key.transpose()); // [batch, head, q_pos, k_pos]
+        if let Some(past) = past {
+            let earlier = query.matmul(past.key.clone().transpose());
+            score = Tensor::cat(vec![earlier, score], 3);
+        }
         let score = hook.at_heads(AttentionScore.at(l), causal(score));
         let weight = hook.at_heads(AttentionWeight.at(l), softmax(score));
-        let z = hook.at_heads(HeadAttentionValueOutput.at(l), weight.matmul(value)); // [batch, head, pos, d_head]
+        let z = match past {
+            None => weight.matmul(value), // [batch, head, pos, d_head]
+            Some(past) => {
+                let (n_past, n_new) = (past.key.dims()[2], value.dims()[2]);
+                let earlier = weight.clone().narrow(3, 0, n_past);
+                earlier.matmul(past.value.clone()) + weight.narrow(3, n_past, n_new).matmul(value)
+            }
+        };
+        let z = hook.at_heads(HeadAttentionValueOutput.at(l), z);
 
         let [batch, head, pos, d_head] = z.dims();
         let z = z.swap_dims(1, 2).reshape([batch, pos, head * d_head]); // [batch, pos, d_model]

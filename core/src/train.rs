@@ -17,23 +17,55 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Error, Gpt2, Result,
-    cone::KeptBase,
-    intervention::{Featurizer, Intervention, Op},
+    Error, Gpt2, Hook, Result, Site,
+    cone::{KeptBase, KeptRun, KeptSource},
+    intervention::{Featurizer, Intervention, Op, Source},
 };
 
-/// Kept base and source runs of pairs, and their labels.
+/// Kept base and source runs of pairs at one place, and their labels.
 #[derive(Clone, Debug)]
 pub struct KeptPairs<B: Backend> {
+    /// Where the intervention is.
+    pub site: Site,
+    /// In which head, at a component that is per head.
+    pub head: Option<usize>,
     /// Kept base runs, resumed at the intervened position.
     pub base: KeptBase<B>,
-    /// The source's value at the site, `[batch, 1, d_model]`.
+    /// The source's value there, `[batch, 1, width]`.
     pub source: Tensor<B, 3>,
     /// Token ids of the counterfactual answers, `[batch]`.
     pub labels: Tensor<B, 1, Int>,
 }
 
 impl<B: Backend> KeptPairs<B> {
+    /// Pairs of kept runs, at a site (in one of its heads) and a position of the base and of the source run; `None` if the
+    /// source's values were not kept there.
+    ///
+    /// # Panics
+    /// If the place is outside the cone of the base runs.
+    pub fn at(
+        base: &KeptRun<B>,
+        source: &KeptSource<B>,
+        (site, head): (Site, Option<usize>),
+        [base_position, source_position]: [usize; 2],
+        labels: Tensor<B, 1, Int>,
+        n_layers: usize,
+    ) -> Option<Self> {
+        let positions = source_position..source_position + 1;
+        let source = match source.values(site, head, positions)? {
+            Source::Stream(x) => x,
+            Source::Heads(x) if head.is_some() => x.squeeze_dim(1),
+            Source::Heads(_) | Source::None => return None,
+        };
+        Some(Self {
+            site,
+            head,
+            base: base.base_at(site.resumes_at(n_layers), base_position),
+            source,
+            labels,
+        })
+    }
+
     /// Some of the pairs, in the given order.
     pub fn select(&self, rows: &[usize]) -> Self {
         let rows: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
@@ -43,40 +75,64 @@ impl<B: Backend> KeptPairs<B> {
             base: self.base.select(&rows),
             source: self.source.clone().select(0, rows.clone()),
             labels: self.labels.clone().select(0, rows),
+            ..*self
         }
-    }
-
-    /// Bytes of the kept values, f32.
-    pub fn n_bytes(&self) -> usize {
-        self.base.n_bytes() + 4 * self.source.dims().iter().product::<usize>()
     }
 
     fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> KeptPairs<A> {
         KeptPairs {
+            site: self.site,
+            head: self.head,
             base: self.base.to_autodiff(),
             source: Tensor::from_inner(self.source.clone()),
             labels: Tensor::from_inner(self.labels.clone()),
         }
     }
+
+    /// Logits at the last position after the intervention.
+    ///
+    /// # Shapes
+    /// - result: `[batch, d_vocab]`, nats
+    pub fn logits(&self, model: &Gpt2<B>, intervention: &Intervention<B>) -> Tensor<B, 2> {
+        let mut hook = AtFirst {
+            pairs: self,
+            intervention,
+        };
+        let read = self.base.n_positions() - 1;
+        model.resume(&self.base, read, &mut hook).squeeze_dim(1)
+    }
 }
 
-/// Logits at the last position after the intervention at the first kept one.
-///
-/// # Shapes
-/// - result: `[batch, d_vocab]`, nats
-pub fn intervened_logits<B: Backend>(
-    model: &Gpt2<B>,
-    base: &KeptBase<B>,
-    source: Tensor<B, 3>,
-    intervention: &Intervention<B>,
-) -> Tensor<B, 2> {
-    let [_, pos, _] = base.tail.dims();
-    let edited = intervention.apply(base.tail.clone().narrow(1, 0, 1), source); // [batch, 1, d_model]
-    let tail = match pos {
-        1 => edited,
-        _ => Tensor::cat(vec![edited, base.tail.clone().narrow(1, 1, pos - 1)], 1), // [batch, pos, d_model]
-    };
-    model.resume(base, tail, pos - 1, &mut ()).squeeze_dim(1)
+/// The intervention on pairs, at the first position of their resumed runs.
+struct AtFirst<'a, B: Backend> {
+    pairs: &'a KeptPairs<B>,
+    intervention: &'a Intervention<B>,
+}
+
+impl<B: Backend> Hook<B> for AtFirst<'_, B> {
+    fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        if site != self.pairs.site {
+            return x;
+        }
+        let [batch, pos, width] = x.dims();
+        let base = x.clone().narrow(1, 0, 1); // [batch, 1, width]
+        let edited = self.intervention.apply(base, self.pairs.source.clone());
+        match pos {
+            1 => edited,
+            _ => x.slice_assign([0..batch, 0..1, 0..width], edited),
+        }
+    }
+
+    fn at_heads(&mut self, site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let (true, Some(head)) = (site == self.pairs.site, self.pairs.head) else {
+            return x;
+        };
+        let [batch, _, _, width] = x.dims();
+        let part = [0..batch, head..head + 1, 0..1, 0..width];
+        let base = x.clone().slice(part.clone()); // [batch, 1, 1, width]
+        let source = self.pairs.source.clone().unsqueeze_dim(1);
+        x.slice_assign(part, self.intervention.apply(base, source))
+    }
 }
 
 /// An orthonormal basis in torch's parametrisation of tall orthogonal matrices (`parametrizations.orthogonal`): Householder
@@ -331,7 +387,7 @@ impl<A: AutodiffBackend> DasTrainer<A> {
         let batch = batch.to_autodiff::<A>();
         let intervention =
             Intervention::new(Op::Interchange, Featurizer::Rotation(rotation.basis()));
-        let logits = intervened_logits(&self.model, &batch.base, batch.source, &intervention); // [batch, d_vocab]
+        let logits = batch.logits(&self.model, &intervention); // [batch, d_vocab]
         let loss = cross_entropy(logits, batch.labels);
         let gradients = loss.backward();
         if let Some(gradient) = original.grad(&gradients) {

@@ -7,12 +7,16 @@ pub mod inspect;
 pub mod pretrain;
 pub mod train;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use swivel_core::{
     Component, Error, Gpt2Config, Position, Site, Tokenizer,
+    cone::Storage,
     direction::Direction,
     task::{
         Pair,
@@ -186,24 +190,105 @@ pub fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// The site that is trained at; kept runs exist at `block_output`.
-pub fn training_site(component: &str, layer: &str, config: &Gpt2Config) -> Result<Site> {
-    let component: Component = component.parse()?;
-    if component != Component::BlockOutput {
-        let (name, expected) = (component.to_string(), Component::BlockOutput.to_string());
-        return Err(Error::ComponentUnsupported { name, expected }.into());
+/// Options that say how kept values are stored.
+#[derive(Args, Clone, Debug)]
+pub struct KeepArgs {
+    /// Number format of kept values: f16 takes half the memory, and costs a few thousandths in the logits
+    #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
+    keep: String,
+    /// Most memory for kept values, GB; more go to a temporary file [default: half of what is free]
+    #[arg(long, value_name = "GB")]
+    memory: Option<f64>,
+}
+
+impl KeepArgs {
+    /// Number format of kept values.
+    pub fn storage(&self) -> Storage {
+        match self.keep.as_str() {
+            "f16" => Storage::F16,
+            _ => Storage::F32,
+        }
     }
-    let layer = match layer {
-        "last" => config.n_layers - 1,
-        layer => match layer.parse() {
-            Ok(layer) => layer,
-            Err(_) => bail!(
-                "unknown layer `{layer}`; expected 0..={}, or `last`",
-                config.n_layers - 1
+
+    /// Most bytes of kept values in memory.
+    pub fn memory(&self) -> Result<u64> {
+        match self.memory {
+            None => {
+                let mut system = sysinfo::System::new();
+                system.refresh_memory();
+                Ok(system.available_memory() / 2)
+            }
+            Some(gb) if gb >= 0.0 && gb.is_finite() => Ok((gb * 1e9) as u64),
+            Some(gb) => bail!("--memory is {gb}; expected a number of GB, 0 or more"),
+        }
+    }
+}
+
+/// Where an intervention is learned.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The site.
+    pub site: Site,
+    /// The head, at a component that is per head.
+    pub head: Option<usize>,
+    /// Number of values there.
+    pub width: usize,
+}
+
+impl Place {
+    /// The place of these names, in a model of these sizes.
+    pub fn parse(
+        component: &str,
+        layer: &str,
+        head: Option<usize>,
+        config: &Gpt2Config,
+    ) -> Result<Self> {
+        let component: Component = component.parse()?;
+        let last = config.n_layers - 1;
+        let layer = match layer {
+            "last" => last,
+            layer => match layer.parse() {
+                Ok(layer) => layer,
+                Err(_) => bail!("unknown layer `{layer}`; expected 0..={last}, or `last`"),
+            },
+        };
+        Self::of(component.at(layer), head, config)
+    }
+
+    /// A place that the model has, and that has directions.
+    pub fn of(site: Site, head: Option<usize>, config: &Gpt2Config) -> Result<Self> {
+        let site = site.check(config)?;
+        let component = site.component;
+        let Some(width) = component.width(config) else {
+            bail!(
+                "{component} has no directions of its own: it is as wide as the prompt is long; \
+                 choose another --component"
+            );
+        };
+        match (component.is_per_head(), head) {
+            (true, None) => bail!(
+                "{component} is per head; say which with --head 0..={}",
+                config.n_heads - 1
             ),
-        },
-    };
-    Ok(component.at(layer).check(config)?)
+            (false, Some(_)) => bail!("{component} is not per head; leave --head out"),
+            (true, Some(head)) if head >= config.n_heads => Err(Error::HeadOutside {
+                head,
+                last: config.n_heads - 1,
+            }
+            .into()),
+            _ => Ok(Self { site, head, width }),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.site)?;
+        match self.head {
+            Some(head) => write!(f, ", head {head}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Moves the intervened position of pairs, on both sides.

@@ -1,4 +1,4 @@
-//! What `train` and `eval` share: pairs of a task, kept runs of them, IIA and its controls.
+//! What `train`, `eval` and `sweep` share: pairs from files, the rule that directions are learned by, and how scores are said.
 
 use std::{
     io::{BufRead, BufReader},
@@ -6,31 +6,24 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn::tensor::{
+    Int, Tensor,
+    backend::{AutodiffBackend, Backend},
+};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use swivel_core::{
     Gpt2, Gpt2Config, Tokenizer,
-    cone::KeptBase,
     direction::{Controls, Probe},
-    intervention::{Featurizer, Intervention, Op},
-    metric,
     task::{Pair, PairShape},
-    train::{KeptPairs, intervened_logits, random_rows},
+    train::{DasTrainer, Rotation, TrainConfig},
 };
 
-use crate::{
-    interrupt,
-    report::{self, Report},
-};
+use crate::{interrupt, kept::Kept, report::Report};
 
-/// Prompts that are run at once while values are kept.
-const KEEP_BATCH: usize = 50;
-/// Random subspaces that a control is the mean of.
-const RANDOM_BASES: u64 = 5;
 /// IIA that two scores must differ by to be told apart.
 const MARGIN: f64 = 0.05;
-/// Resumed runs that are scored at once.
-const SCORE_BATCH: usize = 250;
 
 /// Reads pairs from a training data file.
 pub fn read_pairs(path: &Path, config: &Gpt2Config) -> Result<Vec<Pair>> {
@@ -50,150 +43,64 @@ pub fn read_pairs(path: &Path, config: &Gpt2Config) -> Result<Vec<Pair>> {
     Ok(pairs)
 }
 
-/// Token ids as a tensor.
-///
-/// # Shapes
-/// - result: `[batch, pos]`
-pub fn ids_tensor<'a, B: Backend>(
-    rows: impl Iterator<Item = &'a [u32]>,
-    device: &B::Device,
-) -> Tensor<B, 2, Int> {
-    let rows: Vec<&[u32]> = rows.collect();
-    let pos = rows.first().map_or(0, |ids| ids.len());
-    let ids: Vec<i64> = rows
-        .iter()
-        .flat_map(|ids| ids.iter().map(|id| i64::from(*id)))
-        .collect();
-    Tensor::from_data(TensorData::new(ids, [rows.len(), pos]), device)
+/// How a direction is learned on kept pairs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Rule {
+    /// Passes over the pairs.
+    pub epochs: usize,
+    /// Pairs a step.
+    pub batch_size: usize,
+    /// Highest learning rate.
+    pub lr: f64,
+    /// Whether the pairs come in another order in each epoch.
+    pub shuffle: bool,
+    /// Seed of that order.
+    pub seed: u64,
 }
 
-/// Kept runs of pairs at `block_output` of one layer, and the pairs' labels.
-pub struct Kept<B: Backend> {
-    /// Values on the device.
-    pub pairs: KeptPairs<B>,
-    /// Token ids of the counterfactual answers.
-    pub labels: Vec<u32>,
+/// pyvene's 1e-3 at GPT-2 small's width. Adam moves every coordinate by about the learning rate a step, which turns a
+/// direction by an angle in proportion to sqrt(width); scaled like this, ten epochs turn one as far at every width.
+pub fn default_lr(width: usize) -> f64 {
+    1e-3 * (768.0 / width as f64).sqrt()
 }
 
-impl<B: Backend> Kept<B> {
-    /// Runs each prompt once and keeps what resumed runs at `block_output` of `layer` need.
-    pub fn run(
-        model: &Gpt2<B>,
-        config: &Gpt2Config,
-        pairs: &[Pair],
-        layer: usize,
-        what: &'static str,
-    ) -> Result<Self> {
-        let shape = PairShape::of(pairs, config)?;
-        let device = model.wte.weight.val().device();
-        let bar = report::progress(what, pairs.len());
-        let (mut base, mut source) = (Vec::new(), Vec::new());
-        for batch in pairs.chunks(KEEP_BATCH) {
-            interrupt::check("nothing was written")?;
-            let base_ids = ids_tensor(batch.iter().map(|pair| pair.base.as_slice()), &device);
-            let source_ids = ids_tensor(batch.iter().map(|pair| pair.source.as_slice()), &device);
-            base.push(model.keep_base(base_ids, layer, shape.base_position));
-            source.push(model.keep_source(source_ids, layer, shape.source_position));
-            bar.inc(batch.len() as u64);
-        }
-        bar.finish_and_clear();
-        let labels: Vec<u32> = pairs.iter().map(|pair| pair.label).collect();
-        let label_ids: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
-        let pairs = KeptPairs {
-            base: KeptBase::cat(base),
-            source: Tensor::cat(source, 0),
-            labels: Tensor::from_data(TensorData::new(label_ids, [labels.len()]), &device),
-        };
-        Ok(Self { pairs, labels })
-    }
-
-    /// Number of pairs.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Logits of every pair's resumed run at the last position, `[batch, d_vocab]` a batch of pairs.
-    fn logits<'a>(
-        &'a self,
-        model: &'a Gpt2<B>,
-        intervention: &'a Intervention<B>,
-    ) -> impl Iterator<Item = Tensor<B, 2>> + 'a {
-        let rows: Vec<usize> = (0..self.len()).collect();
-        let batches: Vec<Vec<usize>> = rows.chunks(SCORE_BATCH).map(<[usize]>::to_vec).collect();
-        batches.into_iter().map(move |rows| {
-            let batch = self.pairs.select(&rows);
-            intervened_logits(model, &batch.base, batch.source, intervention)
-        })
-    }
-
-    /// Interchange intervention accuracy, 0..1.
-    pub fn iia(&self, model: &Gpt2<B>, intervention: &Intervention<B>) -> Result<f64> {
-        let top_1 = Tensor::cat(
-            self.logits(model, intervention)
-                .map(metric::top_1)
-                .collect(),
-            0,
-        );
-        Ok(metric::accuracy(&read_ids(top_1)?, &self.labels))
-    }
-
-    /// IIA of random subspaces of this rank, the mean over [`RANDOM_BASES`] of them.
-    pub fn random_iia(&self, model: &Gpt2<B>, rank: usize, seed: u64) -> Result<f64> {
-        let [_, _, d_model] = self.pairs.source.dims();
-        let device = self.pairs.source.device();
-        let mut sum = 0.0;
-        for idx in 0..RANDOM_BASES {
-            // Other seeds than the one that training starts from.
-            let rows = random_rows(d_model, rank, !seed.wrapping_add(idx));
-            let basis = Tensor::from_data(TensorData::new(rows, [rank, d_model]), &device);
-            sum += self.iia(
-                model,
-                &Intervention::new(Op::Interchange, Featurizer::Rotation(basis)),
-            )?;
-        }
-        Ok(sum / RANDOM_BASES as f64)
-    }
-
-    /// What each pair's model says before and after an intervention.
-    pub fn swaps(
+impl Rule {
+    /// Trains a basis; `after_epoch` gets the epoch, from 1, the losses of its steps and the rotation.
+    pub fn learn<A: AutodiffBackend>(
         &self,
-        model: &Gpt2<B>,
-        intervention: &Intervention<B>,
-        pairs: &[Pair],
-    ) -> Result<Vec<Swap>> {
-        let untouched = Intervention {
-            strength: 0.0,
-            ..intervention.clone()
+        model: &Gpt2<A::InnerBackend>,
+        pairs: &Kept<A::InnerBackend>,
+        start: Rotation<A::InnerBackend>,
+        mut after_epoch: impl FnMut(usize, Vec<f32>, &Rotation<A::InnerBackend>) -> Result<()>,
+    ) -> Result<Rotation<A::InnerBackend>> {
+        let mut rows: Vec<usize> = (0..pairs.len()).collect();
+        let config = TrainConfig {
+            lr: self.lr,
+            ..TrainConfig::new(self.epochs * rows.len().div_ceil(self.batch_size))
         };
-        let mut swaps = Vec::with_capacity(pairs.len());
-        let batches = self
-            .logits(model, &untouched)
-            .zip(self.logits(model, intervention));
-        for (before, after) in batches {
-            let [n_rows, d_vocab] = after.dims();
-            let (before, after) = (read_floats(before)?, read_floats(after)?);
-            for row in 0..n_rows {
-                let pair = &pairs[swaps.len()];
-                let row = row * d_vocab..(row + 1) * d_vocab;
-                let [before, after] =
-                    [&before[row.clone()], &after[row]].map(|logits| top(logits, 3));
-                let (top_1, logit) = (after[0].token, after[0].logit);
-                let probe = Probe {
-                    base: pair.base.clone(),
-                    source: pair.source.clone(),
-                    top_1,
-                    logit,
-                };
-                swaps.push(Swap {
-                    probe,
-                    label: pair.label,
-                    before,
-                    after,
-                });
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut trainer = DasTrainer::<A>::new(model, start, config);
+        for epoch in 1..=self.epochs {
+            if self.shuffle {
+                rows.shuffle(&mut rng);
             }
+            let mut losses = Vec::new();
+            for batch in rows.chunks(self.batch_size) {
+                interrupt::check("no file was written")?;
+                losses.push(trainer.step(&pairs.select(batch)?));
+            }
+            let losses = read_floats(Tensor::cat(losses, 0))?;
+            after_epoch(epoch, losses, trainer.rotation())?;
         }
-        Ok(swaps)
+        Ok(trainer.rotation().clone())
     }
+}
+
+/// The same labels in another order: a control that must be worse.
+pub fn shuffled(labels: &[u32], seed: u64) -> Vec<u32> {
+    let mut labels = labels.to_vec();
+    labels.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    labels
 }
 
 /// A token that the model may answer.

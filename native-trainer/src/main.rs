@@ -5,6 +5,7 @@ mod cmd;
 mod device;
 mod experiment;
 mod interrupt;
+mod kept;
 mod model_files;
 mod output;
 mod report;

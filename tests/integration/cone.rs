@@ -1,153 +1,222 @@
-//! A resumed run equals the full run, at every layer and every first position.
+//! A resumed run equals the full run, at every component, unit and position.
 
+use burn::tensor::Tensor;
+use proptest::prelude::*;
 use swivel_core::{
-    Component, Recorder,
-    cone::KeptBase,
+    Component, Gpt2Config, Recorder, Site,
+    cone::{Cone, KeptBase, KeptRun, KeptSource, Storage},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
 };
 
-use crate::support::{B, Reference, assert_close, config, model};
+use crate::support::{B, Reference, assert_close, config, device, difference, model};
 
 /// f32 rounding: the same sums, in matrices of another shape.
 const TOLERANCE: f32 = 1e-5;
+/// The same with values that were kept with 11 significant bits.
+const TOLERANCE_F16: f32 = 5e-3;
 const N_TOKENS: usize = 9;
+
+fn interchange() -> Intervention<B> {
+    Intervention::new(Op::Interchange, Featurizer::Identity)
+}
+
+/// Every site of the model.
+fn sites(config: &Gpt2Config) -> Vec<Site> {
+    let places = Component::ALL
+        .into_iter()
+        .flat_map(|(component, ..)| (0..config.n_layers).map(move |layer| component.at(layer)));
+    places.filter(|site| site.check(config).is_ok()).collect()
+}
+
+/// A site's value in a run, as a source.
+fn recorded(recorder: &Recorder<B>, site: Site) -> Source<B> {
+    match (recorder.get(site), recorder.get_heads(site)) {
+        (Some(x), _) => Source::Stream(x.clone()),
+        (_, Some(x)) => Source::Heads(x.clone()),
+        _ => panic!("{site} was not recorded"),
+    }
+}
+
+/// The part of a source's value that an edit of these units takes.
+fn part(source: &Source<B>, units: &Units) -> Source<B> {
+    match source {
+        Source::Stream(x) => Source::Stream(units.select(x.clone())),
+        Source::Heads(x) => Source::Heads(units.select(x.clone())),
+        Source::None => Source::None,
+    }
+}
+
+/// The units of pyvene at a site: tokens, and, where it is per head, whole heads and heads at tokens.
+fn units(site: Site, positions: &[usize], heads: &[usize]) -> Vec<Units> {
+    let (positions, heads) = (Some(positions.to_vec()), Some(heads.to_vec()));
+    let of = |positions: &Option<Vec<usize>>, heads: &Option<Vec<usize>>| Units {
+        positions: positions.clone(),
+        heads: heads.clone(),
+    };
+    match site.component.is_per_head() {
+        false => vec![of(&positions, &None), of(&None, &None)],
+        true => vec![
+            of(&positions, &None),
+            of(&None, &heads),
+            of(&positions, &heads),
+        ],
+    }
+}
+
+/// Base and source runs, recorded and kept once.
+struct Runs {
+    model: swivel_core::Gpt2<B>,
+    config: Gpt2Config,
+    reference: Reference,
+    source: Recorder<B>,
+    kept: KeptRun<B>,
+}
+
+impl Runs {
+    fn new() -> Self {
+        let reference = Reference::open("interventions.safetensors");
+        let (model, config) = (model(), config());
+        let mut source = Recorder::new(sites(&config));
+        model.forward(reference.ints("source_ids"), &mut source);
+        let cone = Cone::whole(config.n_layers, N_TOKENS);
+        let kept = model.keep_run(reference.ints("base_ids"), &cone);
+        Self {
+            model,
+            config,
+            reference,
+            source,
+            kept,
+        }
+    }
+
+    fn edit(&self, site: Site, units: Units, intervention: Intervention<B>) -> Edit<B> {
+        Edit {
+            site,
+            source: part(&recorded(&self.source, site), &units),
+            units,
+            intervention,
+        }
+    }
+
+    /// Logits of the full and of the resumed run, at the positions from the first edited one on.
+    fn full_and_resumed(&self, kept: &KeptRun<B>, edits: Vec<Edit<B>>) -> [Tensor<B, 3>; 2] {
+        let editor = Editor::new(&self.config, N_TOKENS, edits).unwrap();
+        let (layer, start) = editor.resumes_at(self.config.n_layers).unwrap();
+        let mut full = editor.clone();
+        let expected = self
+            .model
+            .forward(self.reference.ints("base_ids"), &mut full);
+        full.finish().unwrap();
+        let mut editor = editor.starting_at(start);
+        let found = self
+            .model
+            .resume(&kept.base_at(layer, start), 0, &mut editor);
+        editor.finish().unwrap();
+        [expected.narrow(1, start, N_TOKENS - start), found]
+    }
+}
 
 #[test]
 fn resumed_run_equals_the_full_run_everywhere() {
-    let reference = Reference::open("interventions.safetensors");
-    let (model, config) = (model(), config());
-    for layer in 0..config.n_layers {
-        let site = Component::BlockOutput.at(layer);
-        let mut recorder = Recorder::new([site]);
-        model.forward(reference.ints("source_ids"), &mut recorder);
-        let source_run = recorder.get(site).unwrap().clone();
-        for start in 0..N_TOKENS {
-            for read in [0, N_TOKENS - 1 - start] {
-                let what = format!("layer {layer}, start {start}, read from {read}");
-                let intervention = Intervention::<B>::new(Op::Interchange, Featurizer::Identity);
-
-                let source = model.keep_source(reference.ints("source_ids"), layer, start);
-                assert_close(
-                    source.clone(),
-                    source_run.clone().narrow(1, start, 1),
-                    TOLERANCE,
-                    &what,
-                );
-
-                let kept = model.keep_base(reference.ints("base_ids"), layer, start);
-                let edited = intervention.apply(kept.tail.clone().narrow(1, 0, 1), source.clone());
-                let tail = kept
-                    .tail
-                    .clone()
-                    .slice_assign([0..2, 0..1, 0..config.d_model], edited);
-                let resumed = model.resume(&kept, tail, read, &mut ());
-
-                let units = Units::positions([start]);
-                let edit = Edit {
-                    site,
-                    units,
-                    intervention,
-                    source: Source::Stream(source),
-                };
-                let mut editor = Editor::new(&config, N_TOKENS, vec![edit]).unwrap();
-                let full = model.forward(reference.ints("base_ids"), &mut editor);
-                editor.finish().unwrap();
-                let from = start + read;
-                assert_close(
-                    resumed,
-                    full.narrow(1, from, N_TOKENS - from),
-                    TOLERANCE,
-                    &what,
-                );
+    let runs = Runs::new();
+    for site in sites(&runs.config) {
+        for position in 0..N_TOKENS {
+            for units in units(site, &[position], &[1]) {
+                let what = format!("{site}, {units:?}");
+                let edit = runs.edit(site, units, interchange());
+                let [full, resumed] = runs.full_and_resumed(&runs.kept, vec![edit]);
+                assert_close(resumed, full, TOLERANCE, &what);
             }
         }
     }
 }
 
 #[test]
-fn kept_runs_can_be_joined_and_selected() {
-    let reference = Reference::open("interventions.safetensors");
-    let model = model();
-    let kept = model.keep_base(reference.ints("base_ids"), 0, 4);
-    let joined = KeptBase::cat(vec![kept.clone(), kept.clone()]);
-    assert_eq!((joined.n_rows(), joined.n_bytes()), (4, 2 * kept.n_bytes()));
-    // 2 rows: a tail of 5 positions, keys and values of 4 positions in one layer.
-    assert_eq!(kept.n_bytes(), 4 * 2 * (5 * 24 + 2 * 4 * 24));
-    let rows = burn::tensor::Tensor::from_ints([3, 0], &crate::support::device());
-    let selected = joined.select(&rows);
-    let logits = |kept: &KeptBase<B>| model.resume(kept, kept.tail.clone(), 0, &mut ());
-    assert_close(
-        logits(&selected).narrow(0, 0, 1),
-        logits(&kept).narrow(0, 1, 1),
-        0.0,
-        "row 3",
-    );
-    assert_close(
-        logits(&selected).narrow(0, 1, 1),
-        logits(&kept).narrow(0, 0, 1),
-        0.0,
-        "row 0",
-    );
-}
-
-/// Components of the stream, where positions are on the second axis.
-fn stream_sites(n_layers: usize) -> impl Iterator<Item = swivel_core::Site> {
-    let last = n_layers - 1;
-    Component::ALL
-        .into_iter()
-        .map(|(component, ..)| component)
-        .filter(|component| !component.is_per_head())
-        .flat_map(move |component| match component {
-            Component::Embedding => vec![component.at(0)],
-            Component::FinalNorm => vec![component.at(last)],
-            _ => (0..n_layers).map(|l| component.at(l)).collect(),
-        })
-}
-
-#[test]
-fn a_kept_run_resumes_at_every_component_and_position() {
-    let reference = Reference::open("interventions.safetensors");
-    let (model, config) = (model(), config());
-    let [base_ids, source_ids] = ["base_ids", "source_ids"].map(|name| reference.ints(name));
-    let kept = model.keep_run(base_ids.clone());
-    for site in stream_sites(config.n_layers) {
-        let mut recorder = Recorder::new([site]);
-        model.forward(source_ids.clone(), &mut recorder);
-        let source_run = recorder.get(site).unwrap().clone();
+fn a_cone_keeps_what_its_places_need_and_no_more() {
+    let runs = Runs::new();
+    let n_layers = runs.config.n_layers;
+    for site in sites(&runs.config) {
+        let layer = site.resumes_at(n_layers);
         for start in 0..N_TOKENS {
             let what = format!("{site}, position {start}");
-            let edit = |position: usize| Edit {
-                site,
-                units: Units::positions([position]),
-                intervention: Intervention::<B>::new(Op::Interchange, Featurizer::Identity),
-                source: Source::Stream(source_run.clone().narrow(1, start, 1)),
-            };
-            let mut full = Editor::new(&config, N_TOKENS, vec![edit(start)]).unwrap();
-            let expected = model.forward(base_ids.clone(), &mut full);
-            full.finish().unwrap();
+            let cone = Cone::of(&[site], start..=start, n_layers).unwrap();
+            let kept = runs.model.keep_run(runs.reference.ints("base_ids"), &cone);
+            let expected = cone.n_bytes(&runs.config, N_TOKENS, Storage::F32);
+            assert_eq!(kept.n_bytes(), 2 * expected, "{what}");
+            let expected = runs
+                .model
+                .resume(&runs.kept.base_at(layer, start), 0, &mut ());
+            let found = runs.model.resume(&kept.base_at(layer, start), 0, &mut ());
+            assert_close(found, expected, TOLERANCE, &what);
 
-            let base = kept.base_at(site.resumes_at(config.n_layers), start);
-            let mut editor = Editor::new(&config, N_TOKENS - start, vec![edit(0)]).unwrap();
-            let resumed = model.resume(&base, base.tail.clone(), 0, &mut editor);
-            editor.finish().unwrap();
-            let expected = expected.narrow(1, start, N_TOKENS - start);
-            assert_close(resumed, expected, TOLERANCE, &what);
+            let ids = runs.reference.ints("source_ids");
+            let source = runs.model.keep_source(ids, &[site], start..=start);
+            let units = Units::positions([start]);
+            let expected = part(&recorded(&runs.source, site), &units);
+            let values = |of: &KeptSource<B>| of.values(site, None, start..start + 1).unwrap();
+            match (values(&source), expected) {
+                (Source::Stream(found), Source::Stream(expected)) => {
+                    assert_close(found, expected, TOLERANCE, &what)
+                }
+                (Source::Heads(found), Source::Heads(expected)) => {
+                    // Scores of later keys are masked, and the run stops before them.
+                    let n = found.dims()[3];
+                    let finite = |x: Tensor<B, 4>| x.clamp(-1e9, 1e9);
+                    assert_close(
+                        finite(found),
+                        finite(expected.narrow(3, 0, n)),
+                        TOLERANCE,
+                        &what,
+                    )
+                }
+                other => panic!("{what}: {other:?}"),
+            }
         }
     }
 }
 
 #[test]
+fn half_the_memory_costs_a_few_thousandths() {
+    let runs = Runs::new();
+    let halved = runs.kept.clone().stored(Storage::F16);
+    assert_eq!(2 * halved.n_bytes(), runs.kept.n_bytes());
+    for site in sites(&runs.config) {
+        let edit = || runs.edit(site, Units::positions([4]), interchange());
+        let [full, resumed] = runs.full_and_resumed(&halved, vec![edit()]);
+        assert_close(resumed, full, TOLERANCE_F16, &site.to_string());
+    }
+}
+
+#[test]
+fn kept_runs_can_be_joined_and_selected() {
+    let runs = Runs::new();
+    let joined = KeptRun::cat(vec![runs.kept.clone(), runs.kept.clone()]).unwrap();
+    assert_eq!(
+        (joined.n_rows(), joined.n_bytes()),
+        (4, 2 * runs.kept.n_bytes())
+    );
+    let rows = Tensor::from_ints([3, 0], &device());
+    let selected = joined.base_at(1, 4).select(&rows);
+    let logits = |kept: KeptBase<B>| runs.model.resume(&kept, 0, &mut ());
+    let expected = logits(runs.kept.base_at(1, 4));
+    let row = |x: &Tensor<B, 3>, row| x.clone().narrow(0, row, 1);
+    let found = logits(selected);
+    assert_close(row(&found, 0), row(&expected, 1), 0.0, "row 3");
+    assert_close(row(&found, 1), row(&expected, 0), 0.0, "row 0");
+}
+
+#[test]
 fn replaying_a_layer_gives_its_values() {
-    let reference = Reference::open("interventions.safetensors");
-    let (model, config) = (model(), config());
-    let kept = model.keep_run(reference.ints("base_ids"));
-    let site = Component::MlpActivation.at(config.n_layers - 1);
+    let runs = Runs::new();
+    let site = Component::MlpActivation.at(runs.config.n_layers - 1);
     let mut full = Recorder::new([site]);
-    model.forward(reference.ints("base_ids"), &mut full);
+    runs.model
+        .forward(runs.reference.ints("base_ids"), &mut full);
     let full = full.get(site).unwrap().clone();
     for start in 0..N_TOKENS {
         let mut replayed = Recorder::new([site]);
-        model.replay(&kept, site.layer, start, &mut replayed);
+        runs.model
+            .replay(&runs.kept, site.layer, start, &mut replayed);
         let rest = full.clone().narrow(1, start, N_TOKENS - start);
         let what = format!("from position {start}");
         assert_close(replayed.get(site).unwrap().clone(), rest, TOLERANCE, &what);
@@ -156,32 +225,83 @@ fn replaying_a_layer_gives_its_values() {
 
 #[test]
 fn a_batch_of_interchanges_equals_one_run_for_each() {
-    let reference = Reference::open("interventions.safetensors");
-    let (model, config) = (model(), config());
-    let [base_ids, source_ids] =
-        ["base_ids", "source_ids"].map(|name| reference.ints(name).narrow(0, 0, 1));
-    let kept = model.keep_run(base_ids.clone());
-    for site in stream_sites(config.n_layers) {
-        let mut recorder = Recorder::new([site]);
-        model.forward(source_ids.clone(), &mut recorder);
-        let source = recorder.get(site).unwrap().clone();
-        let each = {
-            let rest = source.clone().narrow(1, 3, N_TOKENS - 3);
-            model.interchange_each(&kept, rest, site, 3..N_TOKENS)
-        };
-        for position in 3..N_TOKENS {
-            let edit = Edit {
-                site,
-                units: Units::positions([position]),
-                intervention: Intervention::<B>::new(Op::Interchange, Featurizer::Identity),
-                source: Source::Stream(source.clone().narrow(1, position, 1)),
-            };
-            let mut editor = Editor::new(&config, N_TOKENS, vec![edit]).unwrap();
-            let full = model.forward(base_ids.clone(), &mut editor);
-            let expected = full.narrow(1, N_TOKENS - 1, 1).squeeze_dim::<2>(1);
-            let what = format!("{site}, position {position}");
-            let row = each.clone().narrow(0, position - 3, 1);
-            assert_close(row, expected, TOLERANCE, &what);
+    const FIRST: usize = 3;
+    let runs = Runs::new();
+    let ids = || runs.reference.ints("source_ids");
+    for site in sites(&runs.config) {
+        // The source's pattern is as wide as its prompt.
+        let source = runs.model.keep_source(ids(), &[site], FIRST..=N_TOKENS - 1);
+        for head in [None, Some(2)] {
+            if head.is_some() && !site.component.is_per_head() {
+                continue;
+            }
+            let values = source.values(site, head, FIRST..N_TOKENS).unwrap();
+            let each =
+                runs.model
+                    .interchange_each(&runs.kept, &values, site, head, FIRST..N_TOKENS);
+            for position in FIRST..N_TOKENS {
+                let units = Units {
+                    positions: Some(vec![position]),
+                    heads: head.map(|head| vec![head]),
+                };
+                let edit = runs.edit(site, units, interchange());
+                let [full, _] = runs.full_and_resumed(&runs.kept, vec![edit]);
+                let last = full.dims()[1] - 1;
+                let what = format!("{site}, head {head:?}, position {position}");
+                let row = each.clone().narrow(1, position - FIRST, 1);
+                assert_close(row, full.narrow(1, last, 1), TOLERANCE, &what);
+            }
         }
+    }
+}
+
+/// An edit as plain values: index of the site, positions, heads, which unit, operation, strength.
+type AnyEdit = (
+    prop::sample::Index,
+    Vec<usize>,
+    Vec<usize>,
+    usize,
+    usize,
+    f32,
+);
+
+fn any_edit() -> impl Strategy<Value = AnyEdit> {
+    (
+        any::<prop::sample::Index>(),
+        prop::sample::subsequence((0..N_TOKENS).collect::<Vec<_>>(), 1..4),
+        prop::sample::subsequence(vec![0, 1, 2], 1..3),
+        0..3usize,
+        0..4usize,
+        -1.0..2.0f32,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Several interventions of any kind, at any components, units and sets of positions, in one run.
+    #[test]
+    fn any_set_of_interventions_resumes(edits in prop::collection::vec(any_edit(), 1..4)) {
+        let runs = Runs::new();
+        let sites = sites(&runs.config);
+        let edits: Vec<Edit<B>> = edits
+            .iter()
+            .map(|(site, positions, heads, unit, op, strength)| {
+                let site = *site.get(&sites);
+                let op = match op {
+                    0 => Op::Interchange,
+                    1 => Op::Zero,
+                    2 => Op::Add,
+                    _ => Op::Subtract,
+                };
+                let units = units(site, positions, heads);
+                let units = units[unit % units.len()].clone();
+                runs.edit(site, units, Intervention { strength: *strength, ..Intervention::new(op, Featurizer::Identity) })
+            })
+            .collect();
+        let what = format!("{edits:?}");
+        let [full, resumed] = runs.full_and_resumed(&runs.kept, edits);
+        let found = difference(&resumed.into_data(), &full.into_data());
+        prop_assert!(found <= TOLERANCE, "{what}: {found:e}");
     }
 }

@@ -1,12 +1,31 @@
 //! Training equals pyvene's `train_alignment`, step by step.
 
 use burn::{backend::Autodiff, tensor::Tensor};
-use swivel_core::train::{DasTrainer, KeptPairs, Rotation, TrainConfig, random_rows};
+use swivel_core::{
+    Component, Gpt2, Site,
+    cone::Cone,
+    train::{DasTrainer, KeptPairs, Rotation, TrainConfig, random_rows},
+};
 
 use crate::support::{B, Reference, assert_close, config, device, model};
 
 const BATCH: usize = 16;
 const LAST: usize = 8;
+
+/// The reference's pairs at the last token of a site.
+fn kept_pairs(
+    model: &Gpt2<B>,
+    reference: &Reference,
+    site: Site,
+    head: Option<usize>,
+) -> KeptPairs<B> {
+    let n_layers = model.n_layers();
+    let cone = Cone::of(&[site], LAST..=LAST, n_layers).unwrap();
+    let base = model.keep_run(reference.ints("base_ids"), &cone);
+    let source = model.keep_source(reference.ints("source_ids"), &[site], LAST..=LAST);
+    let labels = reference.ints("labels");
+    KeptPairs::at(&base, &source, (site, head), [LAST, LAST], labels, n_layers).unwrap()
+}
 
 struct Run {
     name: &'static str,
@@ -19,11 +38,7 @@ struct Run {
 fn losses_and_parameters_equal_pyvene() {
     let reference = Reference::open("das_training.safetensors");
     let model = model();
-    let pairs = KeptPairs {
-        base: model.keep_base(reference.ints("base_ids"), 0, LAST),
-        source: model.keep_source(reference.ints("source_ids"), 0, LAST),
-        labels: reference.ints("labels"),
-    };
+    let pairs = kept_pairs(&model, &reference, Component::BlockOutput.at(0), None);
     let config = |n_steps, lr, epsilon| TrainConfig {
         lr,
         epsilon,
@@ -151,11 +166,7 @@ fn basis_stays_orthonormal_at_every_rank() {
 fn same_seed_gives_the_same_run() {
     let reference = Reference::open("das_training.safetensors");
     let model = model();
-    let pairs = KeptPairs {
-        base: model.keep_base(reference.ints("base_ids"), 1, LAST),
-        source: model.keep_source(reference.ints("source_ids"), 1, LAST),
-        labels: reference.ints("labels"),
-    };
+    let pairs = kept_pairs(&model, &reference, Component::BlockOutput.at(1), None);
     let run = |seed| {
         let start = Rotation::random(24, 2, seed, &device()).unwrap();
         let mut trainer = DasTrainer::<Autodiff<B>>::new(&model, start, TrainConfig::new(5));
@@ -169,4 +180,39 @@ fn same_seed_gives_the_same_run() {
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
+}
+
+/// The tutorial's loop at every component: the loss falls, the basis stays orthonormal, and what is learned is a subspace of
+/// the component's width.
+#[test]
+fn every_component_can_be_trained() {
+    let reference = Reference::open("das_training.safetensors");
+    let (model, config) = (model(), config());
+    for (component, name, _) in Component::ALL {
+        let Some(width) = component.width(&config) else {
+            continue; // as wide as the prompt is long: no direction of its own
+        };
+        let layer = match component {
+            Component::Embedding => 0,
+            _ => config.n_layers - 1,
+        };
+        let head = component.is_per_head().then_some(1);
+        let pairs = kept_pairs(&model, &reference, component.at(layer), head);
+        let start = Rotation::random(width, 2, 3, &device()).unwrap();
+        let before = start.basis();
+        let rule = TrainConfig {
+            lr: 3e-2,
+            ..TrainConfig::new(12)
+        };
+        let mut trainer = DasTrainer::<Autodiff<B>>::new(&model, start, rule);
+        let losses: Vec<f32> = (0..12)
+            .map(|_| trainer.step(&pairs).into_scalar())
+            .collect();
+        let basis = trainer.rotation().basis();
+        assert_orthonormal(basis.clone(), name);
+        // Before the last block, at the last token, keys and values of one head among other tokens' move the loss little.
+        assert!(losses[11] < losses[0], "{name}: {losses:?}");
+        let moved = (basis - before).abs().max().into_scalar();
+        assert!(moved > 1e-3, "{name}: moved by {moved}");
+    }
 }

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, rc::Rc};
 use burn::tensor::{Int, Tensor, TensorData, activation, backend::Backend};
 use swivel_core::{
     Component, Error, Gpt2, Gpt2Config, Recorder, Site, Weights,
-    cone::{KeptBase, KeptRun},
+    cone::{Cone, KeptBase, KeptRun},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
 };
 
@@ -139,9 +139,8 @@ impl<B: Backend> Engine<B> {
             (base.logits.clone(), 0)
         } else {
             let (kept, mut editor) = self.resumed(&base, &source, interchanges)?;
-            let rest = kept.tail.dims()[1];
-            let tail = kept.tail.clone();
-            let logits = self.model.resume(&kept, tail, rest - 1, &mut editor);
+            let rest = kept.n_positions();
+            let logits = self.model.resume(&kept, rest - 1, &mut editor);
             editor.finish()?;
             let computed = (self.config.n_layers - kept.layer) * rest;
             (read(logits).await?, computed)
@@ -163,9 +162,7 @@ impl<B: Backend> Engine<B> {
         let site = Component::BlockOutput.at(layer).check(&self.config)?;
         self.config.check_ids(&[pair])?;
         let [base, source] = self.runs(prompts).await?;
-        let cells = self
-            .lens_cells(base.kept.stream(layer + 1).clone(), pair)
-            .await?;
+        let cells = self.lens_cells(base.kept.stream(layer + 1), pair).await?;
         let changed = self.recorded(&base, &source, interchanges, site)?;
         let intervened = match changed {
             None => None,
@@ -236,10 +233,9 @@ impl<B: Backend> Engine<B> {
         if site.resumes_at(self.config.n_layers) < kept.layer {
             return Ok(None);
         }
-        let rest = kept.tail.dims()[1];
+        let rest = kept.n_positions();
         let mut hooks = (editor, Recorder::new([site]));
-        let tail = kept.tail.clone();
-        self.model.resume(&kept, tail, rest - 1, &mut hooks);
+        self.model.resume(&kept, rest - 1, &mut hooks);
         let (editor, recorder) = hooks;
         editor.finish()?;
         Ok(Some((base.ids.len() - rest, recorder)))
@@ -265,10 +261,11 @@ impl<B: Backend> Engine<B> {
                 last: source.ids.len() - 1,
             })?;
         let value = self.value_from(&source, site, read_from)?;
+        let value = Source::Stream(value.narrow(1, 0, end - start));
         let logits = self
             .model
-            .interchange_each(&base.kept, value, site, start..end);
-        self.cells(logits, pair).await
+            .interchange_each(&base.kept, &value, site, None, start..end);
+        self.cells(logits.squeeze_dim(0), pair).await
     }
 
     /// # Shapes
@@ -327,8 +324,9 @@ impl<B: Backend> Engine<B> {
             TensorData::new(ids.iter().map(|id| *id as i32).collect(), [1, ids.len()]),
             &self.device,
         );
-        let kept = self.model.keep_run(tensor);
-        let stream = kept.stream(self.config.n_layers).clone();
+        let cone = Cone::whole(self.config.n_layers, ids.len());
+        let kept = self.model.keep_run(tensor, &cone);
+        let stream = kept.stream(self.config.n_layers);
         let last = stream.narrow(1, ids.len() - 1, 1);
         let logits = read(self.model.unembed(last, &mut ())).await?;
         let ids = ids.to_vec();
@@ -342,10 +340,6 @@ impl<B: Backend> Engine<B> {
         source: &Run<B>,
         interchanges: &[Interchange],
     ) -> Result<(KeptBase<B>, Editor<B>)> {
-        let n_layers = self.config.n_layers;
-        let layers = interchanges.iter().map(|i| i.site().resumes_at(n_layers));
-        let positions = interchanges.iter().map(|i| i.base_position);
-        let (layer, start) = (layers.min().unwrap_or(0), positions.min().unwrap_or(0));
         let mut edits = Vec::with_capacity(interchanges.len());
         for interchange in interchanges {
             let site = interchange.site().check(&self.config)?;
@@ -364,7 +358,7 @@ impl<B: Backend> Engine<B> {
             };
             edits.push(Edit {
                 site,
-                units: Units::positions([interchange.base_position - start]),
+                units: Units::positions([interchange.base_position]),
                 intervention: Intervention {
                     op: Op::Interchange,
                     featurizer,
@@ -373,14 +367,15 @@ impl<B: Backend> Engine<B> {
                 source: Source::Stream(value),
             });
         }
-        let editor = Editor::new(&self.config, base.ids.len() - start, edits)?;
-        Ok((base.kept.base_at(layer, start), editor))
+        let editor = Editor::new(&self.config, base.ids.len(), edits)?;
+        let (layer, start) = editor.resumes_at(self.config.n_layers).unwrap_or_default();
+        Ok((base.kept.base_at(layer, start), editor.starting_at(start)))
     }
 
     /// The value at a site of the stream at the tokens from `start` on, `[1, pos, width]`.
     fn value_from(&self, run: &Run<B>, site: Site, start: usize) -> Result<Tensor<B, 3>> {
         let rest = run.ids.len() - start;
-        let stream = |layer: usize| run.kept.stream(layer).clone().narrow(1, start, rest);
+        let stream = |layer: usize| run.kept.stream(layer).narrow(1, start, rest);
         let mut recorder = Recorder::new([site]);
         match site.component {
             Component::Embedding | Component::BlockInput => return Ok(stream(site.layer)),

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Result, bail};
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
@@ -13,10 +13,11 @@ use swivel_core::{
     task::Pair,
 };
 
-use super::{Common, Task, TaskArgs, place, read_direction};
+use super::{Common, KeepArgs, Place, Task, TaskArgs, place, read_direction};
 use crate::{
     device::{self, Job},
-    experiment::{self, Kept, read_pairs},
+    experiment::{self, read_pairs},
+    kept::{Kept, KeptRuns, Wanted},
     model_files::ModelFiles,
     report::Report,
 };
@@ -33,6 +34,8 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     task: TaskArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
     /// Fresh pairs to score on
     #[arg(long, default_value_t = 1000, conflicts_with = "test_data")]
     test_pairs: usize,
@@ -58,6 +61,7 @@ struct Eval {
     any_model: bool,
     at_least: Option<f64>,
     seed: u64,
+    keep: KeepArgs,
     report: Report,
 }
 
@@ -67,6 +71,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         file,
         common,
         task,
+        keep,
         test_pairs,
         test_data,
         seed,
@@ -125,6 +130,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             any_model,
             at_least,
             seed,
+            keep,
             report,
         },
     )
@@ -143,6 +149,7 @@ impl Job for Eval {
             any_model,
             at_least,
             seed,
+            keep,
             report,
         } = self;
         let (model, sha256) = files.load::<A::InnerBackend>(&device, report)?;
@@ -151,26 +158,23 @@ impl Job for Eval {
             Featurizer::Rotation(direction.basis(&device)),
         );
         match direction.check_model(&sha256) {
-            Ok(()) => check_probe(&model, &files.config, &direction, &learned)?,
+            Ok(()) => check_probe(&model, &files.config, &direction, &learned, &keep)?,
             Err(error) if any_model => report.warn(error.to_string()),
             Err(error) => bail!("{error}; --any-model accepts it"),
         }
-        let site = direction.facts.site;
+        let place = Place::of(direction.facts.site, direction.facts.head, &files.config)?;
         report.line(format!(
-            "Scoring {} on {} pairs: {site}, position {}, rank {}, on {device_name}",
+            "Scoring {} on {} pairs: {place}, position {}, rank {}, on {device_name}",
             file.display(),
             pairs.len(),
             direction.facts.position,
             direction.rank()
         ));
-        let kept = Kept::run(&model, &files.config, &pairs, site.layer, "test pairs")?;
+        let kept = keep_pairs(&model, &files.config, place, &pairs, &keep)?;
         let iia = kept.iia(&model, &learned)?;
         let controls = Controls {
-            random: kept.random_iia(&model, direction.rank(), seed)?,
-            full: kept.iia(
-                &model,
-                &Intervention::new(Op::Interchange, Featurizer::Identity),
-            )?,
+            random: kept.random_iia(&model, place.width, direction.rank(), seed)?,
+            full: kept.full_iia(&model)?,
             shuffled: None,
         };
         let swaps = kept.swaps(&model, &learned, &pairs)?;
@@ -198,12 +202,26 @@ impl Job for Eval {
     }
 }
 
+/// Keeps the runs of pairs at the place that they name.
+fn keep_pairs<B: Backend>(
+    model: &Gpt2<B>,
+    config: &Gpt2Config,
+    place: Place,
+    pairs: &[Pair],
+    keep: &KeepArgs,
+) -> Result<Kept<B>> {
+    let wanted = Wanted::at(place.site, pairs, config, keep)?;
+    let runs = KeptRuns::run(model, config, pairs, &wanted, "test pairs")?;
+    runs.at((place.site, place.head), wanted.positions())
+}
+
 /// Runs the pair that the file carries: the right file on the right model gives the recorded answer.
-fn check_probe<B: burn::tensor::backend::Backend>(
+fn check_probe<B: Backend>(
     model: &Gpt2<B>,
     config: &Gpt2Config,
     direction: &Direction,
     learned: &Intervention<B>,
+    keep: &KeepArgs,
 ) -> Result<()> {
     let probe = &direction.facts.probe;
     let mut pair = [Pair {
@@ -215,7 +233,8 @@ fn check_probe<B: burn::tensor::backend::Backend>(
         base_label: None,
     }];
     place(&mut pair, direction.facts.position)?;
-    let kept = Kept::run(model, config, &pair, direction.facts.site.layer, "probe")?;
+    let place = Place::of(direction.facts.site, direction.facts.head, config)?;
+    let kept = keep_pairs(model, config, place, &pair, keep)?;
     let swaps = kept.swaps(model, learned, &pair)?;
     let found = &swaps[0].probe;
     if found.top_1 != probe.top_1 || (found.logit - probe.logit).abs() > PROBE_TOLERANCE {

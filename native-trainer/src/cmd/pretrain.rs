@@ -44,8 +44,9 @@ use super::read_text;
 use crate::{
     bpe,
     device::{self, DeviceChoice, Job},
-    experiment::{ids_tensor, read_floats, read_ids},
+    experiment::{read_floats, read_ids},
     interrupt,
+    kept::ids_tensor,
     output::Output,
     report::{self, Report},
     weights::{self, Format, NamedTensors},

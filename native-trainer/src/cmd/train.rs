@@ -4,27 +4,25 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{
-    Tensor, TensorData,
+    Tensor,
     backend::{AutodiffBackend, Backend},
 };
 use clap::Args as ClapArgs;
-use rand::{SeedableRng, seq::SliceRandom};
-use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::json;
 use swivel_core::{
-    Gpt2, Position, Site,
+    Component, Gpt2, Position,
     direction::{Controls, Direction, Facts, Probe},
     intervention::{Featurizer, Intervention, Op},
     task::{Pair, PairShape},
-    train::{self, DasTrainer, KeptPairs, Rotation, TrainConfig},
+    train::{self, Rotation},
 };
 
-use super::{Common, Task, TaskArgs, place, read_direction, training_site};
+use super::{Common, KeepArgs, Place, Task, TaskArgs, place, read_direction};
 use crate::{
     device::{self, Job},
-    experiment::{self, Kept, read_floats, read_pairs},
-    interrupt,
+    experiment::{self, Rule, default_lr, read_floats, read_pairs, shuffled},
+    kept::{Kept, KeptRuns, Wanted},
     model_files::ModelFiles,
     output::Output,
     report::{self, Report},
@@ -40,12 +38,17 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     task: TaskArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
     /// Layer of the site, from 0, or `last`
     #[arg(long, default_value = "last", value_name = "N|last")]
     layer: String,
     /// Component of the site
     #[arg(long, default_value = "block_output", value_name = "NAME")]
     component: String,
+    /// Head of the site, from 0, where the component is per head
+    #[arg(long, value_name = "N")]
+    head: Option<usize>,
     /// Token position that is swapped, from 0, or `last` [default: last]
     #[arg(long, value_name = "N|last")]
     position: Option<Position>,
@@ -99,29 +102,22 @@ struct RunConfig {
     variable: Option<String>,
     layer: usize,
     component: String,
+    head: Option<usize>,
     position: String,
     method: String,
     rank: usize,
-    epochs: usize,
-    batch_size: usize,
-    lr: f64,
+    #[serde(flatten)]
+    rule: Rule,
     train_pairs: usize,
     test_pairs: usize,
-    shuffle: bool,
-    seed: u64,
     out: PathBuf,
-}
-
-/// pyvene's 1e-3 at GPT-2 small's width. Adam moves every coordinate by about the learning rate a step, which turns a
-/// direction by an angle in proportion to sqrt(width); scaled like this, ten epochs turn one as far at every width.
-fn default_lr(d_model: usize) -> f64 {
-    1e-3 * (768.0 / d_model as f64).sqrt()
 }
 
 struct Train {
     config: RunConfig,
     files: ModelFiles,
-    site: Site,
+    place: Place,
+    keep: KeepArgs,
     position: Position,
     train: Vec<Pair>,
     test: Vec<Pair>,
@@ -142,8 +138,10 @@ impl Train {
         let Args {
             common,
             task,
+            keep,
             layer,
             component,
+            head,
             position,
             method,
             rank,
@@ -170,12 +168,12 @@ impl Train {
             }
         }
         let files = ModelFiles::open(common.model())?;
-        let lr = lr.unwrap_or_else(|| default_lr(files.config.d_model));
+        let at = Place::parse(&component, &layer, head, &files.config)?;
+        let lr = lr.unwrap_or_else(|| default_lr(at.width));
         if !(lr.is_finite() && lr > 0.0) {
             bail!("--lr is {lr}; expected a number above 0");
         }
-        let site = training_site(&component, &layer, &files.config)?;
-        train::check_rank(files.config.d_model, rank)?;
+        train::check_rank(at.width, rank)?;
         let init = init.map(|path| read_direction(&path)).transpose()?;
         if let Some(init) = &init {
             init.check(&files.config)?;
@@ -227,8 +225,13 @@ impl Train {
                 format!("{}-{}", task.program.id, task.variable)
             });
             PathBuf::from(format!(
-                "directions/{model}-{what}-layer{}-rank{rank}.safetensors",
-                site.layer
+                "directions/{model}-{what}-layer{}-{}rank{rank}.safetensors",
+                at.site.layer,
+                match (at.site.component, at.head) {
+                    (Component::BlockOutput, _) => String::new(),
+                    (component, None) => format!("{component}-"),
+                    (component, Some(head)) => format!("{component}-head{head}-"),
+                }
             ))
         });
         Ok(Self {
@@ -237,24 +240,28 @@ impl Train {
                 task: task.as_ref().map(Task::name),
                 program: task.as_ref().map(|task| task.program.to_string()),
                 variable: task.as_ref().map(|task| task.variable.clone()),
-                layer: site.layer,
-                component: site.component.to_string(),
+                layer: at.site.layer,
+                component: at.site.component.to_string(),
+                head: at.head,
                 position: position.to_string(),
                 method,
                 rank,
-                epochs,
-                batch_size,
-                lr,
+                rule: Rule {
+                    epochs,
+                    batch_size,
+                    lr,
+                    shuffle: !no_shuffle,
+                    seed,
+                },
                 train_pairs: train.len(),
                 test_pairs: test.len(),
-                shuffle: !no_shuffle,
-                seed,
                 out: out.clone(),
             },
             output: Output::create(&out)?,
             report: common.report(),
             files,
-            site,
+            place: at,
+            keep,
             position,
             train,
             test,
@@ -269,10 +276,7 @@ impl Train {
             variable,
             position,
             rank,
-            epochs,
-            batch_size,
-            lr,
-            seed,
+            rule,
             ..
         } = &self.config;
         let sizes = &self.files.config;
@@ -291,11 +295,15 @@ impl Train {
         ));
         self.report.line(format!(
             "  site      {}, position {position}, rank {rank}",
-            self.site
+            self.place
         ));
         self.report.line(format!(
-            "  training  {} pairs, {epochs} epochs, batch {batch_size}, lr {lr:.2e}, seed {seed}",
-            self.train.len()
+            "  training  {} pairs, {} epochs, batch {}, lr {:.2e}, seed {}",
+            self.train.len(),
+            rule.epochs,
+            rule.batch_size,
+            rule.lr,
+            rule.seed
         ));
     }
 
@@ -304,53 +312,28 @@ impl Train {
         Ok(match &self.init {
             Some(init) => Rotation::with_basis(init.rows(), init.rank(), device),
             None => Rotation::random(
-                self.files.config.d_model,
+                self.place.width,
                 self.config.rank,
-                self.config.seed,
+                self.config.rule.seed,
                 device,
             )?,
         })
     }
 
-    /// Trains a basis; `after_epoch` gets the epoch, from 1, the losses of its steps and the rotation.
-    fn learn<A: AutodiffBackend>(
+    /// Runs pairs once and keeps what the place needs.
+    fn kept<B: Backend>(
         &self,
-        model: &Gpt2<A::InnerBackend>,
-        pairs: &KeptPairs<A::InnerBackend>,
-        start: Rotation<A::InnerBackend>,
-        mut after_epoch: impl FnMut(usize, Vec<f32>, &Rotation<A::InnerBackend>) -> Result<()>,
-    ) -> Result<Rotation<A::InnerBackend>> {
-        let RunConfig {
-            epochs,
-            batch_size,
-            lr,
-            shuffle,
-            seed,
-            ..
-        } = self.config;
-        let mut rows: Vec<usize> = (0..self.train.len()).collect();
-        let config = TrainConfig {
-            lr,
-            ..TrainConfig::new(epochs * rows.len().div_ceil(batch_size))
-        };
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut trainer = DasTrainer::<A>::new(model, start, config);
-        for epoch in 1..=epochs {
-            if shuffle {
-                rows.shuffle(&mut rng);
-            }
-            let mut losses = Vec::new();
-            for batch in rows.chunks(batch_size) {
-                interrupt::check("no file was written")?;
-                losses.push(trainer.step(&pairs.select(batch)));
-            }
-            after_epoch(
-                epoch,
-                read_floats(Tensor::cat(losses, 0))?,
-                trainer.rotation(),
-            )?;
-        }
-        Ok(trainer.rotation().clone())
+        model: &Gpt2<B>,
+        pairs: &[Pair],
+        what: &'static str,
+    ) -> Result<(Kept<B>, usize)> {
+        let config = &self.files.config;
+        let wanted = Wanted::at(self.place.site, pairs, config, &self.keep)?;
+        let kept = wanted.describe(pairs, config)?;
+        self.report.line(format!("  keeping   {what}: {kept}"));
+        let runs = KeptRuns::run(model, config, pairs, &wanted, what)?;
+        let kept = runs.at((self.place.site, self.place.head), wanted.positions())?;
+        Ok((kept, runs.n_bytes()))
     }
 }
 
@@ -362,37 +345,25 @@ impl Job for Train {
         let report = self.report;
         self.announce(device_name);
         let (model, model_sha256) = self.files.load::<A::InnerBackend>(&device, report)?;
-        let train = Kept::run(
-            &model,
-            &self.files.config,
-            &self.train,
-            self.site.layer,
-            "train pairs",
-        )?;
-        let test = Kept::run(
-            &model,
-            &self.files.config,
-            &self.test,
-            self.site.layer,
-            "test pairs",
-        )?;
+        let (train, train_bytes) = self.kept(&model, &self.train, "train pairs")?;
+        let (test, test_bytes) = self.kept(&model, &self.test, "test pairs")?;
         let seconds_caching = started.elapsed().as_secs_f64();
         report.line(format!(
-            "Kept {} runs in {seconds_caching:.1} s ({:.1} MB); nothing below the site is computed again",
+            "Kept {} runs in {seconds_caching:.1} s; nothing below the site is computed again",
             2 * (self.train.len() + self.test.len()),
-            (train.pairs.n_bytes() + test.pairs.n_bytes()) as f64 / 1e6,
         ));
 
         let swap = |basis: Tensor<A::InnerBackend, 2>| {
             Intervention::new(Op::Interchange, Featurizer::Rotation(basis))
         };
         let training = Instant::now();
-        let bar = report::progress("epochs", self.config.epochs);
+        let rule = self.config.rule;
+        let bar = report::progress("epochs", rule.epochs);
         let mut n_steps = 0;
         let mut epoch_started = Instant::now();
-        let rotation = self.learn::<A>(
+        let rotation = rule.learn::<A>(
             &model,
-            &train.pairs,
+            &train,
             self.start(&device)?,
             |epoch, losses, rotation| {
                 let iia = test.iia(&model, &swap(rotation.basis()))?;
@@ -424,26 +395,13 @@ impl Job for Train {
 
         let learned = swap(rotation.basis());
         let iia = test.iia(&model, &learned)?;
+        let noise = train.with_labels(shuffled(&train.labels, rule.seed));
+        let noise = rule.learn::<A>(&model, &noise, self.start(&device)?, |_, _, _| Ok(()))?;
+        let (width, rank) = (self.place.width, self.config.rank);
         let controls = Controls {
-            random: test.random_iia(&model, self.config.rank, self.config.seed)?,
-            full: test.iia(
-                &model,
-                &Intervention::new(Op::Interchange, Featurizer::Identity),
-            )?,
-            shuffled: Some({
-                let mut labels: Vec<i64> =
-                    train.labels.iter().map(|label| i64::from(*label)).collect();
-                labels.shuffle(&mut ChaCha8Rng::seed_from_u64(self.config.seed));
-                let labels =
-                    Tensor::from_data(TensorData::new(labels, [train.labels.len()]), &device);
-                let pairs = KeptPairs {
-                    labels,
-                    ..train.pairs.clone()
-                };
-                let rotation =
-                    self.learn::<A>(&model, &pairs, self.start(&device)?, |_, _, _| Ok(()))?;
-                test.iia(&model, &swap(rotation.basis()))?
-            }),
+            random: test.random_iia(&model, width, rank, rule.seed)?,
+            full: test.full_iia(&model)?,
+            shuffled: Some(test.iia(&model, &swap(noise.basis()))?),
         };
 
         let swaps = test.swaps(&model, &learned, &self.test)?;
@@ -506,24 +464,22 @@ impl Train {
             variable,
             method,
             rank,
-            epochs,
-            lr,
-            seed,
+            rule,
             ..
         } = &self.config;
         let facts = Facts {
             method: method.clone(),
             model: model.clone(),
             model_sha256,
-            site: self.site,
-            head: None,
+            site: self.place.site,
+            head: self.place.head,
             position: self.position,
             task: task.clone(),
             variable: variable.clone(),
             train_pairs: Some(self.train.len()),
-            epochs: Some(*epochs),
-            lr: Some(*lr),
-            seed: Some(*seed),
+            epochs: Some(rule.epochs),
+            lr: Some(rule.lr),
+            seed: Some(rule.seed),
             iia,
             controls: controls.clone(),
             probe,
