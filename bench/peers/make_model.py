@@ -12,7 +12,7 @@ from common import fail, need
 
 
 def byte_symbols() -> list[str]:
-    """GPT-2's symbols for the 256 bytes, in the order of its vocabulary: printable bytes first, the others moved to 256 and up."""
+    """GPT-2's symbols of the 256 bytes in the order of its vocabulary: printable bytes, then the others, moved to 256 and up."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     n_others = 256 - len(printable)
     return [chr(code) for code in [*printable, *range(256, 256 + n_others)]]

@@ -1,8 +1,9 @@
 """Times TransformerLens making a map: `resid_post` changed at every layer and position of one pair, one run a cell.
 
-After TransformerLens' demos "Activation Patching in TransformerLens" and "Exploratory Analysis": the library's own loop
-`patching.generic_activation_patch` over ("layer", "pos"). It has `get_act_patch_resid_pre`, `…_resid_mid` and so on;
-`resid_post` (our `block_output`) is the same call with another name. Its "corrupted" run is our base, "clean" our source.
+After TransformerLens' demo "Activation Patching in TransformerLens" (demos/Activation_Patching_in_TL_Demo.ipynb): the
+library's own loop `patching.generic_activation_patch` over ("layer", "pos"). It names `get_act_patch_resid_pre` and
+others; `resid_post` (our `block_output`) is the same call with another site. Its "corrupted" run is our base, "clean"
+our source.
 
 - interchange: the source's value at the same position. zero: 0. mean: the mean over the sources of PAIRS at that position.
 - Read at the last token, with `label` the pair's and `answer` its `base_label`, or the base run's top-1 token:
@@ -11,13 +12,14 @@ After TransformerLens' demos "Activation Patching in TransformerLens" and "Explo
 What favours TransformerLens, on purpose: inference mode, only `resid_post` is kept of the source run, a thread for each
 core. Weights are those of the folder, nothing folded, so that the numbers can be compared; the model is built by hand
 because `from_pretrained` asks the Hub for the configuration even when it is given the model.
-A timed run is the source run and all cells. All metrics of `--out` are taken in an untimed run before.
+A timed run is the source run (for mean: of all sources) and all cells. All metrics of `--out` are taken in an untimed run before.
 """
 
 import argparse
 import json
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -121,11 +123,11 @@ def main() -> None:
 
         def make_map(metric: Callable[[Any], Any]) -> Any:
             """`[layer, pos]`"""
-            kept = None
+            kept: Any = defaultdict(lambda: None)  # Zero takes nothing from another run.
             if args.op != "zero":
                 _, kept = model.run_with_cache(kept_of, names_filter=lambda name: name.endswith(f"hook_{SITE}"))
             patch = partial(patching.generic_activation_patch, activation_name=SITE, index_axis_names=("layer", "pos"))
-            return patch(model, base, kept or NoValues(), metric, setter)
+            return patch(model, base, kept, metric, setter)
 
         values: dict[str, list[float]] = {name: [] for name in METRICS}
 
@@ -161,19 +163,12 @@ def main() -> None:
         "versions": versions("torch", "transformers", "transformer-lens"),
     }
     if args.out:
-        rows = {name: [cells[l * n_tokens : (l + 1) * n_tokens] for l in range(n_layers)] for name, cells in values.items()}
+        rows = {name: [cells[i : i + n_tokens] for i in range(0, len(cells), n_tokens)] for name, cells in values.items()}
         base_values = {name: metric(base_row[None, None]).item() for name, metric in metrics.items()}
         about = {name: result[name] for name in ("component", "op", "versions")}
         about |= {"pair": pairs[0], "label": label, "answer": answer, "base": base_values}
         args.out.write_text(json.dumps(about | rows) + "\n")
     report(result, args.json)
-
-
-class NoValues:
-    """Stands in for the kept run of an operation that takes nothing from one."""
-
-    def __getitem__(self, name: str) -> None:
-        return None
 
 
 if __name__ == "__main__":
