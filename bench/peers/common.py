@@ -6,6 +6,8 @@ import importlib.metadata
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -33,11 +35,24 @@ def versions(*packages: str) -> dict[str, str]:
     return {"python": sys.version.split()[0]} | {name: importlib.metadata.version(name) for name in packages}
 
 
-def set_threads(n_threads: int | None) -> int:
-    """One thread a core that this process may use, unless told otherwise; more of them are slower."""
+def set_threads(n_threads: int | None, trial: Callable[[], Any]) -> dict[int, float]:
+    """Sets torch's threads: as told, or the number with which `trial` is fastest. Returns the seconds of each number tried.
+
+    All cores are not always best: beside other busy processes torch's threads wait for one another.
+    """
     torch = need("torch")
-    torch.set_num_threads(n_threads or len(os.sched_getaffinity(0)))
-    return torch.get_num_threads()
+    n_cores = len(os.sched_getaffinity(0))
+    seconds: dict[int, float] = {}
+    for candidate in [n_threads] if n_threads else sorted({1, (n_cores + 1) // 2, n_cores}):
+        torch.set_num_threads(candidate)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            trial()
+            times.append(time.perf_counter() - start)
+        seconds[candidate] = min(times)
+    torch.set_num_threads(min(seconds, key=seconds.__getitem__))
+    return seconds
 
 
 def memory_bytes(field: str) -> int:

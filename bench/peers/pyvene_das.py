@@ -9,7 +9,8 @@ Two jobs, after two of pyvene's tutorials:
 
 What favours pyvene, on purpose: the loss is the cross-entropy of the label at the last token only (the first tutorial
 copies the logits of all positions), no key-value cache is made, no model weight has a gradient, locations are static
-within a batch (`use_fast`), a thread for each core. Attention is what transformers picks, as in the tutorials.
+within a batch (`use_fast`), and the number of threads is the one with which a forward pass is fastest. Attention is what
+transformers picks, as in the tutorials.
 A step is timed from batch to batch: both runs, loss, backward pass, optimizer, metric.
 """
 
@@ -133,7 +134,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=3, help="timed batches; default: 3")
     parser.add_argument("--warm-up", type=int, default=1, help="batches before the timed ones; default: 1")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="default: the cores that this process may use")
+    parser.add_argument("--threads", type=int, help="default: as many as are fastest")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--json", action="store_true", help="one JSON line a result")
     args = parser.parse_args()
@@ -145,8 +146,11 @@ def main() -> None:
 
     pairs = read_pairs(args.pairs, args.batch * (args.batches + args.warm_up))
     need("pyvene")
-    threads = set_threads(args.threads)
+    torch = need("torch")
     model = load_gpt2(args.model, use_cache=False).to(args.device)
+    ids = torch.tensor([pair["base"] for pair in pairs[: min(args.batch, 8)]], device=args.device)
+    with torch.inference_mode():
+        thread_seconds = set_threads(args.threads, lambda: model(ids))
     n_tokens, n_layers = len(pairs[0]["base"]), model.config.n_layer
     cells = args.cells or [(n_layers - 1 if args.layer is None else args.layer, args.position)]
     for layer, position in cells:
@@ -166,7 +170,8 @@ def main() -> None:
             "n_tokens": n_tokens,
             **train(model, layer, batches, args),
             "peak_rss_bytes": memory_bytes("VmHWM"),  # Of the process so far: a later cell never shows less.
-            "threads": threads,
+            "threads": torch.get_num_threads(),
+            "thread_seconds": thread_seconds,
             "device": args.device,
             "attention": model.config._attn_implementation,
             "versions": versions("torch", "transformers", "pyvene"),

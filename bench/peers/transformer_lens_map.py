@@ -9,9 +9,10 @@ our source.
 - Read at the last token, with `label` the pair's and `answer` its `base_label`, or the base run's top-1 token:
   logit_difference = logit of label - logit of answer; probability = of label, 0..1; kl = KL(base ‖ intervened), nats.
 
-What favours TransformerLens, on purpose: inference mode, only `resid_post` is kept of the source run, a thread for each
-core. Weights are those of the folder, nothing folded, so that the numbers can be compared; the model is built by hand
-because `from_pretrained` asks the Hub for the configuration even when it is given the model.
+What favours TransformerLens, on purpose: inference mode, only `resid_post` is kept of the source run, and the number of
+threads is the one with which a run is fastest. Weights are those of the folder, nothing folded, so that the numbers can
+be compared; the model is built by hand because `from_pretrained` asks the Hub for the configuration even when it is
+given the model.
 A timed run is the source run (for mean: of all sources) and all cells. All metrics of `--out` are taken in an untimed run before.
 """
 
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--op", choices=["interchange", "zero", "mean"], default="interchange", help="default: %(default)s")
     parser.add_argument("--runs", type=int, default=3, help="timed maps; default: 3")
     parser.add_argument("--out", type=Path, help="JSON file for the map's numbers, [layer][position] each")
-    parser.add_argument("--threads", type=int, help="default: the cores that this process may use")
+    parser.add_argument("--threads", type=int, help="default: as many as are fastest")
     parser.add_argument("--json", action="store_true", help="one JSON line")
     args = parser.parse_args()
     if args.runs < 0:
@@ -108,13 +109,13 @@ def main() -> None:
     pairs = read_pairs(args.pairs, None if args.op == "mean" else 1)
     patching = need("transformer_lens.patching")
     torch = need("torch")
-    threads = set_threads(args.threads)
     base, source = (torch.tensor([pairs[0][side]]) for side in ("base", "source"))  # [1, pos]
     kept_of = torch.tensor([pair["source"] for pair in pairs]) if args.op == "mean" else source  # [batch, pos]
 
     with torch.inference_mode():
         model, difference = load_hooked(args.model, base)
         loaded_rss_bytes = memory_bytes("VmRSS")
+        thread_seconds = set_threads(args.threads, lambda: model(base))
         base_row = model(base)[0, -1]  # [d_vocab]
         label = pairs[0]["label"]
         answer = pairs[0].get("base_label", base_row.argmax().item())
@@ -158,7 +159,8 @@ def main() -> None:
         "run_seconds": seconds,
         "peak_rss_bytes": memory_bytes("VmHWM"),
         "loaded_rss_bytes": loaded_rss_bytes,
-        "threads": threads,
+        "threads": torch.get_num_threads(),
+        "thread_seconds": thread_seconds,
         "difference_from_transformers": difference,
         "versions": versions("torch", "transformers", "transformer-lens"),
     }
