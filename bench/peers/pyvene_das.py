@@ -155,7 +155,8 @@ def main() -> None:
     cells = args.cells or [(n_layers - 1 if args.layer is None else args.layer, args.position)]
     for layer, position in cells:
         if not 0 <= layer < n_layers or not 0 <= (position or 0) < n_tokens:
-            fail(f"layer {layer}, position {position}: the model has {n_layers} layers, the prompts {n_tokens} tokens")
+            place = f"layer {layer}" if position is None else f"layer {layer}, position {position}"
+            fail(f"{place}: the model has {n_layers} layers, the prompts {n_tokens} tokens")
 
     for layer, position in cells:
         batches = make_batches(pairs, args.batch, position, args.device)
