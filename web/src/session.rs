@@ -1,6 +1,7 @@
 //! What the person chose and what came back, in plain structs; no browser here, so that all of it is tested natively.
 
 pub mod code;
+pub mod learned;
 pub mod lint;
 pub mod map;
 pub mod recorded;
@@ -19,6 +20,7 @@ use swivel_core::{
 use crate::protocol::{
     Answer, AttentionRows, Cell, Interchange, LensRow, Prompts, Request, Response,
 };
+use learned::{LearnedMap, Origin};
 use map::InterchangeMap;
 
 /// The program that the embedded solver knows.
@@ -221,11 +223,16 @@ pub struct Opened {
     pub is_embedded: bool,
     /// How its probe came out.
     pub probe: Probe,
+    /// Where it was taken from, if that is a map.
+    pub origin: Option<Origin>,
 }
 
 impl Opened {
-    /// Its name for people: variable and task where they are known, else the file's name.
+    /// Its name for people: its cell where it is from a map, variable and task where they are known, else the file's name.
     pub fn title(&self) -> String {
+        if let Some(origin) = &self.origin {
+            return origin.title.clone();
+        }
         let facts = &self.direction.facts;
         match (facts.variable.as_deref(), &facts.task) {
             (Some("op5"), Some(task)) => format!("output of {}", short_task(task)),
@@ -265,6 +272,8 @@ pub enum Picture {
     Map,
     /// Where heads look.
     Attention,
+    /// One of [`Session::maps`].
+    Learned(usize),
 }
 
 /// Which run a picture shows.
@@ -312,6 +321,8 @@ pub struct Session {
     pub attention: Option<(Cursor, AttentionRows)>,
     /// The interchange map, where one was started.
     pub map: Option<InterchangeMap>,
+    /// Bundles that were opened.
+    pub maps: Vec<LearnedMap>,
     /// What the picture shows.
     pub picture: Picture,
     /// Which run it shows.
@@ -374,6 +385,7 @@ impl Session {
             lens: Vec::new(),
             attention: None,
             map: None,
+            maps: Vec::new(),
             picture: Picture::default(),
             shown: Shown::default(),
             cursor: Cursor {
@@ -439,6 +451,7 @@ impl Session {
             opened.probe = Probe::Unknown;
         }
         self.model = Some(model);
+        self.check_maps();
         self.map = None;
         self.undo.clear();
         self.redo.clear();
@@ -678,18 +691,26 @@ impl Session {
                 expected: "a component of the stream, not one that is per head".to_owned(),
             });
         }
-        if let Some(idx) = self.directions.iter().position(|own| *own.bytes == *bytes) {
-            return Ok(idx);
-        }
         let position = direction.facts.position;
-        self.directions.push(Opened {
-            name: name.to_owned(),
-            direction: Arc::new(direction),
-            bytes: bytes.into(),
-            is_embedded,
-            probe: Probe::Unknown,
-        });
-        let idx = self.directions.len() - 1;
+        let known = self.directions.iter().position(|own| *own.bytes == *bytes);
+        let idx = match known {
+            // Of a cell of a map there may be no card.
+            Some(idx) if self.has_card(idx) || self.directions[idx].origin.is_none() => {
+                return Ok(idx);
+            }
+            Some(idx) => idx,
+            None => {
+                self.directions.push(Opened {
+                    name: name.to_owned(),
+                    direction: Arc::new(direction),
+                    bytes: bytes.into(),
+                    is_embedded,
+                    probe: Probe::Unknown,
+                    origin: None,
+                });
+                self.directions.len() - 1
+            }
+        };
         let card = Card {
             what: What::Direction(idx),
             site,
@@ -704,6 +725,13 @@ impl Session {
         }
         self.choices.cards.push(card);
         Ok(idx)
+    }
+
+    fn has_card(&self, direction: usize) -> bool {
+        let cards = &self.choices.cards;
+        cards
+            .iter()
+            .any(|card| card.what == What::Direction(direction))
     }
 
     /// A whole-vector swap at a cell, switched on; the source token has the same distance from its prompt's end.
@@ -892,7 +920,7 @@ impl Session {
         }
         let (prompts, interchanges) = (self.choices.prompts(), self.interchanges());
         match self.picture {
-            Picture::Map => None,
+            Picture::Map | Picture::Learned(_) => None,
             Picture::Lens => {
                 let layer = self.lens.iter().rposition(Option::is_none)?;
                 let pair = self.pair()?;
