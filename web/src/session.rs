@@ -215,8 +215,10 @@ pub enum Probe {
 pub struct Opened {
     /// File name.
     pub name: String,
-    /// What it holds.
+    /// What it holds; a direction of a head as one of all heads, which the engine takes.
     pub direction: Arc<Direction>,
+    /// The head that it is of, where it is of one.
+    pub head: Option<usize>,
     /// The file, so that a link can carry it.
     pub bytes: Arc<[u8]>,
     /// True if it comes with the page: a link needs its name only.
@@ -678,21 +680,27 @@ impl Session {
     ///
     /// # Errors
     /// - those of [`Direction::from_bytes`]
-    /// - those of [`Direction::check`] if a model is there and it does not fit
+    /// - those of [`Direction::of_all_heads`] if a model is there and it does not fit, and of a direction of a head if none is
     pub fn open_direction(&mut self, name: &str, bytes: &[u8], is_embedded: bool) -> Result<usize> {
-        let direction = Direction::from_bytes(bytes)?;
-        if let Some(model) = &self.model {
-            direction.check(&model.config)?;
+        let mut direction = Direction::from_bytes(bytes)?;
+        let head = direction.facts.head;
+        match &self.model {
+            Some(model) => direction = direction.of_all_heads(&model.config)?,
+            None if head.is_some() => {
+                return Err(Error::ComponentUnsupported {
+                    name: direction.facts.site.component.to_string(),
+                    expected: "a component of the stream until the model is there".to_owned(),
+                });
+            }
+            None => {}
         }
+        let bytes: Arc<[u8]> = match head {
+            Some(_) => direction.to_bytes().into(),
+            None => bytes.into(),
+        };
         let site = direction.facts.site;
-        if site.component.is_per_head() {
-            return Err(Error::ComponentUnsupported {
-                name: site.component.to_string(),
-                expected: "a component of the stream, not one that is per head".to_owned(),
-            });
-        }
         let position = direction.facts.position;
-        let known = self.directions.iter().position(|own| *own.bytes == *bytes);
+        let known = self.directions.iter().position(|own| own.bytes == bytes);
         let idx = match known {
             // Of a cell of a map there may be no card.
             Some(idx) if self.has_card(idx) || self.directions[idx].origin.is_none() => {
@@ -703,7 +711,8 @@ impl Session {
                 self.directions.push(Opened {
                     name: name.to_owned(),
                     direction: Arc::new(direction),
-                    bytes: bytes.into(),
+                    head,
+                    bytes,
                     is_embedded,
                     probe: Probe::Unknown,
                     origin: None,

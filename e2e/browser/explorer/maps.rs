@@ -54,7 +54,7 @@ fn bundle(places: &[Place], change: impl FnOnce(&mut Value)) -> Vec<u8> {
                 "controls": { "random": 0.502, "full": 0.998, "shuffled": null },
                 "metrics": { "probability": [0.031, place.iia], "logit_difference": [-5.1, 4.9], "kl": 3.2 },
                 "top_1": 258,
-                "logit": 14.0,
+                "logit": 14.347639,
             })
         })
         .collect();
@@ -151,8 +151,8 @@ fn cell_of_a_map_flips_the_answer_and_goes_again() {
         Some("true")
     );
     assert_eq!(page.count("#grid td"), 30);
-    assert_eq!(hidden_text(&page, "#cell-2-9"), "1.00");
-    assert_eq!(hidden_text(&page, "#cell-1-9"), ".87");
+    assert_eq!(hidden_text(&page, "#cell-2-9"), ".999");
+    assert_eq!(hidden_text(&page, "#cell-1-9"), ".874");
     assert_eq!(page.count("#grid td.best"), 1);
     let title = page.attr("#cell-1-9", "title").unwrap_or_default();
     for part in [
@@ -167,7 +167,9 @@ fn cell_of_a_map_flips_the_answer_and_goes_again() {
     wait_verdict(&page, "The answer flipped from False to True.");
     page.wait_for("#cell-2-9.armed", SOON);
     page.wait_text(".card:nth-of-type(3)", LONG, |text| {
-        text.contains("op5 · layer 2 block_output, token 9") && text.contains(".999")
+        text.contains("op5 · layer 2 block_output, token 9")
+            && text.contains(".999")
+            && text.contains("run again here: same answer")
     });
     page.screenshot("learned-map");
     // Another cell takes its place.
@@ -234,10 +236,12 @@ fn map_is_legible_in_the_dark_and_on_a_phone() {
     page.screenshot("learned-dark");
     page.emulate_preference("prefers-color-scheme", "light");
     page.phone();
+    open_map(&page);
+    page.click("#cell-2-9");
+    wait_verdict(&page, "flipped");
     page.script("document.querySelector('.inside').scrollIntoView();", &[]);
     page.screenshot("learned-phone");
-    let sideways = "document.documentElement.scrollWidth <= innerWidth";
-    page.wait_script(sideways, SOON);
+    page.wait_script("document.documentElement.scrollWidth <= 390", SOON);
     page.assert_clean_console();
 }
 
@@ -283,8 +287,8 @@ fn map_of_longer_prompts_brings_its_pair() {
         "a map that nobody opened waits"
     );
     page.click("#picture-learned-0");
-    page.wait_text("#map-extent", SOON, |text| {
-        text == "9 of 18 cells: the sweep was interrupted"
+    page.wait_text("#map-caption", SOON, |text| {
+        text == "op5 · block_output, rank 1 · 9 of 18 cells: the sweep was interrupted"
     });
     page.wait_text("#map-warnings", SOON, |text| {
         text.contains("130 tokens, your prompts have 10")
@@ -305,7 +309,7 @@ fn map_of_longer_prompts_brings_its_pair() {
     });
     page.set_value("#map-variable", "0");
     page.wait_text(&format!("#cell-1-{last}"), SOON, |text| {
-        text.starts_with(".70")
+        text.starts_with(".700")
     });
     assert_eq!(page.count("#grid td.unknown"), 8);
     page.screenshot("learned-op3");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use swivel_core::{
-    Position, Result,
+    Error, Position, Result,
     bundle::{Bundle, Cell, FileKind, Method, Sheet},
 };
 
@@ -161,6 +161,12 @@ impl LearnedMap {
         choices.filter(|choice| choice.values.len() > 1).collect()
     }
 
+    /// Shows the table with this index.
+    #[cfg(test)]
+    pub(super) fn show(&mut self, sheet: usize) {
+        self.shown = sheet;
+    }
+
     fn values(&self, facet: Facet) -> Vec<String> {
         let mut values: Vec<String> = Vec::new();
         for sheet in &self.sheets {
@@ -234,6 +240,14 @@ impl LearnedMap {
         match self.bundle.is_complete() {
             true => format!("{n_cells} cells"),
             false => format!("{n_cells} of {n_planned} cells: the sweep was interrupted"),
+        }
+    }
+
+    /// The table that is shown, and how much of the map there is.
+    pub fn caption(&self) -> String {
+        match self.sheet() {
+            Some(sheet) => format!("{sheet} · {}", self.extent()),
+            None => self.extent(),
         }
     }
 
@@ -332,9 +346,9 @@ impl Session {
                 facts.model
             ));
         }
-        if map.sheets.iter().any(|sheet| sheet.head.is_some()) {
+        if facts.method != Method::LowRank && map.sheets.iter().any(|s| s.head.is_some()) {
             warnings.push(
-                "Cells of a single head are shown, but cannot be switched on in this page yet."
+                "Whole values of a single head are shown, but cannot be switched on in this page."
                     .to_owned(),
             );
         }
@@ -363,10 +377,16 @@ impl Session {
         if map.misfit.is_some() {
             return Some("this model has no such place".to_owned());
         }
-        if let Some(head) = cell.head {
-            return Some(format!(
-                "it is of one head (head {head}), which this page cannot switch on yet"
-            ));
+        match cell.head {
+            Some(head) if cell.basis.is_none() => {
+                return Some(format!(
+                    "it is the whole value of one head (head {head}), which this page cannot swap"
+                ));
+            }
+            Some(_) if self.model.is_none() => {
+                return Some("the model is not there yet".to_owned());
+            }
+            _ => {}
         }
         let [base, source] = Side::BOTH.map(|side| self.choices.prompt(side).ids.len());
         let position = cell.position.resolve(base.min(source));
@@ -446,17 +466,19 @@ impl Session {
             self.remove_card(idx);
             return Ok(());
         }
-        let (site, position) = (cell.site, cell.position);
+        let (mut site, position) = (cell.site, cell.position);
         let last_is_last = |n_tokens: usize| match position {
             Position::Index(position) if position + 1 == n_tokens => Position::Last,
             position => position,
         };
         let [base_position, source_position] =
             Side::BOTH.map(|side| last_is_last(self.choices.prompt(side).ids.len()));
-        let what = match cell.basis {
-            Some(_) => What::Direction(self.learned_direction(map_idx, cell_idx)?),
-            None => What::Whole,
-        };
+        let mut what = What::Whole;
+        if cell.basis.is_some() {
+            let idx = self.learned_direction(map_idx, cell_idx)?;
+            site = self.directions[idx].direction.facts.site;
+            what = What::Direction(idx);
+        }
         let card = Card {
             what,
             site,
@@ -488,9 +510,15 @@ impl Session {
             return Ok(idx);
         }
         let LearnedMap { name, bundle, .. } = &self.maps[map];
-        let direction = bundle.direction(cell).map_err(|error| error.to_string())?;
+        let text = |error: Error| error.to_string();
+        let mut direction = bundle.direction(cell).map_err(text)?;
+        let head = direction.facts.head;
+        if let Some(model) = &self.model {
+            direction = direction.of_all_heads(&model.config).map_err(text)?;
+        }
         self.directions.push(Opened {
             name: name.clone(),
+            head,
             bytes: direction.to_bytes().into(),
             direction: Arc::new(direction),
             is_embedded: false,

@@ -57,6 +57,8 @@ fn facts(session: &Session, card: &Card) -> Facts {
         What::Whole => None,
     };
     let known = direction.map(|opened| &*opened.direction);
+    let head = direction.and_then(|opened| opened.head);
+    let head = head.map_or(String::new(), |head| format!(", head {head}"));
     let rank = known.map_or(String::new(), |known| format!(", rank {}", known.rank()));
     let token = |position: swivel_core::Position| match position {
         swivel_core::Position::Last => "last token".to_owned(),
@@ -84,7 +86,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
     };
     Facts {
         title: session.card_title(card),
-        place: format!("{}, {place}{rank}", card.site),
+        place: format!("{}{head}, {place}{rank}", card.site),
         scores: known.map(|known| {
             let controls = &known.facts.controls;
             [known.facts.iia, controls.random, controls.full].map(score)

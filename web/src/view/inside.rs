@@ -122,7 +122,10 @@ pub fn Inside(
 
 /// The pictures: three that are always there, and the maps that were opened.
 #[component]
-fn PictureChoice(app: App, choose: impl Fn(Picture) + Copy + Send + 'static) -> impl IntoView {
+fn PictureChoice(
+    app: App,
+    choose: impl Fn(Picture) + Copy + Send + Sync + 'static,
+) -> impl IntoView {
     let tabs = Memo::new(move |_| app.session.with(learned::tabs));
     let button = move |picture: Picture, id: String, label: String| {
         let is_shown = move || app.session.with(|session| session.picture == picture);
@@ -146,16 +149,20 @@ fn PictureChoice(app: App, choose: impl Fn(Picture) + Copy + Send + 'static) -> 
                     button(*picture, format!("picture-{}", id_of(label)), (*label).to_owned())
                 })
                 .collect_view()}
-            {move || {
-                tabs.get()
-                    .into_iter()
-                    .enumerate()
-                    .map(|(idx, label)| {
-                        button(Picture::Learned(idx), format!("picture-learned-{idx}"), label)
-                    })
-                    .collect_view()
-            }}
         </div>
+        <Show when=move || tabs.with(|tabs| !tabs.is_empty())>
+            <div class="choices maps" role="group" aria-label="opened maps">
+                {move || {
+                    tabs.get()
+                        .into_iter()
+                        .enumerate()
+                        .map(|(idx, label)| {
+                            button(Picture::Learned(idx), format!("picture-learned-{idx}"), label)
+                        })
+                        .collect_view()
+                }}
+            </div>
+        </Show>
     }
 }
 
@@ -710,7 +717,7 @@ fn Legend(app: App) -> impl IntoView {
                 "Where each head looks from the chosen token, 0 to 1. Click a column to look from there."
             }
             (Picture::Learned(_), _) => {
-                "How often a swap of that one cell gives the right answer, 0 to 1: the further above chance, the stronger the colour. Click a cell to switch it on alone, again to remove it."
+                "How often a swap of that cell gives the right answer, 0 to 1; the further above chance, the stronger the colour. Click a cell to switch it on alone, again to remove it."
             }
         })
     };
@@ -726,7 +733,7 @@ fn Legend(app: App) -> impl IntoView {
                     fallback=|| view! { <span class="sample cone"></span> " can change" }
                 >
                     <span class="sample best"></span>
-                    " best"
+                    "\u{a0}best"
                 </Show>
             </Show>
         </p>

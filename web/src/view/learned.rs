@@ -12,7 +12,6 @@ use crate::{
     session::{
         Cursor, Session,
         learned::{FacetChoice, LearnedMap},
-        map::without_zero,
         visible,
     },
 };
@@ -49,7 +48,7 @@ pub fn paint(session: &Session, place: Cursor) -> Painted {
     };
     let is_best = map.best() == Some(idx);
     Painted {
-        text: without_zero(format!("{:.2}", cell.iia)),
+        text: score(cell.iia),
         title: describe(session, map, cell, is_best),
         value: map.share(cell),
         is_armed: session.is_learned_on(map_idx, idx),
@@ -102,7 +101,7 @@ pub fn LearnedControls(
             .with(|s| s.learned().map(|(_, map)| map.facets()));
         facets.unwrap_or_default()
     });
-    let extent = Memo::new(move |_| app.session.with(|s| Some(s.learned()?.1.extent())));
+    let caption = Memo::new(move |_| app.session.with(|s| Some(s.learned()?.1.caption())));
     let has_other_prompts = Memo::new(move |_| {
         let other = |s: &Session| Some(s.has_other_prompts(s.learned()?.1));
         app.session.with(|s| other(s) == Some(true))
@@ -111,8 +110,8 @@ pub fn LearnedControls(
         {move || {
             facets.get().into_iter().map(|choice| view! { <FacetSelect app choice /> }).collect_view()
         }}
-        <span class="fact" id="map-extent">
-            {extent}
+        <span class="fact" id="map-caption">
+            {caption}
         </span>
         <Show when=move || has_other_prompts.get()>
             <button id="example-pair" on:click=move |_| app.try_edit(Session::load_example_pair)>

@@ -295,7 +295,8 @@ fn other_models_and_heads_are_named() {
     bundle.push(of_method(head, Method::Zero)).unwrap();
     open(&mut session, &bundle);
     let map = shown(&session);
-    assert!(session.learned_warnings(map)[0].contains("single head"));
+    let warnings = session.learned_warnings(map).join(" ");
+    assert!(warnings.contains("single head"), "{warnings}");
     let place = map.cursor;
     assert_eq!(place.layer, 1);
     let error = session.toggle_learned(place).unwrap_err();
@@ -311,4 +312,96 @@ fn other_models_and_heads_are_named() {
     assert!(session.toggle_learned(BEST).is_err());
     let another = map_of(Method::Mean, |_| ());
     assert!(session.open_file("b", &another.to_bytes()).is_err());
+}
+
+/// The engine swaps among all heads side by side; a full run that swaps in the head itself says the same.
+#[test]
+fn direction_of_a_head_is_swapped_in_that_head() {
+    let (layer, head, position) = (1, 2, 9);
+    let config = model().config;
+    let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    let rows: Vec<f32> = (0..2 * config.d_head())
+        .map(|idx| {
+            if idx % (config.d_head() + 1) == 3 {
+                1.0
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    let components = [
+        Component::HeadQueryOutput,
+        Component::HeadKeyOutput,
+        Component::HeadValueOutput,
+        Component::HeadAttentionValueOutput,
+    ];
+    let mut bundle = map_of(Method::LowRank, |facts| facts.n_planned = 8);
+    for component in components {
+        let mut cell = cell(component, layer, position, 0.99, &own);
+        cell.head = Some(head);
+        cell.basis = Some(Basis::new(rows.clone(), 2).unwrap());
+        bundle.push(cell).unwrap();
+    }
+
+    let weights = file("models/solver/model.safetensors");
+    let device = Default::default();
+    let gpt2 = Gpt2::<Flex>::load(&config, &Weights::new(&[&weights]).unwrap(), &device).unwrap();
+    let ids = |ids: &[u32]| {
+        let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+        let n_tokens = ids.len();
+        burn::tensor::Tensor::from_data(burn::tensor::TensorData::new(ids, [1, n_tokens]), &device)
+    };
+    let mut session = live();
+    let mut engine = engine();
+    for (idx, component) in components.into_iter().enumerate() {
+        open(&mut session, &bundle);
+        let sheets = bundle.sheets();
+        let sheet = bundle.cells()[4 + idx].sheet();
+        let shown = sheets.iter().position(|own| *own == sheet).unwrap();
+        session.maps[0].show(shown);
+        session.toggle_learned(Cursor { layer, position }).unwrap();
+        let titles = on(&session);
+        assert!(
+            titles[0].contains(&format!("{component}, head 2")),
+            "{titles:?}"
+        );
+        let found = answer(&mut engine, &mut session);
+
+        let Prompts { base, source } = session.choices.prompts();
+        let site = component.at(layer);
+        let units = Units {
+            positions: Some(vec![position]),
+            heads: Some(vec![head]),
+        };
+        let mut recorder = swivel_core::Recorder::new([site]);
+        gpt2.forward(ids(&source), &mut recorder);
+        let value = recorder.get_heads(site).unwrap().clone();
+        let basis = burn::tensor::TensorData::new(rows.clone(), [2, config.d_head()]);
+        let basis = burn::tensor::Tensor::from_data(basis, &device);
+        let edit = Edit {
+            site,
+            source: Source::Heads(units.select(value)),
+            units,
+            intervention: Intervention::new(Op::Interchange, Featurizer::Rotation(basis)),
+        };
+        let mut editor = Editor::new(&config, base.len(), vec![edit]).unwrap();
+        let logits = gpt2.forward(ids(&base), &mut editor);
+        editor.finish().unwrap();
+        let last = logits.narrow(1, base.len() - 1, 1);
+        let logits: Vec<f32> = last.into_data().into_vec().unwrap();
+        for row in &found.rows {
+            let (found, expected) = (row.scores[1].logit, logits[row.id as usize]);
+            assert!((found - expected).abs() < TOLERANCE, "{found} {expected}");
+        }
+    }
+    // The same from a file of its own.
+    let bytes = bundle.direction(4).unwrap().to_bytes();
+    let idx = session.open_direction("head", &bytes, false).unwrap();
+    assert_eq!(session.directions[idx].head, Some(head));
+    assert!(
+        Session::recorded()
+            .unwrap()
+            .open_direction("head", &bytes, false)
+            .is_err()
+    );
 }
