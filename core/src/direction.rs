@@ -18,28 +18,40 @@
 //! is longer or shorter than its header says. Nothing in a file is ever executed.
 //! The same direction gives the same bytes: fields are written in the order of their names.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use safetensors::SafeTensors;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Component, Error, Gpt2Config, Position, Result, Site, load::floats};
+use crate::{
+    Component, Error, Gpt2Config, Position, Result, Site,
+    tensor_file::{self, TensorFile},
+};
 
 /// Value of the metadata field `format`.
-const FORMAT: &str = "swivel.direction";
+pub(crate) const FORMAT: &str = "swivel.direction";
+/// What messages call it.
+const KIND: &str = "direction file";
+/// The only method so far.
+pub(crate) const LOW_RANK: &str = "low_rank";
 /// The version that is written and read.
 const FORMAT_VERSION: &str = "1";
 /// Largest deviation of `basis basisᵀ` from the identity.
 const ORTHONORMAL_TOLERANCE: f32 = 1e-5;
 
+/// Orthonormal rows: a subspace of the values at a site.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Basis {
+    /// Row-major `[rank, width]`.
+    rows: Vec<f32>,
+    rank: usize,
+}
+
 /// A learned orthonormal basis at one site, and the facts about how it was learned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Direction {
-    /// The basis, row-major `[rank, width]`.
-    basis: Vec<f32>,
-    rank: usize,
+    basis: Basis,
     /// Where it is swapped and how it was learned.
     pub facts: Facts,
 }
@@ -105,31 +117,31 @@ pub struct Probe {
     pub logit: f32,
 }
 
-impl Direction {
-    /// A direction of this basis, row-major `[rank, width]`.
+impl Basis {
+    /// A basis of these rows, row-major `[rank, width]`.
     ///
     /// # Errors
-    /// - [`Error::DirectionBasis`] if its rows are not orthonormal.
-    /// - [`Error::TensorValue`] if it holds a NaN or an infinity.
-    /// - [`Error::Rank`] if it has no rows, or more rows than columns.
-    pub fn new(basis: Vec<f32>, rank: usize, facts: Facts) -> Result<Self> {
-        let width = basis.len().checked_div(rank).unwrap_or(0);
-        if rank == 0 || rank > width || rank * width != basis.len() {
+    /// - [`Error::DirectionBasis`] if they are not orthonormal.
+    /// - [`Error::TensorValue`] if one holds a NaN or an infinity.
+    /// - [`Error::Rank`] if there are none, or more rows than columns.
+    pub fn new(rows: Vec<f32>, rank: usize) -> Result<Self> {
+        let width = rows.len().checked_div(rank).unwrap_or(0);
+        if rank == 0 || rank > width || rank * width != rows.len() {
             return Err(Error::Rank {
                 rank,
                 d_model: width,
             });
         }
-        if let Some(index) = basis.iter().position(|value| !value.is_finite()) {
+        if let Some(index) = rows.iter().position(|value| !value.is_finite()) {
             return Err(Error::TensorValue {
                 name: "basis".to_owned(),
                 index,
-                found: basis[index],
+                found: rows[index],
             });
         }
-        let rows: Vec<&[f32]> = basis.chunks(width).collect();
-        for (row, left) in rows.iter().enumerate() {
-            for (other, right) in rows.iter().enumerate().take(row + 1) {
+        let vectors: Vec<&[f32]> = rows.chunks(width).collect();
+        for (row, left) in vectors.iter().enumerate() {
+            for (other, right) in vectors.iter().enumerate().take(row + 1) {
                 let found: f64 = left
                     .iter()
                     .zip(*right)
@@ -146,46 +158,31 @@ impl Direction {
                 }
             }
         }
-        Ok(Self { basis, rank, facts })
+        Ok(Self { rows, rank })
     }
 
-    /// Number of rows of the basis.
+    /// Number of rows.
     pub fn rank(&self) -> usize {
         self.rank
     }
 
     /// Width of the site that it belongs to.
     pub fn width(&self) -> usize {
-        self.basis.len() / self.rank
+        self.rows.len() / self.rank
     }
 
-    /// The basis, row-major `[rank, width]`.
+    /// The rows, row-major `[rank, width]`.
     pub fn rows(&self) -> &[f32] {
-        &self.basis
+        &self.rows
     }
 
-    /// The basis on a device.
-    ///
-    /// # Shapes
-    /// - result: `[rank, width]`, rows orthonormal
-    pub fn basis<B: Backend>(&self, device: &B::Device) -> Tensor<B, 2> {
-        Tensor::from_data(
-            TensorData::new(self.basis.clone(), [self.rank, self.width()]),
-            device,
-        )
-    }
-
-    /// Checks that the direction fits a model's sizes.
+    /// Checks that the basis fits a site of a model.
     ///
     /// # Errors
     /// - [`Error::LayerOutside`], [`Error::HeadOutside`] if the model has no such layer or head.
     /// - [`Error::DirectionWidth`] if the model has another width there.
-    pub fn check(&self, config: &Gpt2Config) -> Result<()> {
-        let site = self.facts.site.check(config)?;
-        if let Some(head) = self.facts.head.filter(|head| *head >= config.n_heads) {
-            let last = config.n_heads - 1;
-            return Err(Error::HeadOutside { head, last });
-        }
+    pub fn check(&self, site: Site, head: Option<usize>, config: &Gpt2Config) -> Result<()> {
+        check_place(site, head, config)?;
         match site.component.width(config) {
             Some(width) if width == self.width() => Ok(()),
             width => Err(Error::DirectionWidth {
@@ -196,18 +193,120 @@ impl Direction {
         }
     }
 
+    /// The tensor as a file has it.
+    pub(crate) fn as_tensor(&self, name: impl Into<Cow<'static, str>>) -> tensor_file::Tensor<'_> {
+        (name.into(), [self.rank, self.width()], &self.rows)
+    }
+}
+
+/// Checks that a model has a layer and a head.
+pub(crate) fn check_place(site: Site, head: Option<usize>, config: &Gpt2Config) -> Result<()> {
+    site.check(config)?;
+    let last = config.n_heads - 1;
+    match head {
+        Some(head) if head > last => Err(Error::HeadOutside { head, last }),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a file was made with these weights.
+pub(crate) fn check_sha256(found: &str, expected: &str) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::DirectionModel {
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    })
+}
+
+impl Direction {
+    /// A direction of this basis, row-major `[rank, width]`.
+    ///
+    /// # Errors
+    /// - those of [`Basis::new`]
+    pub fn new(rows: Vec<f32>, rank: usize, facts: Facts) -> Result<Self> {
+        Ok(Self::of_basis(Basis::new(rows, rank)?, facts))
+    }
+
+    /// A direction of this basis.
+    pub fn of_basis(basis: Basis, facts: Facts) -> Self {
+        Self { basis, facts }
+    }
+
+    /// Number of rows of the basis.
+    pub fn rank(&self) -> usize {
+        self.basis.rank()
+    }
+
+    /// Width of the site that it belongs to.
+    pub fn width(&self) -> usize {
+        self.basis.width()
+    }
+
+    /// The basis, row-major `[rank, width]`.
+    pub fn rows(&self) -> &[f32] {
+        self.basis.rows()
+    }
+
+    /// The basis on a device.
+    ///
+    /// # Shapes
+    /// - result: `[rank, width]`, rows orthonormal
+    pub fn basis<B: Backend>(&self, device: &B::Device) -> Tensor<B, 2> {
+        Tensor::from_data(
+            TensorData::new(self.rows().to_vec(), [self.rank(), self.width()]),
+            device,
+        )
+    }
+
+    /// The direction of a head as one of all heads side by side, which is the same swap: its rows at the head's place, zero
+    /// elsewhere. A direction that is of no head stays what it is.
+    ///
+    /// # Errors
+    /// - those of [`Direction::check`]
+    /// - [`Error::ComponentUnsupported`] if the heads of its component do not stand side by side anywhere.
+    pub fn of_all_heads(&self, config: &Gpt2Config) -> Result<Self> {
+        self.check(config)?;
+        let Some(head) = self.facts.head else {
+            return Ok(self.clone());
+        };
+        let component = self.facts.site.component;
+        let Some(component) = component.of_all_heads() else {
+            let (name, expected) = (
+                component.to_string(),
+                "a component of the stream".to_owned(),
+            );
+            return Err(Error::ComponentUnsupported { name, expected });
+        };
+        let (width, d_model) = (self.width(), config.d_model);
+        let mut rows = vec![0.0; self.rank() * d_model];
+        for (wide, row) in rows.chunks_mut(d_model).zip(self.rows().chunks(width)) {
+            wide[head * width..(head + 1) * width].copy_from_slice(row);
+        }
+        let facts = Facts {
+            site: component.at(self.facts.site.layer),
+            head: None,
+            ..self.facts.clone()
+        };
+        Self::new(rows, self.rank(), facts)
+    }
+
+    /// Checks that the direction fits a model's sizes.
+    ///
+    /// # Errors
+    /// - [`Error::LayerOutside`], [`Error::HeadOutside`] if the model has no such layer or head.
+    /// - [`Error::DirectionWidth`] if the model has another width there.
+    pub fn check(&self, config: &Gpt2Config) -> Result<()> {
+        self.basis.check(self.facts.site, self.facts.head, config)
+    }
+
     /// Checks that the direction was learned on these weights.
     ///
     /// # Errors
     /// - [`Error::DirectionModel`] if it was not.
     pub fn check_model(&self, sha256: &str) -> Result<()> {
-        if self.facts.model_sha256 == sha256 {
-            return Ok(());
-        }
-        Err(Error::DirectionModel {
-            expected: sha256.to_owned(),
-            found: self.facts.model_sha256.clone(),
-        })
+        check_sha256(&self.facts.model_sha256, sha256)
     }
 
     /// The file's bytes; the same direction gives the same bytes.
@@ -251,103 +350,51 @@ impl Direction {
             ("controls", Some(json!(controls).to_string())),
             ("probe", Some(json!(probe).to_string())),
             ("created_by", created_by.clone()),
-            ("rank", Some(self.rank.to_string())),
+            ("rank", Some(self.rank().to_string())),
         ];
-        let metadata: BTreeMap<&str, String> = fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect();
-        let bytes: Vec<u8> = self
-            .basis
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        // Written here since the safetensors crate keeps metadata in a hash map, whose order differs from run to run.
-        let entry = json!({ "dtype": "F32", "shape": [self.rank, self.width()], "data_offsets": [0, bytes.len()] });
-        let header: BTreeMap<&str, serde_json::Value> =
-            BTreeMap::from([("__metadata__", json!(metadata)), ("basis", entry)]);
-        let mut header = json!(header).to_string().into_bytes();
-        header.resize(header.len().next_multiple_of(8), b' ');
-        [&(header.len() as u64).to_le_bytes()[..], &header, &bytes].concat()
+        tensor_file::to_bytes(&fields, &[self.basis.as_tensor("basis")])
     }
 
     /// Reads a file.
     ///
     /// # Errors
     /// - [`Error::Safetensors`] if it is no safetensors file, truncated, or longer than its header says.
-    /// - [`Error::DirectionField`], [`Error::DirectionValue`] if a field is missing or cannot be read.
+    /// - [`Error::FileField`], [`Error::FileValue`] if a field is missing or cannot be read.
     /// - [`Error::TensorShape`], [`Error::TensorDtype`], [`Error::TensorValue`], [`Error::Rank`],
     ///   [`Error::DirectionBasis`] if the basis is not one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (_, header) =
-            SafeTensors::read_metadata(bytes).map_err(|source| Error::Safetensors { source })?;
-        let file =
-            SafeTensors::deserialize(bytes).map_err(|source| Error::Safetensors { source })?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let optional = |name: &'static str| metadata.get(name).map(String::as_str);
-        let text = |name: &'static str| optional(name).ok_or(Error::DirectionField { name });
-        let expect = |name: &'static str, expected: &str| match text(name)? {
-            found if found == expected => Ok(()),
-            found => Err(Error::DirectionValue {
-                name,
-                expected: expected.to_owned(),
-                found: shortened(found),
-            }),
-        };
-        expect("format", FORMAT)?;
-        expect("format_version", FORMAT_VERSION)?;
-        let component: Component = text("component")?.parse()?;
-        let site = component.at(parse("layer", text("layer")?)?);
-        expect("unit", unit(site))?;
+        let file = TensorFile::new(KIND, bytes)?;
+        file.expect("format", FORMAT)?;
+        file.expect("format_version", FORMAT_VERSION)?;
+        let component: Component = file.text("component")?.parse()?;
+        let site = component.at(file.json("layer")?);
+        file.expect("unit", unit(site))?;
         let head = match component.is_per_head() {
-            true => Some(parse("head", text("head")?)?),
+            true => Some(file.json("head")?),
             false => None,
         };
-        let position: Position = text("position")?.parse()?;
+        let owned = |name| file.optional(name).map(str::to_owned);
         let facts = Facts {
-            method: text("method")?.to_owned(),
-            model: text("model")?.to_owned(),
-            model_sha256: text("model_sha256")?.to_owned(),
+            method: file.text("method")?.to_owned(),
+            model: file.text("model")?.to_owned(),
+            model_sha256: file.text("model_sha256")?.to_owned(),
             site,
             head,
-            position,
-            task: optional("task").map(str::to_owned),
-            variable: optional("variable").map(str::to_owned),
-            train_pairs: optional("train_pairs")
-                .map(|value| parse("train_pairs", value))
-                .transpose()?,
-            epochs: optional("epochs")
-                .map(|value| parse("epochs", value))
-                .transpose()?,
-            lr: optional("lr").map(|value| parse("lr", value)).transpose()?,
-            seed: optional("seed")
-                .map(|value| parse("seed", value))
-                .transpose()?,
-            iia: parse("iia", text("iia")?)?,
-            controls: parse("controls", text("controls")?)?,
-            probe: parse("probe", text("probe")?)?,
-            created_by: optional("created_by").map(str::to_owned),
+            position: file.text("position")?.parse()?,
+            task: owned("task"),
+            variable: owned("variable"),
+            train_pairs: file.optional_json("train_pairs")?,
+            epochs: file.optional_json("epochs")?,
+            lr: file.optional_number("lr")?,
+            seed: file.optional_json("seed")?,
+            iia: file.number("iia")?,
+            controls: file.json("controls")?,
+            probe: file.json("probe")?,
+            created_by: owned("created_by"),
         };
-        if facts.method != "low_rank" {
-            let (expected, found) = ("low_rank".to_owned(), shortened(&facts.method));
-            return Err(Error::DirectionValue {
-                name: "method",
-                expected,
-                found,
-            });
-        }
-        let view = file
-            .tensor("basis")
-            .map_err(|_| Error::DirectionField { name: "basis" })?;
-        let &[rank, _] = view.shape() else {
-            let (name, found) = ("basis".to_owned(), view.shape().to_vec());
-            return Err(Error::TensorShape {
-                name,
-                expected: vec![1, found.iter().product()],
-                found,
-            });
-        };
-        Self::new(floats("basis", view.shape(), &view)?, rank, facts)
+        file.expect("method", LOW_RANK)?;
+        let (rows, rank) = file.matrix("basis", "basis")?;
+        Self::new(rows, rank, facts)
     }
 }
 
@@ -357,24 +404,6 @@ fn unit(site: Site) -> &'static str {
         "h.pos"
     } else {
         "pos"
-    }
-}
-
-/// A field that holds JSON: numbers, controls, the probe.
-fn parse<T: DeserializeOwned>(name: &'static str, found: &str) -> Result<T> {
-    serde_json::from_str(found).map_err(|source| Error::DirectionValue {
-        name,
-        expected: format!("JSON of another form ({source})"),
-        found: shortened(found),
-    })
-}
-
-/// The beginning of a text from a file, for an error message.
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 60;
-    match text.char_indices().nth(LONGEST) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 
@@ -431,6 +460,23 @@ mod tests {
         direction.facts.head = None;
         let error = Direction::from_bytes(&direction.to_bytes()).unwrap_err();
         assert!(error.to_string().contains("head"), "{error}");
+    }
+
+    #[test]
+    fn direction_of_a_head_has_its_place_among_all_heads() {
+        let config = r#"{"model_type": "gpt2", "n_embd": 9, "n_head": 3, "n_layer": 2, "n_positions": 8, "vocab_size": 9}"#;
+        let config = Gpt2Config::from_json(config.as_bytes()).unwrap();
+        let mut direction = direction();
+        direction.facts.site = Component::HeadValueOutput.at(1);
+        direction.facts.head = Some(1);
+        let wide = direction.of_all_heads(&config).unwrap();
+        assert_eq!(wide.facts.site, Component::ValueOutput.at(1));
+        assert_eq!((wide.facts.head, wide.rank(), wide.width()), (None, 2, 9));
+        assert_eq!(wide.rows()[3..6], [0.6, 0.8, 0.0]);
+        assert_eq!(wide.rows()[12..15], [0.0, 0.0, 1.0]);
+        assert_eq!(wide.of_all_heads(&config).unwrap(), wide);
+        direction.facts.head = Some(3);
+        assert!(direction.of_all_heads(&config).is_err());
     }
 
     #[test]

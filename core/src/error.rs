@@ -242,15 +242,19 @@ pub enum Error {
         /// Shape of this pair.
         found: crate::task::PairShape,
     },
-    /// A direction file without a field that a reader needs.
-    #[error("direction file: field `{name}` is missing")]
-    DirectionField {
+    /// A direction file or bundle without a field that a reader needs.
+    #[error("{file}: field `{name}` is missing")]
+    FileField {
+        /// What it should be: `direction file` or `bundle`.
+        file: &'static str,
         /// Name of the metadata field or tensor.
         name: &'static str,
     },
-    /// A direction file whose field cannot be read.
-    #[error("direction file: field `{name}` is `{found}`, expected {expected}")]
-    DirectionValue {
+    /// A direction file or bundle whose field cannot be read.
+    #[error("{file}: field `{name}` is `{found}`, expected {expected}")]
+    FileValue {
+        /// What it should be: `direction file` or `bundle`.
+        file: &'static str,
         /// Name of the metadata field.
         name: &'static str,
         /// What would be valid.
@@ -260,7 +264,7 @@ pub enum Error {
     },
     /// A direction whose rows are not orthonormal.
     #[error(
-        "direction file: the basis is not orthonormal, rows {row} and {other} have product {found} (expected {expected} to 1e-5)"
+        "the basis is not orthonormal, rows {row} and {other} have product {found} (expected {expected} to 1e-5)"
     )]
     DirectionBasis {
         /// First row.
@@ -289,6 +293,34 @@ pub enum Error {
         expected: String,
         /// Hash in the file.
         found: String,
+    },
+    /// A cell of a bundle that is wrong.
+    #[error("bundle: cell {place}: {cause}")]
+    BundleCell {
+        /// Where it is.
+        place: String,
+        /// What is wrong with it.
+        cause: Box<Error>,
+    },
+    /// A second cell at the place of another one.
+    #[error("bundle: two cells at {place}")]
+    BundleTwice {
+        /// The place.
+        place: String,
+    },
+    /// More cells than the map has.
+    #[error("bundle: {found} cells, but the finished map has {n_planned}")]
+    BundleFull {
+        /// Cells of the finished map.
+        n_planned: usize,
+        /// Cells that there are, or would be.
+        found: usize,
+    },
+    /// A direction is asked of a map that has none: whole values were changed.
+    #[error("bundle: method `{method}` learns no directions")]
+    BundleMethod {
+        /// The method.
+        method: String,
     },
     /// A plan that is not JSON, or has a field that is unknown, missing or of another type.
     #[error("plan: `{field}`: {cause}")]

@@ -35,8 +35,10 @@ mod hook;
 mod load;
 mod model;
 mod site;
+mod tensor_file;
 mod tokenizer;
 
+pub mod bundle;
 pub mod causal;
 pub mod cone;
 pub mod direction;

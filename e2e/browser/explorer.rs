@@ -2,6 +2,7 @@
 
 mod broken;
 mod files;
+mod maps;
 mod measured;
 mod numbers;
 mod opening;

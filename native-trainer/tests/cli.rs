@@ -9,6 +9,10 @@ use std::{
 };
 
 use serde_json::Value;
+use swivel_core::{
+    Component, Position,
+    bundle::{Bundle, BundleFacts, Cell, Method, Metrics},
+};
 use tempfile::TempDir;
 
 fn swivel(args: &[&str]) -> Output {
@@ -538,6 +542,75 @@ fn bad_data_is_refused_with_its_line() {
         &["--test-pairs", "--test-data"],
     );
     assert_eq!(files_in(folder.path()), ["pairs.jsonl"]);
+}
+
+/// A map of two of three cells.
+fn bundle() -> Bundle {
+    let mut bundle = Bundle::new(BundleFacts {
+        method: Method::Zero,
+        model: "tiny".to_owned(),
+        model_sha256: "00ff".to_owned(),
+        task: None,
+        train_pairs: None,
+        test_pairs: 40,
+        epochs: None,
+        lr: None,
+        seed: None,
+        base: vec![1, 2, 3],
+        source: vec![4, 5, 6],
+        n_planned: 3,
+        run: "{}".to_owned(),
+        created_by: None,
+    })
+    .unwrap();
+    for (layer, iia) in [(1, 0.25), (0, 0.75)] {
+        bundle
+            .push(Cell {
+                site: Component::MlpOutput.at(layer),
+                head: None,
+                position: Position::Index(2),
+                variable: None,
+                basis: None,
+                iia,
+                controls: None,
+                metrics: Metrics {
+                    probability: [0.5, 0.5],
+                    logit_difference: None,
+                    kl: 0.0,
+                },
+                top_1: 0,
+                logit: 0.0,
+            })
+            .unwrap();
+    }
+    bundle
+}
+
+#[test]
+fn bundle_is_shown_as_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_in(&folder, "map.safetensors");
+    fs::write(&path, bundle().to_bytes()).unwrap();
+    let inspected = ok_json(&["inspect", &path, "--json"]);
+    assert_eq!(inspected["kind"], "bundle");
+    assert_eq!(
+        (&inspected["best"], &inspected["cells"][1]["iia"]),
+        (&1.into(), &0.75.into())
+    );
+    let text = ok(&["inspect", &path]);
+    for line in [
+        "bundle     zero, 2 of 3 cells: interrupted",
+        "best       layer 0 mlp_output, token 2: IIA 0.750",
+        "IIA of mlp_output",
+        "layer 1   0.25",
+        "token        2",
+    ] {
+        assert!(text.contains(line), "`{line}` is not in\n{text}");
+    }
+    check_error(
+        &["eval", &path],
+        &["swivel.bundle", "expected swivel.direction"],
+    );
 }
 
 #[test]

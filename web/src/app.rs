@@ -18,7 +18,7 @@ use crate::{
         worker::Device,
     },
     protocol::{Answer, Interchange, Prompts, Request, Response},
-    session::{Model, Session, map::Metric, recorded},
+    session::{Model, Picture, Session, learned::OpenedFile, map::Metric, recorded},
     view,
 };
 
@@ -560,7 +560,7 @@ impl App {
         });
     }
 
-    /// Opens files that were dropped or chosen: a model folder, or direction files.
+    /// Opens files that were dropped or chosen: a model folder, or direction files and bundles.
     pub fn open_files(self, files: Vec<File>) {
         if files.iter().any(|file| file.name() == "config.json") {
             self.open_model(ModelSource::Files(files));
@@ -569,22 +569,29 @@ impl App {
         spawn_local(async move {
             for file in files {
                 match read_file(&file).await {
-                    Ok(bytes) => self.open_direction(&file.name(), &bytes),
+                    Ok(bytes) => self.open_file(&file.name(), &bytes),
                     Err(cause) => self.complain(cause),
                 }
             }
         });
     }
 
-    fn open_direction(self, name: &str, bytes: &Uint8Array) {
+    fn open_file(self, name: &str, bytes: &Uint8Array) {
         let bytes = bytes.to_vec();
-        let opened = self.edit(|session| session.open_direction(name, &bytes, false));
+        let opened = self.edit(|session| {
+            let opened = session.open_file(name, &bytes);
+            if let Ok(OpenedFile::Map(idx)) = opened {
+                session.picture = Picture::Learned(idx);
+            }
+            opened
+        });
         match opened {
-            Ok(idx) => {
-                let title = self
-                    .session
-                    .with_untracked(|session| session.directions[idx].title());
-                self.tell(format!("Opened {name}: {title}."));
+            Ok(opened) => {
+                let what = self.session.with_untracked(|session| match opened {
+                    OpenedFile::Direction(idx) => session.directions[idx].title(),
+                    OpenedFile::Map(idx) => session.maps[idx].summary(),
+                });
+                self.tell(format!("Opened {name}: {what}."));
             }
             Err(error) => self.complain(format!(
                 "{name} was not opened: {error}. A model needs its config.json beside the weights."
@@ -592,7 +599,7 @@ impl App {
         }
     }
 
-    /// Opens an address: a direction file, or a model folder.
+    /// Opens an address: a direction file, a bundle, or a model folder.
     pub fn open_url(self, address: String) {
         let address = address.trim().to_owned();
         if !address.ends_with(".safetensors") {
@@ -603,7 +610,7 @@ impl App {
             match fetch(&address, &|_, _| ()).await {
                 Ok(Some(bytes)) => {
                     let name = address.rsplit('/').next().unwrap_or(&address).to_owned();
-                    self.open_direction(&name, &bytes);
+                    self.open_file(&name, &bytes);
                 }
                 Ok(None) => self.complain(format!("{address}: there is no such file")),
                 Err(cause) => self.complain(cause),
@@ -611,7 +618,7 @@ impl App {
         });
     }
 
-    /// Opens the directions that were learned on this machine, where the server lists them.
+    /// Opens the directions and maps that were learned on this machine, where the server lists them.
     fn open_learned(self) {
         spawn_local(async move {
             let Ok(Some(list)) = fetch(LEARNED, &|_, _| ()).await else {
@@ -622,7 +629,7 @@ impl App {
                 if let Ok(Some(bytes)) = fetch(&format!("directions/{name}"), &|_, _| ()).await {
                     let bytes = bytes.to_vec();
                     // One that does not fit the model of the page is not this page's.
-                    let _ = self.edit(|session| session.open_direction(&name, &bytes, false));
+                    let _ = self.edit(|session| session.open_file(&name, &bytes));
                 }
             }
         });

@@ -1,6 +1,7 @@
 //! What the person chose and what came back, in plain structs; no browser here, so that all of it is tested natively.
 
 pub mod code;
+pub mod learned;
 pub mod lint;
 pub mod map;
 pub mod recorded;
@@ -19,6 +20,7 @@ use swivel_core::{
 use crate::protocol::{
     Answer, AttentionRows, Cell, Interchange, LensRow, Prompts, Request, Response,
 };
+use learned::{LearnedMap, Origin};
 use map::InterchangeMap;
 
 /// The program that the embedded solver knows.
@@ -213,19 +215,26 @@ pub enum Probe {
 pub struct Opened {
     /// File name.
     pub name: String,
-    /// What it holds.
+    /// What it holds; a direction of a head as one of all heads, which the engine takes.
     pub direction: Arc<Direction>,
+    /// The head that it is of, where it is of one.
+    pub head: Option<usize>,
     /// The file, so that a link can carry it.
     pub bytes: Arc<[u8]>,
     /// True if it comes with the page: a link needs its name only.
     pub is_embedded: bool,
     /// How its probe came out.
     pub probe: Probe,
+    /// Where it was taken from, if that is a map.
+    pub origin: Option<Origin>,
 }
 
 impl Opened {
-    /// Its name for people: variable and task where they are known, else the file's name.
+    /// Its name for people: its cell where it is from a map, variable and task where they are known, else the file's name.
     pub fn title(&self) -> String {
+        if let Some(origin) = &self.origin {
+            return origin.title.clone();
+        }
         let facts = &self.direction.facts;
         match (facts.variable.as_deref(), &facts.task) {
             (Some("op5"), Some(task)) => format!("output of {}", short_task(task)),
@@ -265,6 +274,8 @@ pub enum Picture {
     Map,
     /// Where heads look.
     Attention,
+    /// One of [`Session::maps`].
+    Learned(usize),
 }
 
 /// Which run a picture shows.
@@ -312,6 +323,8 @@ pub struct Session {
     pub attention: Option<(Cursor, AttentionRows)>,
     /// The interchange map, where one was started.
     pub map: Option<InterchangeMap>,
+    /// Bundles that were opened.
+    pub maps: Vec<LearnedMap>,
     /// What the picture shows.
     pub picture: Picture,
     /// Which run it shows.
@@ -374,6 +387,7 @@ impl Session {
             lens: Vec::new(),
             attention: None,
             map: None,
+            maps: Vec::new(),
             picture: Picture::default(),
             shown: Shown::default(),
             cursor: Cursor {
@@ -439,6 +453,7 @@ impl Session {
             opened.probe = Probe::Unknown;
         }
         self.model = Some(model);
+        self.check_maps();
         self.map = None;
         self.undo.clear();
         self.redo.clear();
@@ -665,31 +680,46 @@ impl Session {
     ///
     /// # Errors
     /// - those of [`Direction::from_bytes`]
-    /// - those of [`Direction::check`] if a model is there and it does not fit
+    /// - those of [`Direction::of_all_heads`] if a model is there and it does not fit, and of a direction of a head if none is
     pub fn open_direction(&mut self, name: &str, bytes: &[u8], is_embedded: bool) -> Result<usize> {
-        let direction = Direction::from_bytes(bytes)?;
-        if let Some(model) = &self.model {
-            direction.check(&model.config)?;
+        let mut direction = Direction::from_bytes(bytes)?;
+        let head = direction.facts.head;
+        match &self.model {
+            Some(model) => direction = direction.of_all_heads(&model.config)?,
+            None if head.is_some() => {
+                return Err(Error::ComponentUnsupported {
+                    name: direction.facts.site.component.to_string(),
+                    expected: "a component of the stream until the model is there".to_owned(),
+                });
+            }
+            None => {}
         }
+        let bytes: Arc<[u8]> = match head {
+            Some(_) => direction.to_bytes().into(),
+            None => bytes.into(),
+        };
         let site = direction.facts.site;
-        if site.component.is_per_head() {
-            return Err(Error::ComponentUnsupported {
-                name: site.component.to_string(),
-                expected: "a component of the stream, not one that is per head".to_owned(),
-            });
-        }
-        if let Some(idx) = self.directions.iter().position(|own| *own.bytes == *bytes) {
-            return Ok(idx);
-        }
         let position = direction.facts.position;
-        self.directions.push(Opened {
-            name: name.to_owned(),
-            direction: Arc::new(direction),
-            bytes: bytes.into(),
-            is_embedded,
-            probe: Probe::Unknown,
-        });
-        let idx = self.directions.len() - 1;
+        let known = self.directions.iter().position(|own| own.bytes == bytes);
+        let idx = match known {
+            // Of a cell of a map there may be no card.
+            Some(idx) if self.has_card(idx) || self.directions[idx].origin.is_none() => {
+                return Ok(idx);
+            }
+            Some(idx) => idx,
+            None => {
+                self.directions.push(Opened {
+                    name: name.to_owned(),
+                    direction: Arc::new(direction),
+                    head,
+                    bytes,
+                    is_embedded,
+                    probe: Probe::Unknown,
+                    origin: None,
+                });
+                self.directions.len() - 1
+            }
+        };
         let card = Card {
             what: What::Direction(idx),
             site,
@@ -704,6 +734,13 @@ impl Session {
         }
         self.choices.cards.push(card);
         Ok(idx)
+    }
+
+    fn has_card(&self, direction: usize) -> bool {
+        let cards = &self.choices.cards;
+        cards
+            .iter()
+            .any(|card| card.what == What::Direction(direction))
     }
 
     /// A whole-vector swap at a cell, switched on; the source token has the same distance from its prompt's end.
@@ -892,7 +929,7 @@ impl Session {
         }
         let (prompts, interchanges) = (self.choices.prompts(), self.interchanges());
         match self.picture {
-            Picture::Map => None,
+            Picture::Map | Picture::Learned(_) => None,
             Picture::Lens => {
                 let layer = self.lens.iter().rposition(Option::is_none)?;
                 let pair = self.pair()?;

@@ -1,19 +1,22 @@
-//! `inspect`: what a direction file or a model folder holds.
+//! `inspect`: what a direction file, a bundle or a model folder holds.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use serde_json::json;
-use swivel_core::direction::{Controls, Direction, Facts};
+use swivel_core::{
+    bundle::{Bundle, BundleFacts, FileKind, Sheet},
+    direction::{Controls, Direction, Facts},
+};
 
-use super::read_direction;
+use super::read_direction_bytes;
 use crate::{model_files::ModelFiles, report::Report};
 
 /// Options of `inspect`.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
-    /// Direction file, model folder, Hub id, or `solver`
+    /// Direction file, bundle, model folder, Hub id, or `solver`
     what: PathBuf,
     /// Print one JSON object on stdout
     #[arg(long)]
@@ -25,7 +28,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let Args { what, json } = args;
     let report = if json { Report::Json } else { Report::Human };
     if what.is_file() {
-        inspect_direction(&read_direction(&what)?, report);
+        let bytes = read_direction_bytes(&what)?;
+        let reading = || format!("reading {}", what.display());
+        match FileKind::of_bytes(&bytes).with_context(reading)? {
+            FileKind::Direction => {
+                let direction = Direction::from_bytes(&bytes).with_context(reading)?;
+                inspect_direction(&direction, report);
+            }
+            FileKind::Bundle => {
+                inspect_bundle(&Bundle::from_bytes(&bytes).with_context(reading)?, report);
+            }
+        }
     } else {
         inspect_model(&ModelFiles::open(&what.to_string_lossy())?, report);
     }
@@ -134,6 +147,143 @@ fn inspect_direction(direction: &Direction, report: Report) {
         "probe": probe,
         "created_by": created_by,
     }));
+}
+
+fn inspect_bundle(bundle: &Bundle, report: Report) {
+    let BundleFacts {
+        method,
+        model,
+        model_sha256,
+        task,
+        train_pairs,
+        test_pairs,
+        epochs,
+        lr,
+        seed,
+        base,
+        source,
+        n_planned,
+        run,
+        created_by,
+    } = bundle.facts();
+    let n_cells = bundle.cells().len();
+    let best = bundle.best();
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    for (name, value) in [
+        (
+            "bundle",
+            match bundle.is_complete() {
+                true => format!("{}, {n_cells} cells", method.name()),
+                false => format!(
+                    "{}, {n_cells} of {n_planned} cells: interrupted",
+                    method.name()
+                ),
+            },
+        ),
+        ("task", or_dash(task.clone())),
+        (
+            "model",
+            format!(
+                "{model}, weights {}",
+                model_sha256.get(..12).unwrap_or(model_sha256)
+            ),
+        ),
+        ("scores", format!("on {test_pairs} held-out pairs")),
+        ("learned", {
+            let [train_pairs, epochs, lr, seed] = [
+                train_pairs.map(|value| value.to_string()),
+                epochs.map(|value| value.to_string()),
+                lr.map(|value| value.to_string()),
+                seed.map(|value| value.to_string()),
+            ]
+            .map(or_dash);
+            format!("on {train_pairs} pairs, {epochs} epochs, lr {lr}, seed {seed}")
+        }),
+        (
+            "pair",
+            format!("{} tokens, source {}", base.len(), source.len()),
+        ),
+        ("best", {
+            let best = best.map(|idx| &bundle.cells()[idx]);
+            or_dash(best.map(|cell| format!("{}: IIA {:.3}", cell.title(), cell.iia)))
+        }),
+        ("written by", or_dash(created_by.clone())),
+    ] {
+        report.line(format!("{name:<11}{value}"));
+    }
+    for sheet in bundle.sheets() {
+        for line in table(bundle, &sheet) {
+            report.line(line);
+        }
+    }
+    let cells: Vec<_> = (bundle.cells().iter())
+        .map(|cell| {
+            json!({
+                "layer": cell.site.layer,
+                "component": cell.site.component.name(),
+                "head": cell.head,
+                "position": cell.position.to_string(),
+                "variable": cell.variable,
+                "rank": cell.sheet().rank,
+                "iia": cell.iia,
+                "controls": cell.controls,
+                "metrics": cell.metrics,
+            })
+        })
+        .collect();
+    report.event(&json!({
+        "kind": "bundle",
+        "method": method.name(),
+        "model": model,
+        "model_sha256": model_sha256,
+        "task": task,
+        "train_pairs": train_pairs,
+        "test_pairs": test_pairs,
+        "epochs": epochs,
+        "lr": lr,
+        "seed": seed,
+        "base": base,
+        "source": source,
+        "n_planned": n_planned,
+        "run": run,
+        "created_by": created_by,
+        "best": best,
+        "cells": cells,
+    }));
+}
+
+/// IIA of one table: layers upwards, positions to the right, as many beside each other as a terminal shows.
+fn table(bundle: &Bundle, sheet: &Sheet) -> Vec<String> {
+    const N_COLUMNS: usize = 14;
+    let places: Vec<(usize, usize)> = (bundle.cells().iter())
+        .filter(|cell| cell.sheet() == *sheet)
+        .filter_map(|cell| {
+            let position = cell.position.resolve(bundle.facts().base.len()).ok()?;
+            Some((cell.site.layer, position))
+        })
+        .collect();
+    let layers: BTreeSet<usize> = places.iter().map(|(layer, _)| *layer).collect();
+    let positions: BTreeSet<usize> = places.iter().map(|(_, position)| *position).collect();
+    let positions: Vec<usize> = positions.into_iter().collect();
+    let mut lines = vec![String::new(), format!("IIA of {sheet}")];
+    for columns in positions.chunks(N_COLUMNS) {
+        let row = |name: String, texts: Vec<String>| {
+            let texts: String = texts.iter().map(|text| format!("{text:>5}")).collect();
+            format!("{name:<9}{texts}")
+        };
+        for layer in layers.iter().rev() {
+            let texts = columns.iter().map(|position| {
+                let idx = bundle.find(sheet, *layer, *position);
+                idx.map_or("-".to_owned(), |idx| {
+                    format!("{:.2}", bundle.cells()[idx].iia)
+                })
+            });
+            lines.push(row(format!("layer {layer}"), texts.collect()));
+        }
+        let texts = columns.iter().map(usize::to_string).collect();
+        lines.push(row("token".to_owned(), texts));
+    }
+    lines
 }
 
 fn inspect_model(files: &ModelFiles, report: Report) {

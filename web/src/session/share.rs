@@ -117,7 +117,12 @@ impl Session {
                 &model.sha256[..MODEL_DIGITS.min(model.sha256.len())]
             );
         }
-        let picture = name_of(&PICTURES, &self.picture);
+        // A map is a file, which a link does not carry.
+        let picture = match self.picture {
+            Picture::Learned(_) => Picture::default(),
+            picture => picture,
+        };
+        let picture = name_of(&PICTURES, &picture);
         let shown = name_of(&SHOWN, &self.shown);
         fragment + &format!("&view={picture},{shown}")
     }

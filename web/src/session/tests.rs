@@ -1,4 +1,5 @@
 mod code;
+mod learned;
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
 

@@ -25,7 +25,7 @@ pub fn Directions(
                 (0..n_cards.get()).map(|idx| view! { <CardView app idx /> }).collect_view()
             }}
             <label class="button drop">
-                "Open a direction file, or drop one on the page"
+                "Open a direction or a map, or drop one on the page"
                 <input
                     id="direction-file"
                     type="file"
@@ -48,7 +48,7 @@ struct Facts {
     learned: Option<String>,
     problem: Option<String>,
     warning: Option<String>,
-    is_whole: bool,
+    is_removable: bool,
 }
 
 fn facts(session: &Session, card: &Card) -> Facts {
@@ -57,6 +57,8 @@ fn facts(session: &Session, card: &Card) -> Facts {
         What::Whole => None,
     };
     let known = direction.map(|opened| &*opened.direction);
+    let head = direction.and_then(|opened| opened.head);
+    let head = head.map_or(String::new(), |head| format!(", head {head}"));
     let rank = known.map_or(String::new(), |known| format!(", rank {}", known.rank()));
     let token = |position: swivel_core::Position| match position {
         swivel_core::Position::Last => "last token".to_owned(),
@@ -84,7 +86,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
     };
     Facts {
         title: session.card_title(card),
-        place: format!("{}, {place}{rank}", card.site),
+        place: format!("{}{head}, {place}{rank}", card.site),
         scores: known.map(|known| {
             let controls = &known.facts.controls;
             [known.facts.iia, controls.random, controls.full].map(score)
@@ -98,7 +100,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
                 .card_warning(card)
                 .or_else(|| no_effect(session, card)),
         },
-        is_whole: card.what == What::Whole,
+        is_removable: direction.is_none_or(|opened| opened.origin.is_some()),
     }
 }
 
@@ -179,7 +181,7 @@ fn CardView(app: App, idx: usize) -> impl IntoView {
                     <h3>{move || text(|facts| facts.title.clone())}</h3>
                     <p class="fact">{move || text(|facts| facts.place.clone())}</p>
                 </div>
-                <Show when=move || facts.with(|f| f.as_ref().is_some_and(|f| f.is_whole))>
+                <Show when=move || facts.with(|f| f.as_ref().is_some_and(|f| f.is_removable))>
                     <button class="quiet" on:click=move |_| app.edit(|s| s.remove_card(idx))>
                         "Remove"
                     </button>

@@ -1,9 +1,12 @@
-//! Inside the model: a layers x tokens picture of the logit lens, of the interchange map, or of attention.
+//! Inside the model: a layers x tokens picture of the logit lens, of the interchange map, of attention, or of a learned map.
 
 use leptos::{ev::KeyboardEvent, html, prelude::*};
 use swivel_core::Component;
 
-use super::probability;
+use super::{
+    learned::{self, LearnedControls, LearnedDetail, LearnedTable, LearnedWarnings},
+    probability,
+};
 use crate::{
     app::App,
     browser::window,
@@ -55,8 +58,8 @@ pub fn Inside(
         <section class="inside" aria-label="Inside the model">
             <h2>"Inside"</h2>
             <div class="bar">
-                <Choice name="picture" values=&PICTURES current=Signal::derive(picture) choose=show />
-                <Show when=move || picture() != Picture::Map>
+                <PictureChoice app choose=show />
+                <Show when=move || matches!(picture(), Picture::Lens | Picture::Attention)>
                     <Choice
                         name="shown"
                         values=&SHOWN
@@ -66,6 +69,9 @@ pub fn Inside(
                 </Show>
                 <Show when=move || picture() == Picture::Map>
                     <MapControls app is_table />
+                </Show>
+                <Show when=move || matches!(picture(), Picture::Learned(_))>
+                    <LearnedControls app is_table />
                 </Show>
                 <Show when=move || picture() == Picture::Attention>
                     <label>
@@ -97,16 +103,76 @@ pub fn Inside(
                     </label>
                 </Show>
             </div>
-            <Show
-                when=move || is_table.get() && picture() == Picture::Map
-                fallback=move || view! { <Grid app /> }
-            >
-                <MapTable app />
-            </Show>
+            <LearnedWarnings app />
+            {move || match picture() {
+                Picture::Map if is_table.get() => view! { <MapTable app /> }.into_any(),
+                Picture::Learned(_) if is_table.get() => view! { <LearnedTable app /> }.into_any(),
+                _ => view! { <Grid app /> }.into_any(),
+            }}
             <Legend app />
-            <Detail app />
+            <Show
+                when=move || matches!(picture(), Picture::Learned(_))
+                fallback=move || view! { <Detail app /> }
+            >
+                <LearnedDetail app />
+            </Show>
         </section>
     }
+}
+
+/// The pictures: three that are always there, and the maps that were opened.
+#[component]
+fn PictureChoice(
+    app: App,
+    choose: impl Fn(Picture) + Copy + Send + Sync + 'static,
+) -> impl IntoView {
+    let tabs = Memo::new(move |_| app.session.with(learned::tabs));
+    let button = move |picture: Picture, id: String, label: String| {
+        let is_shown = move || app.session.with(|session| session.picture == picture);
+        let title = label.clone();
+        view! {
+            <button
+                id=id
+                title=title
+                aria-pressed=move || is_shown().to_string()
+                on:click=move |_| choose(picture)
+            >
+                {label}
+            </button>
+        }
+    };
+    view! {
+        <div class="choices" role="group" aria-label="picture">
+            {PICTURES
+                .iter()
+                .map(|(picture, label)| {
+                    button(*picture, format!("picture-{}", id_of(label)), (*label).to_owned())
+                })
+                .collect_view()}
+        </div>
+        <Show when=move || tabs.with(|tabs| !tabs.is_empty())>
+            <div class="choices maps" role="group" aria-label="opened maps">
+                {move || {
+                    tabs.get()
+                        .into_iter()
+                        .enumerate()
+                        .map(|(idx, label)| {
+                            button(Picture::Learned(idx), format!("picture-learned-{idx}"), label)
+                        })
+                        .collect_view()
+                }}
+            </div>
+        </Show>
+    }
+}
+
+/// The first word of a label, as ids have it.
+fn id_of(label: &str) -> String {
+    label
+        .split([' ', ','])
+        .next()
+        .unwrap_or(label)
+        .to_lowercase()
 }
 
 /// One of several values, as buttons.
@@ -125,7 +191,7 @@ fn Choice<T: Copy + PartialEq + Send + Sync + 'static>(
                     let value = *value;
                     view! {
                         <button
-                            id=format!("{name}-{}", label.split([' ', ',']).next().unwrap_or(label).to_lowercase())
+                            id=format!("{name}-{}", id_of(label))
                             aria-pressed=move || (current.get() == value).to_string()
                             on:click=move |_| choose(value)
                         >
@@ -205,15 +271,23 @@ fn MapControls(app: App, is_table: RwSignal<bool>) -> impl IntoView {
 
 /// A cell as it is painted.
 #[derive(Clone, PartialEq, Default)]
-struct Painted {
-    text: String,
-    title: String,
+pub struct Painted {
+    /// What stands in it.
+    pub text: String,
+    /// What it says when pointed at.
+    pub title: String,
     /// −1..1 on the signed scale, 0..1 on the plain one.
-    value: f32,
-    is_unknown: bool,
-    is_armed: bool,
-    is_in_cone: bool,
-    is_cursor: bool,
+    pub value: f32,
+    /// Not a number.
+    pub is_unknown: bool,
+    /// Switched on.
+    pub is_armed: bool,
+    /// Can be changed by what is switched on.
+    pub is_in_cone: bool,
+    /// Works best.
+    pub is_best: bool,
+    /// Under the cursor.
+    pub is_cursor: bool,
 }
 
 /// Rows of the picture from the top, each with its name and its number.
@@ -222,6 +296,14 @@ fn rows(session: &Session) -> Vec<(String, usize)> {
         Picture::Attention => (0..session.n_heads())
             .map(|head| (format!("head {head}"), head))
             .collect(),
+        Picture::Learned(_) => {
+            let layers = session
+                .learned()
+                .map(|(_, map)| session.learned_layers(map));
+            (layers.unwrap_or_default().into_iter())
+                .map(|layer| (format!("layer {layer}"), layer))
+                .collect()
+        }
         _ => (0..session.n_layers())
             .rev()
             .map(|layer| (format!("layer {layer}"), layer))
@@ -229,10 +311,27 @@ fn rows(session: &Session) -> Vec<(String, usize)> {
     }
 }
 
-/// First token that is shown.
-fn first_shown(session: &Session) -> usize {
-    let n_tokens = session.choices.base.ids.len();
-    n_tokens.saturating_sub(MOST_CELLS / rows(session).len().max(1))
+/// Tokens of the picture, and how many before them are not shown.
+fn positions(session: &Session) -> (Vec<usize>, usize) {
+    let mut positions = match session.learned() {
+        Some((_, map)) => map.positions(),
+        None => (0..session.choices.base.ids.len()).collect(),
+    };
+    let n_hidden = (positions.len()).saturating_sub(MOST_CELLS / rows(session).len().max(1));
+    positions.drain(..n_hidden);
+    (positions, n_hidden)
+}
+
+/// Row and token of the cell under the cursor.
+fn cursor(session: &Session) -> (usize, usize) {
+    let Cursor { layer, position } = match session.learned() {
+        Some((_, map)) => map.cursor,
+        None => session.cursor,
+    };
+    match session.picture {
+        Picture::Attention => (session.head, position),
+        _ => (layer, position),
+    }
 }
 
 /// What is the same for all cells of a picture.
@@ -262,7 +361,7 @@ fn paint(session: &Session, marks: &Marks, row: usize, position: usize, metric: 
         position,
     };
     let painted = describe(session, row, position, metric);
-    if session.picture == Picture::Attention {
+    if matches!(session.picture, Picture::Attention | Picture::Learned(_)) {
         return painted;
     }
     let is_in = |cone: Cursor| cell.layer >= cone.layer && position >= cone.position;
@@ -284,6 +383,7 @@ fn describe(session: &Session, row: usize, position: usize, metric: Metric) -> P
         Picture::Attention => paint_attention(session, row, position),
         Picture::Map => paint_map(session, cell, metric),
         Picture::Lens => paint_lens(session, cell),
+        Picture::Learned(_) => learned::paint(session, cell),
     }
 }
 
@@ -388,7 +488,8 @@ fn paint_attention(session: &Session, head: usize, position: usize) -> Painted {
     }
 }
 
-fn unknown(title: &str) -> Painted {
+/// A cell without a number, and why.
+pub fn unknown(title: &str) -> Painted {
     Painted {
         text: String::new(),
         title: title.to_owned(),
@@ -399,10 +500,13 @@ fn unknown(title: &str) -> Painted {
 
 /// Columns of the picture: what stands below them.
 fn columns(session: &Session) -> Vec<(usize, String)> {
-    let first = first_shown(session);
-    let pieces = session.choices.base.pieces.iter().enumerate().skip(first);
-    pieces
-        .map(|(position, piece)| (position, visible(piece)))
+    let text = |position: usize| match session.learned() {
+        Some((_, map)) => session.learned_token(map, position),
+        None => visible(&session.choices.base.pieces[position]),
+    };
+    let (positions, _) = positions(session);
+    (positions.into_iter())
+        .map(|position| (position, text(position)))
         .collect()
 }
 
@@ -415,12 +519,18 @@ fn Grid(app: App) -> impl IntoView {
             .with(|s| s.picture != Picture::Attention || s.shown == Shown::Difference)
     };
     let active = move || {
-        app.session.with(|session| match session.picture {
-            Picture::Attention => format!("cell-{}-{}", session.head, session.cursor.position),
-            _ => format!("cell-{}-{}", session.cursor.layer, session.cursor.position),
-        })
+        let (row, position) = app.session.with(cursor);
+        format!("cell-{row}-{position}")
     };
     let pick = move |row: usize, position: usize| {
+        if app
+            .session
+            .with_untracked(|session| session.learned().is_some())
+        {
+            let layer = row;
+            learned::pick(app, Cursor { layer, position });
+            return;
+        }
         app.edit(|session| {
             session.cursor.position = position;
             match session.picture {
@@ -430,9 +540,9 @@ fn Grid(app: App) -> impl IntoView {
         });
     };
     let on_key = move |event: KeyboardEvent| on_key(app, &event);
-    let hidden = move || app.session.with(first_shown);
+    let hidden = move || app.session.with(|session| positions(session).1);
     let frame = NodeRef::<html::Div>::new();
-    let place = Memo::new(move |_| app.session.with(|s| (s.cursor, s.choices.base.ids.len())));
+    let place = Memo::new(move |_| app.session.with(|s| (cursor(s), s.choices.base.ids.len())));
     Effect::new(move |_| {
         // Read, not only tracked: a memo that nobody reads is never computed.
         place.get();
@@ -466,9 +576,9 @@ fn Grid(app: App) -> impl IntoView {
                                     let metric = app.metric.get();
                                     app.session
                                         .with(|session| {
-                                            let first = first_shown(session);
                                             let marks = Marks::of(session);
-                                            (first..session.choices.base.ids.len())
+                                            let (positions, _) = positions(session);
+                                            (positions.into_iter())
                                                 .map(|position| (position, paint(session, &marks, row, position, metric)))
                                                 .collect::<Vec<_>>()
                                         })
@@ -526,6 +636,7 @@ fn cell_view(
         is_unknown,
         is_armed,
         is_in_cone,
+        is_best,
         is_cursor,
     } = painted;
     let share = format!("{:.0}%", 100.0 * value.abs().min(1.0));
@@ -537,6 +648,7 @@ fn cell_view(
             class:negative=value < 0.0
             class:armed=is_armed
             class:cone=is_in_cone
+            class:best=is_best
             class:cursor=is_cursor
             style:--share=share
             title=title
@@ -557,9 +669,13 @@ fn on_key(app: App, event: &KeyboardEvent) {
         "End" => (0, isize::MAX / 2),
         "Enter" | " " => {
             event.prevent_default();
-            app.edit(|session| {
-                session.arm_cell(app.component.get_untracked(), session.cursor);
-            });
+            let learned = |session: &Session| Some(session.learned()?.1.cursor);
+            match app.session.with_untracked(learned) {
+                Some(place) => learned::pick(app, place),
+                None => app.edit(|session| {
+                    session.arm_cell(app.component.get_untracked(), session.cursor);
+                }),
+            }
             return;
         }
         _ => return,
@@ -570,6 +686,10 @@ fn on_key(app: App, event: &KeyboardEvent) {
         to.clamp(0, n as isize - 1) as usize
     };
     app.edit(|session| {
+        if session.learned().is_some() {
+            session.move_in_map(rows, columns);
+            return;
+        }
         let n_tokens = session.choices.base.ids.len().max(1);
         session.cursor.position = moved(session.cursor.position, columns, n_tokens);
         match session.picture {
@@ -596,16 +716,25 @@ fn Legend(app: App) -> impl IntoView {
             (Picture::Attention, _) => {
                 "Where each head looks from the chosen token, 0 to 1. Click a column to look from there."
             }
+            (Picture::Learned(_), _) => {
+                "How often a swap of that cell gives the right answer, 0 to 1; the further above chance, the stronger the colour. Click a cell to switch it on alone, again to remove it."
+            }
         })
     };
+    let is_learned = move || app.session.with(|s| s.learned().is_some());
     view! {
         <p class="legend">
             {text} " "
             <Show when=move || app.session.with(|s| s.picture != Picture::Attention)>
                 <span class="sample armed"></span>
                 " switched on "
-                <span class="sample cone"></span>
-                " can change"
+                <Show
+                    when=is_learned
+                    fallback=|| view! { <span class="sample cone"></span> " can change" }
+                >
+                    <span class="sample best"></span>
+                    "\u{a0}best"
+                </Show>
             </Show>
         </p>
     }

@@ -1,0 +1,146 @@
+//! What direction files and bundles have in common: safetensors with metadata, written byte for byte the same each time,
+//! and read without trust.
+
+use std::{borrow::Cow, collections::BTreeMap, collections::HashMap};
+
+use safetensors::{SafeTensors, tensor::TensorView};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::{Error, Result, load::floats};
+
+/// A tensor that is written: name, shape and values, row-major.
+pub(crate) type Tensor<'a> = (Cow<'static, str>, [usize; 2], &'a [f32]);
+
+/// The bytes of a file; fields without a value are left out, the others are written in the order of their names.
+pub(crate) fn to_bytes(fields: &[(&str, Option<String>)], tensors: &[Tensor<'_>]) -> Vec<u8> {
+    let metadata: BTreeMap<&str, &String> = fields
+        .iter()
+        .filter_map(|(name, value)| Some((*name, value.as_ref()?)))
+        .collect();
+    // Written here since the safetensors crate keeps metadata in a hash map, whose order differs from run to run.
+    let mut header: BTreeMap<&str, serde_json::Value> =
+        BTreeMap::from([("__metadata__", json!(metadata))]);
+    let mut bytes: Vec<u8> = Vec::new();
+    for (name, shape, values) in tensors {
+        let start = bytes.len();
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, bytes.len()] });
+        header.insert(name, entry);
+    }
+    let mut header = json!(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes()[..], &header, &bytes].concat()
+}
+
+/// A file that is read.
+pub(crate) struct TensorFile<'a> {
+    /// What it should be, for messages: `direction file`.
+    kind: &'static str,
+    metadata: HashMap<String, String>,
+    tensors: SafeTensors<'a>,
+}
+
+impl<'a> TensorFile<'a> {
+    /// Parses the header.
+    ///
+    /// # Errors
+    /// - [`Error::Safetensors`] if it is no safetensors file, truncated, or longer than its header says.
+    pub(crate) fn new(kind: &'static str, bytes: &'a [u8]) -> Result<Self> {
+        let wrong = |source| Error::Safetensors { source };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?;
+        Ok(Self {
+            kind,
+            metadata: header.metadata().clone().unwrap_or_default(),
+            tensors: SafeTensors::deserialize(bytes).map_err(wrong)?,
+        })
+    }
+
+    /// A field that may be missing.
+    pub(crate) fn optional(&self, name: &'static str) -> Option<&str> {
+        self.metadata.get(name).map(String::as_str)
+    }
+
+    /// A field that must be there.
+    pub(crate) fn text(&self, name: &'static str) -> Result<&str> {
+        let file = self.kind;
+        self.optional(name).ok_or(Error::FileField { file, name })
+    }
+
+    /// Checks that a field has this value.
+    pub(crate) fn expect(&self, name: &'static str, expected: &str) -> Result<()> {
+        match self.text(name)? {
+            found if found == expected => Ok(()),
+            found => Err(value_error(self.kind, name, expected, found)),
+        }
+    }
+
+    /// A field that holds JSON: whole numbers, lists, tables.
+    pub(crate) fn json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T> {
+        let found = self.text(name)?;
+        serde_json::from_str(found).map_err(|source| {
+            let expected = format!("JSON of another form ({source})");
+            value_error(self.kind, name, &expected, found)
+        })
+    }
+
+    /// The same, of a field that may be missing.
+    pub(crate) fn optional_json<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<T>> {
+        self.optional(name).map(|_| self.json(name)).transpose()
+    }
+
+    /// A field that holds a finite number; every digit counts, which JSON's readers do not promise.
+    pub(crate) fn number(&self, name: &'static str) -> Result<f64> {
+        let found = self.text(name)?;
+        match found.parse() {
+            Ok(value) if f64::is_finite(value) => Ok(value),
+            _ => Err(value_error(self.kind, name, "a number", found)),
+        }
+    }
+
+    /// The same, of a field that may be missing.
+    pub(crate) fn optional_number(&self, name: &'static str) -> Result<Option<f64>> {
+        self.optional(name).map(|_| self.number(name)).transpose()
+    }
+
+    /// Rows of a matrix one after the other, and their number; `name` is its name, `field` what messages call it.
+    pub(crate) fn matrix(&self, name: &str, field: &'static str) -> Result<(Vec<f32>, usize)> {
+        let (file, missing) = (self.kind, field);
+        let view: TensorView<'_> = (self.tensors.tensor(name)).map_err(|_| Error::FileField {
+            file,
+            name: missing,
+        })?;
+        let &[n_rows, _] = view.shape() else {
+            let (name, found) = (name.to_owned(), view.shape().to_vec());
+            return Err(Error::TensorShape {
+                name,
+                expected: vec![1, found.iter().product()],
+                found,
+            });
+        };
+        Ok((floats(name, view.shape(), &view)?, n_rows))
+    }
+}
+
+/// A field that cannot be read; of a long one the message has the beginning.
+pub(crate) fn value_error(
+    file: &'static str,
+    name: &'static str,
+    expected: &str,
+    found: &str,
+) -> Error {
+    const LONGEST: usize = 60;
+    let found = match found.char_indices().nth(LONGEST) {
+        None => found.to_owned(),
+        Some((end, _)) => format!("{}…", &found[..end]),
+    };
+    Error::FileValue {
+        file,
+        name,
+        expected: expected.to_owned(),
+        found,
+    }
+}

@@ -1,0 +1,407 @@
+//! Maps that were opened: what they show, and cells that are switched on and off.
+
+use swivel_core::{
+    bundle::{Bundle, BundleFacts, Cell, Method, Metrics},
+    direction::{Basis, Controls},
+};
+
+use super::*;
+use crate::session::learned::{Facet, LearnedMap, OpenedFile};
+
+/// A map over the recorded example: the page's own direction at layer 2, and something else elsewhere.
+fn map_of(method: Method, change: impl Fn(&mut BundleFacts)) -> Bundle {
+    let prompts = Session::recorded().unwrap().choices.prompts();
+    let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    let mut facts = BundleFacts {
+        method,
+        model: "solver".to_owned(),
+        model_sha256: own.facts.model_sha256.clone(),
+        task: own.facts.task.clone(),
+        train_pairs: None,
+        test_pairs: 100,
+        epochs: None,
+        lr: None,
+        seed: None,
+        base: prompts.base,
+        source: prompts.source,
+        n_planned: 6,
+        run: "{}".to_owned(),
+        created_by: None,
+    };
+    change(&mut facts);
+    let last = facts.base.len() - 1;
+    let mut bundle = Bundle::new(facts).unwrap();
+    for (layer, position, iia) in [(2, last, 0.97), (1, last, 0.6), (1, 3, 0.5), (0, 3, 0.4)] {
+        let cell = cell(Component::BlockOutput, layer, position, iia, &own);
+        bundle.push(of_method(cell, method)).unwrap();
+    }
+    bundle
+}
+
+fn cell(component: Component, layer: usize, position: usize, iia: f64, own: &Direction) -> Cell {
+    let mut other = vec![0.0; own.width()];
+    other[layer] = 1.0;
+    let rows = match iia > 0.9 {
+        true => own.rows().to_vec(),
+        false => other,
+    };
+    Cell {
+        site: component.at(layer),
+        head: None,
+        position: Position::Index(position),
+        variable: Some("op5".to_owned()),
+        basis: Some(Basis::new(rows, 1).unwrap()),
+        iia,
+        controls: Some(Controls {
+            random: 0.5,
+            full: 1.0,
+            shuffled: None,
+        }),
+        metrics: Metrics {
+            probability: [0.1, iia],
+            logit_difference: None,
+            kl: 0.0,
+        },
+        top_1: 258,
+        logit: 1.0,
+    }
+}
+
+fn of_method(mut cell: Cell, method: Method) -> Cell {
+    if method != Method::LowRank {
+        (cell.basis, cell.controls) = (None, None);
+    }
+    cell
+}
+
+#[track_caller]
+fn open(session: &mut Session, bundle: &Bundle) -> usize {
+    match session.open_file("map.safetensors", &bundle.to_bytes()) {
+        Ok(OpenedFile::Map(idx)) => {
+            session.picture = Picture::Learned(idx);
+            idx
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn shown(session: &Session) -> &LearnedMap {
+    session.learned().unwrap().1
+}
+
+const BEST: Cursor = Cursor {
+    layer: 2,
+    position: 9,
+};
+const WEAK: Cursor = Cursor {
+    layer: 1,
+    position: 3,
+};
+
+fn on(session: &Session) -> Vec<String> {
+    let cards = session.choices.cards.iter().filter(|card| card.is_on);
+    cards.map(|card| session.card_title(card)).collect()
+}
+
+#[test]
+fn cell_is_switched_on_alone_replaced_and_removed() {
+    let mut session = live();
+    let mut engine = engine();
+    let own = answer(&mut engine, &mut session);
+    let map = open(&mut session, &map_of(Method::LowRank, |_| ()));
+    assert_eq!(
+        shown(&session).cursor,
+        BEST,
+        "the cursor starts at the best cell"
+    );
+    let n_cards = session.choices.cards.len();
+
+    session.toggle_learned(BEST).unwrap();
+    assert_eq!(on(&session), ["op5 · layer 2 block_output, token 9"]);
+    assert!(session.is_learned_on(map, 0));
+    // The direction is the page's own, so the answer is.
+    let found = answer(&mut engine, &mut session);
+    assert_eq!((found.top, found.differences), (own.top, own.differences));
+
+    session.toggle_learned(WEAK).unwrap();
+    assert_eq!(on(&session), ["op5 · layer 1 block_output, token 3"]);
+    assert_eq!(session.choices.cards.len(), n_cards + 1);
+    assert!(!answer(&mut engine, &mut session).is_flipped());
+
+    session.toggle_learned(WEAK).unwrap();
+    assert_eq!(session.choices.cards.len(), n_cards);
+    assert!(session.undo() && session.undo() && session.undo());
+    assert_eq!(on(&session), ["output of 07065a"]);
+    assert!(session.redo());
+    assert!(session.is_learned_on(map, 0));
+
+    // A link takes it along like any other direction.
+    let link = session.fragment();
+    let mut other = live();
+    other.open_fragment(&link).unwrap();
+    assert_eq!(other.interchanges(), session.interchanges());
+    // And here it is the same card.
+    session.toggle_learned(BEST).unwrap();
+    session.open_fragment(&link).unwrap();
+    assert!(session.is_learned_on(map, 0));
+}
+
+#[test]
+fn map_shows_its_layers_and_tokens_and_how_much_there_is() {
+    let mut session = live();
+    open(&mut session, &map_of(Method::LowRank, |_| ()));
+    let map = shown(&session);
+    assert_eq!(map.extent(), "4 of 6 cells: the sweep was interrupted");
+    assert_eq!(map.positions(), [3, 9]);
+    assert_eq!(session.learned_layers(map), [2, 1, 0]);
+    assert_eq!(map.best(), Some(0));
+    let cells = map.bundle.cells();
+    assert!((map.share(&cells[0]) - 0.94).abs() < 1e-6);
+    assert_eq!(map.share(&cells[3]), 0.0, "below chance");
+    assert_eq!(session.learned_token(map, 9), "=");
+    assert!(session.learned_warnings(map).is_empty());
+    assert!(map.facets().is_empty());
+    let missing = Cursor {
+        layer: 0,
+        position: 9,
+    };
+    let error = session.toggle_learned(missing).unwrap_err();
+    assert!(error.contains("not computed"), "{error}");
+
+    let complete = map_of(Method::LowRank, |facts| facts.n_planned = 4);
+    assert_eq!(open(&mut session, &complete), 1, "another map");
+    assert_eq!(open(&mut session, &complete), 1, "the same map");
+    assert_eq!(shown(&session).extent(), "4 cells");
+    session.move_in_map(-1, -1);
+    assert_eq!(shown(&session).cursor, WEAK);
+    session.move_in_map(-5, 0);
+    session.move_in_map(0, isize::MAX / 2);
+    assert_eq!(shown(&session).cursor, missing);
+}
+
+#[test]
+fn tables_are_chosen_by_what_cells_differ_in() {
+    let mut session = live();
+    let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    let mut bundle = map_of(Method::LowRank, |_| ());
+    bundle
+        .push(cell(Component::MlpOutput, 2, 9, 0.7, &own))
+        .unwrap();
+    let mut other = cell(Component::MlpOutput, 2, 9, 0.8, &own);
+    other.variable = Some("op3".to_owned());
+    bundle.push(other).unwrap();
+    open(&mut session, &bundle);
+    let names = |session: &Session| -> Vec<(&str, String)> {
+        let facets = shown(session).facets().into_iter();
+        facets
+            .map(|choice| (choice.name, choice.values[choice.current].clone()))
+            .collect()
+    };
+    let text = |variable: &str, component: &str| {
+        vec![
+            ("variable", variable.to_owned()),
+            ("component", component.to_owned()),
+        ]
+    };
+    assert_eq!(names(&session), text("op5", "block_output"));
+    let choose = |session: &mut Session, facet: Facet, value: &str| {
+        let facets = shown(session).facets().into_iter();
+        let mut values = facets.filter(|choice| choice.facet == facet);
+        let values = values.next().unwrap().values;
+        let idx = values.iter().position(|own| own == value).unwrap();
+        session.choose_facet(facet, idx);
+    };
+    choose(&mut session, Facet::Component, "mlp_output");
+    assert_eq!(names(&session), text("op5", "mlp_output"));
+    assert_eq!(shown(&session).find(BEST), Some(4));
+    choose(&mut session, Facet::Variable, "op3");
+    assert_eq!(names(&session), text("op3", "mlp_output"));
+    assert_eq!(shown(&session).best(), Some(5));
+    // There is no op3 in the stream: the nearest is shown.
+    choose(&mut session, Facet::Component, "block_output");
+    assert_eq!(names(&session), text("op5", "block_output"));
+}
+
+#[test]
+fn whole_values_are_swapped_where_nothing_was_learned() {
+    for method in [Method::Interchange, Method::Zero, Method::Mean] {
+        let mut session = live();
+        let map = open(&mut session, &map_of(method, |_| ()));
+        session.toggle_learned(BEST).unwrap();
+        assert_eq!(on(&session), ["whole residual vector"]);
+        assert!(session.is_learned_on(map, 0));
+        session.toggle_learned(WEAK).unwrap();
+        assert_eq!(session.interchanges().len(), 1);
+        assert!(session.interchanges()[0].basis.is_none());
+        session.toggle_learned(WEAK).unwrap();
+        assert!(session.interchanges().is_empty());
+        let map = shown(&session);
+        assert_eq!(map.share(&map.bundle.cells()[3]), 0.0, "the weakest");
+    }
+}
+
+#[test]
+fn map_of_longer_prompts_offers_its_pair() {
+    let mut session = live();
+    session.shots = 3;
+    session.new_pair(1).unwrap();
+    let long = session.choices.prompts();
+    session.undo();
+    let bundle = map_of(Method::LowRank, |facts| {
+        (facts.base, facts.source) = (long.base.clone(), long.source.clone());
+    });
+    open(&mut session, &bundle);
+    let map = shown(&session);
+    assert!(session.has_other_prompts(map));
+    let last = long.base.len() - 1;
+    assert_eq!(session.learned_token(map, last), "=");
+    let warnings = session.learned_warnings(map).join(" ");
+    assert!(
+        warnings.contains("46 tokens, your prompts have 10"),
+        "{warnings}"
+    );
+    let place = Cursor {
+        layer: 2,
+        position: last,
+    };
+    let error = session.toggle_learned(place).unwrap_err();
+    assert!(error.contains("load its example pair"), "{error}");
+    session.toggle_learned(WEAK).unwrap();
+    session.load_example_pair().unwrap();
+    assert!(!session.has_other_prompts(shown(&session)));
+    assert!(session.learned_warnings(shown(&session)).is_empty());
+    session.toggle_learned(place).unwrap();
+    assert_eq!(session.interchanges().len(), 1);
+}
+
+#[test]
+fn other_models_and_heads_are_named() {
+    let mut session = live();
+    let other = map_of(Method::LowRank, |facts| {
+        facts.model_sha256 = "00ff".to_owned();
+        facts.model = "another".to_owned();
+    });
+    open(&mut session, &other);
+    let warnings = session.learned_warnings(shown(&session)).join(" ");
+    assert!(warnings.contains("other weights (another)"), "{warnings}");
+    session.toggle_learned(BEST).unwrap();
+    let card = session.choices.cards.last().unwrap();
+    assert!(session.card_warning(card).is_some());
+
+    let mut bundle = map_of(Method::Zero, |_| ());
+    let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    let mut head = cell(Component::HeadQueryOutput, 1, 9, 0.99, &own);
+    head.head = Some(3);
+    bundle.push(of_method(head, Method::Zero)).unwrap();
+    open(&mut session, &bundle);
+    let map = shown(&session);
+    let warnings = session.learned_warnings(map).join(" ");
+    assert!(warnings.contains("single head"), "{warnings}");
+    let place = map.cursor;
+    assert_eq!(place.layer, 1);
+    let error = session.toggle_learned(place).unwrap_err();
+    assert!(error.contains("head 3"), "{error}");
+
+    // A model without these layers: refused, and if it comes later nothing can be switched on.
+    let mut small = model();
+    small.config = Gpt2Config::new(1, 64, 4, 256, 922);
+    small.sha256 = "small".to_owned();
+    session.set_model(small);
+    let warnings = session.learned_warnings(shown(&session)).join(" ");
+    assert!(warnings.contains("layer 2 is outside"), "{warnings}");
+    assert!(session.toggle_learned(BEST).is_err());
+    let another = map_of(Method::Mean, |_| ());
+    assert!(session.open_file("b", &another.to_bytes()).is_err());
+}
+
+/// The engine swaps among all heads side by side; a full run that swaps in the head itself says the same.
+#[test]
+fn direction_of_a_head_is_swapped_in_that_head() {
+    let (layer, head, position) = (1, 2, 9);
+    let config = model().config;
+    let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    let rows: Vec<f32> = (0..2 * config.d_head())
+        .map(|idx| {
+            if idx % (config.d_head() + 1) == 3 {
+                1.0
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    let components = [
+        Component::HeadQueryOutput,
+        Component::HeadKeyOutput,
+        Component::HeadValueOutput,
+        Component::HeadAttentionValueOutput,
+    ];
+    let mut bundle = map_of(Method::LowRank, |facts| facts.n_planned = 8);
+    for component in components {
+        let mut cell = cell(component, layer, position, 0.99, &own);
+        cell.head = Some(head);
+        cell.basis = Some(Basis::new(rows.clone(), 2).unwrap());
+        bundle.push(cell).unwrap();
+    }
+
+    let weights = file("models/solver/model.safetensors");
+    let device = Default::default();
+    let gpt2 = Gpt2::<Flex>::load(&config, &Weights::new(&[&weights]).unwrap(), &device).unwrap();
+    let ids = |ids: &[u32]| {
+        let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+        let n_tokens = ids.len();
+        burn::tensor::Tensor::from_data(burn::tensor::TensorData::new(ids, [1, n_tokens]), &device)
+    };
+    let mut session = live();
+    let mut engine = engine();
+    for (idx, component) in components.into_iter().enumerate() {
+        open(&mut session, &bundle);
+        let sheets = bundle.sheets();
+        let sheet = bundle.cells()[4 + idx].sheet();
+        let shown = sheets.iter().position(|own| *own == sheet).unwrap();
+        session.maps[0].show(shown);
+        session.toggle_learned(Cursor { layer, position }).unwrap();
+        let titles = on(&session);
+        assert!(
+            titles[0].contains(&format!("{component}, head 2")),
+            "{titles:?}"
+        );
+        let found = answer(&mut engine, &mut session);
+
+        let Prompts { base, source } = session.choices.prompts();
+        let site = component.at(layer);
+        let units = Units {
+            positions: Some(vec![position]),
+            heads: Some(vec![head]),
+        };
+        let mut recorder = swivel_core::Recorder::new([site]);
+        gpt2.forward(ids(&source), &mut recorder);
+        let value = recorder.get_heads(site).unwrap().clone();
+        let basis = burn::tensor::TensorData::new(rows.clone(), [2, config.d_head()]);
+        let basis = burn::tensor::Tensor::from_data(basis, &device);
+        let edit = Edit {
+            site,
+            source: Source::Heads(units.select(value)),
+            units,
+            intervention: Intervention::new(Op::Interchange, Featurizer::Rotation(basis)),
+        };
+        let mut editor = Editor::new(&config, base.len(), vec![edit]).unwrap();
+        let logits = gpt2.forward(ids(&base), &mut editor);
+        editor.finish().unwrap();
+        let last = logits.narrow(1, base.len() - 1, 1);
+        let logits: Vec<f32> = last.into_data().into_vec().unwrap();
+        for row in &found.rows {
+            let (found, expected) = (row.scores[1].logit, logits[row.id as usize]);
+            assert!((found - expected).abs() < TOLERANCE, "{found} {expected}");
+        }
+    }
+    // The same from a file of its own.
+    let bytes = bundle.direction(4).unwrap().to_bytes();
+    let idx = session.open_direction("head", &bytes, false).unwrap();
+    assert_eq!(session.directions[idx].head, Some(head));
+    assert!(
+        Session::recorded()
+            .unwrap()
+            .open_direction("head", &bytes, false)
+            .is_err()
+    );
+}
