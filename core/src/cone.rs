@@ -73,6 +73,14 @@ impl Cone {
         }
     }
 
+    /// The same, and the final norm's stream, from which the base's own logits are read.
+    pub fn with_logits(self, n_layers: usize) -> Self {
+        Self {
+            layers: *self.layers.start()..=n_layers,
+            ..self
+        }
+    }
+
     /// The smallest that has edits at these sites and first positions, in a model of `n_layers` layers; `None` without sites.
     pub fn of(sites: &[Site], starts: RangeInclusive<usize>, n_layers: usize) -> Option<Self> {
         let layers = sites.iter().map(|site| site.resumes_at(n_layers));
@@ -240,6 +248,15 @@ impl<B: Backend> KeptRun<B> {
         }
     }
 
+    /// The runs of some of the prompts.
+    ///
+    /// # Shapes
+    /// - `rows`: `[n_rows]`
+    pub fn select(&self, rows: &Tensor<B, 1, Int>) -> Self {
+        let selected = self.rows().into_iter().map(|x| x.select(0, rows.clone()));
+        self.with_rows(selected.collect())
+    }
+
     /// Runs of one cone and one length, one after the other; `None` without any.
     pub fn cat(runs: Vec<Self>) -> Option<Self> {
         let Self { cone, n_tokens, .. } = runs.first()?.clone();
@@ -304,6 +321,12 @@ impl<B: Backend> KeptSource<B> {
             start: self.start,
             values: self.values.with_rows(rows),
         }
+    }
+
+    /// The values of some of the prompts.
+    pub fn select(&self, rows: &Tensor<B, 1, Int>) -> Self {
+        let selected = self.rows().into_iter().map(|x| x.select(0, rows.clone()));
+        self.with_rows(selected.collect())
     }
 
     /// Values of the same sites and positions, one after the other; `None` without any.

@@ -166,22 +166,27 @@ pub enum Source<B: Backend> {
 }
 
 impl<B: Backend> Source<B> {
-    /// The values at `n` of the positions.
-    pub(crate) fn narrow_positions(&self, start: usize, n: usize) -> Self {
+    /// The same with other values.
+    pub fn map(
+        &self,
+        stream: impl Fn(Tensor<B, 3>) -> Tensor<B, 3>,
+        heads: impl Fn(Tensor<B, 4>) -> Tensor<B, 4>,
+    ) -> Self {
         match self {
-            Self::Stream(x) => Self::Stream(x.clone().narrow(1, start, n)),
-            Self::Heads(x) => Self::Heads(x.clone().narrow(2, start, n)),
+            Self::Stream(x) => Self::Stream(stream(x.clone())),
+            Self::Heads(x) => Self::Heads(heads(x.clone())),
             Self::None => Self::None,
         }
     }
 
+    /// The values at `n` of the positions.
+    pub(crate) fn narrow_positions(&self, start: usize, n: usize) -> Self {
+        self.map(|x| x.narrow(1, start, n), |x| x.narrow(2, start, n))
+    }
+
     /// Each row `n` times.
     pub(crate) fn repeat(&self, n: usize) -> Self {
-        match self {
-            Self::Stream(x) => Self::Stream(repeat_rows(x.clone(), n)),
-            Self::Heads(x) => Self::Heads(repeat_rows(x.clone(), n)),
-            Self::None => Self::None,
-        }
+        self.map(|x| repeat_rows(x, n), |x| repeat_rows(x, n))
     }
 }
 

@@ -5,6 +5,7 @@ pub mod data;
 pub mod eval;
 pub mod inspect;
 pub mod pretrain;
+pub mod sweep;
 pub mod train;
 
 use std::{

@@ -32,13 +32,15 @@ const KEEP_VALUES: usize = 3 << 20;
 /// Random subspaces that a control is the mean of.
 const RANDOM_BASES: u64 = 5;
 /// Resumed runs that are scored at once.
-const SCORE_BATCH: usize = 250;
+pub const SCORE_BATCH: usize = 250;
 
 /// Where values are wanted, and how they are kept.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Sites of interventions.
     pub sites: Vec<Site>,
+    /// Whether the base runs' own logits are wanted, too.
+    pub logits: bool,
     /// Positions that are written in the base runs.
     pub base: RangeInclusive<usize>,
     /// Positions that are read in the source runs.
@@ -55,6 +57,7 @@ impl Wanted {
         let shape = PairShape::of(pairs, config)?;
         Ok(Self {
             sites: vec![site],
+            logits: false,
             base: shape.base_position..=shape.base_position,
             source: shape.source_position..=shape.source_position,
             storage: keep.storage(),
@@ -95,7 +98,11 @@ impl Wanted {
 
     fn cone(&self, config: &Gpt2Config) -> Result<Cone> {
         let cone = Cone::of(&self.sites, self.base.clone(), config.n_layers);
-        cone.context("no site was named")
+        let cone = cone.context("no site was named")?;
+        Ok(match self.logits {
+            true => cone.with_logits(config.n_layers),
+            false => cone,
+        })
     }
 }
 
@@ -175,6 +182,18 @@ impl<B: Backend> KeptRuns<B> {
         }
     }
 
+    /// The runs of some of the pairs.
+    pub fn select(&self, rows: &[usize]) -> Result<(KeptRun<B>, KeptSource<B>)> {
+        match &self.store {
+            Store::Memory { base, source } => {
+                let ids: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+                let ids = Tensor::from_data(TensorData::new(ids, [rows.len()]), &self.device);
+                Ok((base.select(&ids), source.select(&ids)))
+            }
+            Store::File(file) => file.select(rows, &self.device),
+        }
+    }
+
     /// What resumed runs need at a site, in one of its heads where it is per head, and at a position of base and source.
     pub fn at(&self, place: (Site, Option<usize>), positions: [usize; 2]) -> Result<Kept<B>> {
         let rows = match &self.store {
@@ -207,7 +226,8 @@ fn cut<B: Backend>(
     pairs.with_context(|| format!("values of {} were not kept", place.0))
 }
 
-fn label_ids<B: Backend>(labels: &[u32], device: &B::Device) -> Tensor<B, 1, Int> {
+/// Labels as a tensor.
+pub fn label_ids<B: Backend>(labels: &[u32], device: &B::Device) -> Tensor<B, 1, Int> {
     let ids: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
     let n = ids.len();
     Tensor::from_data(TensorData::new(ids, [n]), device)
@@ -380,7 +400,7 @@ impl<B: Backend> Kept<B> {
     }
 
     /// Logits of every pair's resumed run at the last position, `[batch, d_vocab]` a batch of pairs.
-    fn logits<'a>(
+    pub fn logits<'a>(
         &'a self,
         model: &'a Gpt2<B>,
         intervention: &'a Intervention<B>,

@@ -36,6 +36,8 @@ enum Command {
     Train(cmd::train::Args),
     /// Score a direction file on fresh pairs, with controls
     Eval(cmd::eval::Args),
+    /// Make a map of places: a direction, or the effect of a swap, at each layer and position
+    Sweep(cmd::sweep::Args),
     /// Run a plan: interventions on given prompts, with logits before and after
     Apply(cmd::apply::Args),
     /// Write counterfactual pairs as a training data file
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         interrupt::install().and_then(|()| match command.unwrap_or(Command::Train(train)) {
             Command::Train(args) => cmd::train::run(args),
             Command::Eval(args) => cmd::eval::run(args),
+            Command::Sweep(args) => cmd::sweep::run(args),
             Command::Apply(args) => cmd::apply::run(args),
             Command::Data(args) => cmd::data::run(args),
             Command::Pretrain(args) => cmd::pretrain::run(args),

@@ -167,6 +167,14 @@ impl ModelFiles {
         Ok((model, weights.sha256().to_owned()))
     }
 
+    /// SHA-256 of the weight files.
+    pub fn sha256(&self) -> Result<String> {
+        let files: Vec<&[u8]> = self.weights.iter().map(AsRef::as_ref).collect();
+        let weights = Weights::new(&files);
+        let weights = weights.with_context(|| format!("reading the weights of {}", self.name))?;
+        Ok(weights.sha256().to_owned())
+    }
+
     /// Bytes of the weight files.
     pub fn n_bytes(&self) -> usize {
         self.weights.iter().map(|file| file.len()).sum()

@@ -253,7 +253,7 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
 }
 
 /// IIA of one table: layers upwards, positions to the right, as many beside each other as a terminal shows.
-fn table(bundle: &Bundle, sheet: &Sheet) -> Vec<String> {
+pub fn table(bundle: &Bundle, sheet: &Sheet) -> Vec<String> {
     const N_COLUMNS: usize = 14;
     let places: Vec<(usize, usize)> = (bundle.cells().iter())
         .filter(|cell| cell.sheet() == *sheet)

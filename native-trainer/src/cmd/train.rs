@@ -349,8 +349,9 @@ impl Job for Train {
         let (test, test_bytes) = self.kept(&model, &self.test, "test pairs")?;
         let seconds_caching = started.elapsed().as_secs_f64();
         report.line(format!(
-            "Kept {} runs in {seconds_caching:.1} s; nothing below the site is computed again",
+            "Kept {} runs in {seconds_caching:.1} s ({:.1} MB); nothing below the site is computed again",
             2 * (self.train.len() + self.test.len()),
+            (train_bytes + test_bytes) as f64 / 1e6,
         ));
 
         let swap = |basis: Tensor<A::InnerBackend, 2>| {

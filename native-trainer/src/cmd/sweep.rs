@@ -1,0 +1,699 @@
+//! `sweep`: a map of places in the model: how well an intervention works at each layer, position, component, head, rank and
+//! variable, in one bundle, with a picture.
+
+mod picture;
+mod work;
+
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    str::FromStr,
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args as ClapArgs;
+use serde_json::json;
+use swivel_core::{
+    Component, Gpt2Config,
+    bundle::{Bundle, BundleFacts, Cell, Method},
+    task::{Pair, PairShape},
+    train,
+};
+
+use super::{KeepArgs, Place, Task, TaskArgs, train::CREATED_BY};
+use crate::{
+    device::{self, DeviceChoice},
+    experiment::{Rule, default_lr, read_pairs},
+    model_files::{ModelFiles, SOLVER},
+    output::Output,
+    report::Report,
+};
+use picture::Metric;
+
+/// Least time between two writes of the bundle while cells are still being computed.
+const SAVE_EVERY: Duration = Duration::from_secs(2);
+
+/// Options of `sweep`.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
+    #[arg(long, value_name = "DIR_OR_HUB_ID")]
+    model: Option<String>,
+    /// Devices that share the cells: auto, flex (the CPU), cuda or wgpu; cuda:0,cuda:1 are two GPUs
+    #[arg(long, default_values_t = [DeviceChoice::Auto], value_delimiter = ',')]
+    device: Vec<DeviceChoice>,
+    /// Print one JSON object a line on stdout, and text for people on stderr
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    task: TaskArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
+    /// What is done at each cell: low_rank learns a direction; interchange, zero and mean need no training
+    #[arg(long, default_value = "low_rank", value_parser = Method::ALL.map(|(_, name)| name))]
+    method: String,
+    /// Layers: `all`, `last`, numbers and ranges, as in 0,3-5
+    #[arg(long, default_value = "all", value_name = "LIST")]
+    layers: Span,
+    /// Positions: `all`, `last`, `last:N` for the last N, numbers and ranges
+    #[arg(long, default_value = "last:10", value_name = "LIST")]
+    positions: Span,
+    /// Components of the sites, separated by commas
+    #[arg(
+        long,
+        default_value = "block_output",
+        value_delimiter = ',',
+        value_name = "NAMES"
+    )]
+    components: Vec<String>,
+    /// Heads, at components that are per head: `all`, numbers and ranges
+    #[arg(long, default_value = "all", value_name = "LIST")]
+    heads: Span,
+    /// Ranks of the subspaces, separated by commas
+    #[arg(
+        long,
+        default_value = "1",
+        value_delimiter = ',',
+        value_name = "NUMBERS"
+    )]
+    ranks: Vec<usize>,
+    /// Passes over the training pairs of a cell
+    #[arg(long, default_value_t = 10)]
+    epochs: usize,
+    /// Pairs a step
+    #[arg(long, default_value_t = 64)]
+    batch_size: usize,
+    /// Highest learning rate [default: 1e-3 at width 768, and in proportion to 1/sqrt(width)]
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Pairs that each direction is learned from
+    #[arg(long, default_value_t = 400, conflicts_with = "train_data")]
+    train_pairs: usize,
+    /// Held-out pairs that each cell is scored on
+    #[arg(long, default_value_t = 200, conflicts_with = "test_data")]
+    test_pairs: usize,
+    /// Learn each direction a second time on shuffled labels, as a control
+    #[arg(long)]
+    shuffled: bool,
+    /// Training pairs from a file (JSON lines) rather than from the task; not needed where nothing is learned
+    #[arg(long, value_name = "FILE", requires = "test_data")]
+    train_data: Option<PathBuf>,
+    /// Held-out pairs from a file
+    #[arg(long, value_name = "FILE")]
+    test_data: Option<PathBuf>,
+    /// Seed of data, initial bases and shuffling
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// What the pictures show
+    #[arg(long, default_value = "iia", value_parser = Metric::ALL.map(|(_, name)| name))]
+    metric: String,
+    /// Where the bundle goes; the picture goes beside it, as .svg [default: directions/MODEL-PROGRAM-VARIABLE-METHOD-map.safetensors]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Begin a map anew that another sweep has written or begun
+    #[arg(long)]
+    restart: bool,
+}
+
+/// A list of numbers as typed: `all`, `last`, `last:3`, `0,3-5`.
+#[derive(Clone, Debug)]
+struct Span(Vec<Part>);
+
+#[derive(Clone, Debug)]
+enum Part {
+    All,
+    Last(usize),
+    Range(RangeInclusive<usize>),
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is no list; expected `all`, `last`, `last:3`, or numbers and ranges as in 0,3-5"
+            )
+        };
+        let part = |part: &str| match part.trim() {
+            "all" => Some(Part::All),
+            "last" => Some(Part::Last(1)),
+            part => {
+                if let Some(n) = part.strip_prefix("last:") {
+                    return n.parse().ok().filter(|n| *n > 0).map(Part::Last);
+                }
+                let (first, last) = part.split_once('-').unwrap_or((part, part));
+                let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+                (first <= last).then_some(Part::Range(first..=last))
+            }
+        };
+        let parts: Option<Vec<Part>> = text.split(',').map(part).collect();
+        parts.map(Self).ok_or_else(wrong)
+    }
+}
+
+impl Span {
+    /// The numbers that are meant among the first `n`, each once, in order.
+    fn resolve(&self, n: usize, what: &str) -> Result<Vec<usize>> {
+        let mut numbers: Vec<usize> = Vec::new();
+        for part in &self.0 {
+            let range = match part {
+                Part::All => 0..=n - 1,
+                Part::Last(last) => n.saturating_sub(*last)..=n - 1,
+                Part::Range(range) => range.clone(),
+            };
+            if *range.end() >= n {
+                bail!("{what} {} is outside; expected 0 to {}", range.end(), n - 1);
+            }
+            numbers.extend(range);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        Ok(numbers)
+    }
+}
+
+/// A cell that is to be computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned {
+    /// Where.
+    pub place: Place,
+    /// At which token, of base and source alike.
+    pub position: usize,
+    /// Rank of the subspace that is learned; 0 where none is.
+    pub rank: usize,
+    /// Index of the variable.
+    pub variable: usize,
+}
+
+/// Pairs of one variable.
+pub struct Variable {
+    /// Its name; `None` for pairs from files.
+    pub name: Option<String>,
+    /// Pairs to learn from; none where nothing is learned.
+    pub train: Vec<Pair>,
+    /// Pairs to score on.
+    pub test: Vec<Pair>,
+}
+
+/// Everything that the cells of a sweep depend on.
+pub struct Sweep {
+    /// The model.
+    pub files: ModelFiles,
+    /// What is done at each cell.
+    pub method: Method,
+    /// Pairs, one set a variable.
+    pub variables: Vec<Variable>,
+    /// The cells, the cheapest first.
+    pub cells: Vec<Planned>,
+    /// How directions are learned; the learning rate is [`Sweep::lr`].
+    rule: Rule,
+    lr: Option<f64>,
+    /// Whether each direction is learned on shuffled labels, too.
+    pub shuffled: bool,
+    /// How values are kept.
+    pub keep: KeepArgs,
+    /// Where text goes.
+    pub report: Report,
+}
+
+impl Sweep {
+    /// The rule at a place.
+    pub fn rule(&self, place: &Place) -> Rule {
+        Rule {
+            lr: self.lr.unwrap_or_else(|| default_lr(place.width)),
+            ..self.rule
+        }
+    }
+}
+
+/// Runs `sweep`.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let report = if args.json {
+        Report::Json
+    } else {
+        Report::Human
+    };
+    let Some(method) = by_name(&Method::ALL, &args.method) else {
+        bail!("unknown method `{}`", args.method);
+    };
+    let Some(metric) = by_name(&Metric::ALL, &args.metric) else {
+        bail!("unknown metric `{}`", args.metric);
+    };
+    let is_learned = method == Method::LowRank;
+    for (name, value) in [
+        ("--epochs", args.epochs),
+        ("--batch-size", args.batch_size),
+        ("--train-pairs", args.train_pairs),
+        ("--test-pairs", args.test_pairs),
+    ] {
+        if value == 0 {
+            bail!("{name} is 0; expected at least 1");
+        }
+    }
+    if let Some(lr) = args.lr.filter(|lr| !(lr.is_finite() && *lr > 0.0)) {
+        bail!("--lr is {lr}; expected a number above 0");
+    }
+    if args.test_data.is_some() && args.train_data.is_none() && is_learned {
+        bail!("--test-data needs --train-data: directions are learned from it");
+    }
+    let files = ModelFiles::open(args.model.as_deref().unwrap_or(SOLVER))?;
+    let (variables, task) = variables(&args, &files, is_learned)?;
+    let cells = plan(&args, &files.config, &variables, is_learned)?;
+    let n_cells = cells.len();
+    let rule = Rule {
+        epochs: args.epochs,
+        batch_size: args.batch_size,
+        lr: args.lr.unwrap_or_else(|| default_lr(files.config.d_model)),
+        shuffle: true,
+        seed: args.seed,
+    };
+    let first = &variables[0];
+    let names: Vec<&str> = (variables.iter())
+        .filter_map(|variable| variable.name.as_deref())
+        .collect();
+    let run = json!({
+        "method": method.name(),
+        "task": task,
+        "variables": names,
+        "shots": args.task.shots,
+        "synonyms": args.task.synonyms,
+        "train_data": args.train_data,
+        "test_data": args.test_data,
+        "cells": (cells.iter())
+            .map(|cell| format!("{} {} {} {}", cell.place, cell.position, cell.rank, cell.variable))
+            .collect::<Vec<_>>(),
+        "rule": is_learned.then_some((rule, args.lr)),
+        "train_pairs": first.train.len(),
+        "test_pairs": first.test.len(),
+        "shuffled": args.shuffled,
+        "keep": args.keep.storage() == swivel_core::cone::Storage::F32,
+        "seed": args.seed,
+    });
+    let facts = BundleFacts {
+        method,
+        model: files.name.clone(),
+        model_sha256: files.sha256()?,
+        task,
+        train_pairs: is_learned.then_some(first.train.len()),
+        test_pairs: first.test.len(),
+        epochs: is_learned.then_some(rule.epochs),
+        lr: is_learned.then_some(rule.lr),
+        seed: Some(args.seed),
+        base: first.test[0].base.clone(),
+        source: first.test[0].source.clone(),
+        n_planned: n_cells,
+        run: run.to_string(),
+        created_by: Some(CREATED_BY.to_owned()),
+    };
+    let out = args.out.clone().unwrap_or_else(|| {
+        let model = files.name.rsplit(['/', '\\']).next().unwrap_or_default();
+        let what = match &facts.task {
+            Some(task) => format!("{}-{}", task.replace("programs/", ""), names.join("-")),
+            None => "data".to_owned(),
+        };
+        PathBuf::from(format!(
+            "directions/{model}-{what}-{}-map.safetensors",
+            method.name()
+        ))
+    });
+    let sweep = Sweep {
+        files,
+        method,
+        variables,
+        cells,
+        rule,
+        lr: args.lr,
+        shuffled: args.shuffled,
+        keep: args.keep.clone(),
+        report,
+    };
+    let mut map = Map::open(&out, facts, &sweep, args.restart)?;
+    map.fill(Arc::new(sweep), &args.device, metric)
+}
+
+fn by_name<T: Copy>(all: &[(T, &str)], name: &str) -> Option<T> {
+    all.iter()
+        .find(|(_, other)| *other == name)
+        .map(|(value, _)| *value)
+}
+
+/// The pairs of each variable, and the task's name.
+fn variables(
+    args: &Args,
+    files: &ModelFiles,
+    is_learned: bool,
+) -> Result<(Vec<Variable>, Option<String>)> {
+    if let Some(test) = &args.test_data {
+        if let Some(name) = args.task.given() {
+            bail!(
+                "{name} says which pairs to sample, and --test-data has them already; leave one out"
+            );
+        }
+        let train = args.train_data.as_deref().filter(|_| is_learned);
+        let read = |path: &Path| read_pairs(path, &files.config);
+        let variable = Variable {
+            name: None,
+            train: train.map(read).transpose()?.unwrap_or_default(),
+            test: read(test)?,
+        };
+        return Ok((vec![variable], None));
+    }
+    let names = args
+        .task
+        .variable
+        .clone()
+        .unwrap_or_else(|| "op5".to_owned());
+    let mut variables: Vec<Variable> = Vec::new();
+    let mut name_of_task = None;
+    for name in names.split(',').map(str::trim) {
+        if variables
+            .iter()
+            .any(|other| other.name.as_deref() == Some(name))
+        {
+            bail!("--variable names {name} twice");
+        }
+        let task = TaskArgs {
+            variable: Some(name.to_owned()),
+            ..args.task.clone()
+        };
+        let task = task.resolve(&files.config, files.tokenizer()?, ("07065a", "op5"))?;
+        name_of_task = Some(task.name());
+        let [train_seed, test_seed] = Task::seeds(args.seed);
+        let mut sampler = task.sampler()?;
+        let train = match is_learned {
+            true => sampler.pairs(args.train_pairs, train_seed)?,
+            false => Vec::new(),
+        };
+        variables.push(Variable {
+            name: Some(name.to_owned()),
+            train,
+            test: sampler.pairs(args.test_pairs, test_seed)?,
+        });
+    }
+    Ok((variables, name_of_task))
+}
+
+/// The cells, from the last layer and token on: those that cost least come first.
+fn plan(
+    args: &Args,
+    config: &Gpt2Config,
+    variables: &[Variable],
+    is_learned: bool,
+) -> Result<Vec<Planned>> {
+    let n_tokens = {
+        let shape = PairShape::of(&variables[0].test, config)?;
+        for variable in variables {
+            for pairs in [&variable.train, &variable.test] {
+                if pairs.is_empty() {
+                    continue;
+                }
+                let PairShape {
+                    n_base, n_source, ..
+                } = PairShape::of(pairs, config)?;
+                if [n_base, n_source] != [shape.n_base; 2] {
+                    bail!(
+                        "a map over positions needs prompts of one length, and there are some of {} and {n_base} and {n_source} tokens",
+                        shape.n_base
+                    );
+                }
+            }
+        }
+        shape.n_base
+    };
+    let ranks = match is_learned {
+        true => args.ranks.clone(),
+        false => vec![0],
+    };
+    let positions = args.positions.resolve(n_tokens, "position")?;
+    let layers = args.layers.resolve(config.n_layers, "layer")?;
+    let mut cells = Vec::new();
+    for variable in 0..variables.len() {
+        for name in &args.components {
+            let component: Component = name.trim().parse()?;
+            let heads = match component.is_per_head() {
+                true => args
+                    .heads
+                    .resolve(config.n_heads, "head")?
+                    .into_iter()
+                    .map(Some)
+                    .collect(),
+                false => vec![None],
+            };
+            for layer in layers.iter().rev() {
+                let Ok(site) = component.at(*layer).check(config) else {
+                    continue; // the embedding and the final norm are in one layer only
+                };
+                for head in &heads {
+                    let place = Place::of(site, *head, config)?;
+                    for rank in &ranks {
+                        if is_learned {
+                            train::check_rank(place.width, *rank)?;
+                        }
+                        for position in positions.iter().rev() {
+                            cells.push(Planned {
+                                place,
+                                position: *position,
+                                rank: *rank,
+                                variable,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if cells.is_empty() {
+        bail!("there are no cells: none of --components is in one of --layers");
+    }
+    Ok(cells)
+}
+
+/// The bundle while it is being filled: cells that are done, in the order of the plan.
+struct Map {
+    path: PathBuf,
+    facts: BundleFacts,
+    done: BTreeMap<usize, Cell>,
+    saved: Instant,
+}
+
+impl Map {
+    /// A new map, or the one that an interrupted sweep has left at `path`.
+    fn open(path: &Path, facts: BundleFacts, sweep: &Sweep, restart: bool) -> Result<Self> {
+        let mut map = Self {
+            path: path.to_owned(),
+            facts,
+            done: BTreeMap::new(),
+            saved: Instant::now(),
+        };
+        if restart || !path.exists() {
+            drop(Output::create(path)?); // whether it can be written
+            return Ok(map);
+        }
+        let advice = "choose another name with --out, or begin anew with --restart";
+        let begun = Bundle::from_bytes(&super::read_direction_bytes(path)?)
+            .with_context(|| format!("{} cannot be gone on with; {advice}", path.display()))?;
+        if begun.facts() != &map.facts {
+            bail!("{} holds another map; {advice}", path.display());
+        }
+        for cell in begun.cells() {
+            let position = cell.position.resolve(map.facts.base.len())?;
+            let is_planned = |planned: &Planned| {
+                let Place { site, head, .. } = planned.place;
+                let rank = cell.basis.as_ref().map_or(0, |basis| basis.rank());
+                (site, head, planned.position, planned.rank)
+                    == (cell.site, cell.head, position, rank)
+                    && sweep.variables[planned.variable].name == cell.variable
+            };
+            let idx = sweep.cells.iter().position(is_planned);
+            let idx = idx.with_context(|| {
+                format!("{}: {} is not in the plan", path.display(), cell.title())
+            })?;
+            map.done.insert(idx, cell.clone());
+        }
+        Ok(map)
+    }
+
+    fn bundle(&self) -> Result<Bundle> {
+        let mut bundle = Bundle::new(self.facts.clone())?;
+        for cell in self.done.values() {
+            bundle.push(cell.clone())?;
+        }
+        Ok(bundle)
+    }
+
+    fn save(&mut self) -> Result<()> {
+        Output::create(&self.path)?.finish(&self.bundle()?.to_bytes())?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Computes the missing cells on the devices, each taking the next one, and writes bundle and picture.
+    fn fill(
+        &mut self,
+        sweep: Arc<Sweep>,
+        devices: &[DeviceChoice],
+        metric: Metric,
+    ) -> Result<ExitCode> {
+        let started = Instant::now();
+        let report = sweep.report;
+        let jobs = work::jobs(&sweep, |idx| self.done.contains_key(&idx));
+        self.announce(&sweep, devices);
+        let (sender, receiver) = mpsc::channel();
+        let queue = Arc::new(Mutex::new(jobs));
+        let workers: Vec<_> = (devices.iter().cloned())
+            .map(|device| {
+                let worker = work::Worker::new(&sweep, &queue, sender.clone());
+                thread::spawn(move || device::run(device, worker))
+            })
+            .collect();
+        drop(sender);
+        let mut live = picture::Live::new(report, &sweep.cells, self.facts.n_planned);
+        self.done
+            .iter()
+            .for_each(|(idx, cell)| live.show(*idx, cell, metric));
+        for work::Done { idx, cell, seconds } in receiver {
+            report.event(&json!({
+                "layer": cell.site.layer,
+                "component": cell.site.component.name(),
+                "head": cell.head,
+                "position": sweep.cells[idx].position,
+                "rank": sweep.cells[idx].rank,
+                "variable": cell.variable,
+                "iia": cell.iia,
+                "controls": cell.controls,
+                "metrics": cell.metrics,
+                "seconds": seconds,
+            }));
+            live.show(idx, &cell, metric);
+            self.done.insert(idx, cell);
+            if self.saved.elapsed() > SAVE_EVERY {
+                self.save()?;
+            }
+        }
+        live.finish();
+        let mut failures = workers
+            .into_iter()
+            .filter_map(|worker| match worker.join() {
+                Ok(result) => result.err(),
+                Err(_) => Some(anyhow!("a device failed; its message is above")),
+            });
+        let failure = failures.next();
+        if !self.done.is_empty() {
+            self.save()?;
+        }
+        let (n_done, n_planned) = (self.done.len(), self.facts.n_planned);
+        if n_done < n_planned {
+            let cause = failure.unwrap_or_else(|| anyhow!("the sweep stopped early"));
+            if n_done == 0 {
+                return Err(cause.context("no cell was finished"));
+            }
+            return Err(cause.context(format!(
+                "{n_done} of {n_planned} cells are in {}; the same command goes on from there",
+                self.path.display()
+            )));
+        }
+        if let Some(cause) = failure {
+            report.warn(format!("{cause:#}; other devices did its work"));
+        }
+        self.finish(report, metric, started)
+    }
+
+    fn announce(&self, sweep: &Sweep, devices: &[DeviceChoice]) {
+        let report = sweep.report;
+        let BundleFacts {
+            model,
+            method,
+            task,
+            ..
+        } = &self.facts;
+        let what = match method {
+            Method::LowRank => "Learning a direction at each place",
+            Method::Interchange => "Swapping the whole value at each place",
+            Method::Zero => "Setting the value to zero at each place",
+            Method::Mean => "Setting the value to its mean at each place",
+        };
+        report.line(format!("{what} of {model}"));
+        if let Some(task) = task {
+            let names = sweep
+                .variables
+                .iter()
+                .filter_map(|variable| variable.name.as_deref());
+            report.line(format!(
+                "  task      {task}, {}",
+                names.collect::<Vec<_>>().join(", ")
+            ));
+        }
+        let (n_planned, n_done) = (self.facts.n_planned, self.done.len());
+        let gone_on = match n_done {
+            0 => String::new(),
+            n => format!(", {n} of them done before"),
+        };
+        report.line(format!("  cells     {n_planned}{gone_on}"));
+        if let (Some(n), Some(epochs)) = (self.facts.train_pairs, self.facts.epochs) {
+            report.line(format!(
+                "  training  {n} pairs, {epochs} epochs, batch {}",
+                sweep.rule.batch_size
+            ));
+        }
+        report.line(format!(
+            "  scores    on {} held-out pairs",
+            self.facts.test_pairs
+        ));
+        let devices: Vec<String> = devices.iter().map(DeviceChoice::to_string).collect();
+        report.line(format!("  devices   {}", devices.join(", ")));
+        report.event(&json!({
+            "event": "config",
+            "run": serde_json::from_str::<serde_json::Value>(&self.facts.run).ok(),
+            "n_planned": n_planned,
+            "n_done": n_done,
+            "devices": devices,
+        }));
+    }
+
+    /// Shows the finished map and writes its picture.
+    fn finish(&self, report: Report, metric: Metric, started: Instant) -> Result<ExitCode> {
+        let bundle = self.bundle()?;
+        for sheet in bundle.sheets() {
+            for line in super::inspect::table(&bundle, &sheet) {
+                report.line(line);
+            }
+        }
+        let svg = self.path.with_extension("svg");
+        let picture = picture::svg(&bundle, metric)?;
+        Output::create(&svg)?.finish(picture.as_bytes())?;
+        let seconds = started.elapsed().as_secs_f64();
+        if let Some(best) = bundle.best().map(|idx| &bundle.cells()[idx]) {
+            let controls = best.controls.as_ref().map_or(String::new(), |controls| {
+                format!(
+                    " (random {:.3}, whole vector {:.3})",
+                    controls.random, controls.full
+                )
+            });
+            report.line(format!(
+                "\nBest: {}, IIA {:.3}{controls}",
+                best.title(),
+                best.iia
+            ));
+        }
+        report.line(format!(
+            "Wrote {} and {} after {seconds:.1} s; drop the first on the page to see where it is, and turn it.",
+            self.path.display(),
+            svg.display()
+        ));
+        report.event(&json!({
+            "event": "done",
+            "file": self.path,
+            "picture": svg,
+            "cells": bundle.cells().len(),
+            "best": bundle.best(),
+            "seconds": seconds,
+        }));
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,403 @@
+//! What a device does in a sweep: takes cells from the queue until there are none.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError, mpsc::Sender},
+    time::Instant,
+};
+
+use anyhow::{Context, Result};
+use burn::tensor::{
+    Int, Tensor,
+    backend::{AutodiffBackend, Backend},
+};
+use swivel_core::{
+    Gpt2, Position,
+    bundle::{Cell, Method, Metrics},
+    cone::KeptSource,
+    direction::{Basis, Controls},
+    intervention::{Featurizer, Intervention, Op, Source},
+    metric,
+    train::Rotation,
+};
+
+use super::{Planned, Sweep, Variable};
+use crate::{
+    device::Job,
+    experiment::{read_floats, shuffled},
+    interrupt,
+    kept::{Kept, KeptRuns, SCORE_BATCH, Wanted, label_ids},
+};
+
+/// Cells that are computed together, by their index in the plan.
+pub type Queue = Arc<Mutex<VecDeque<Vec<usize>>>>;
+
+/// A cell that is done.
+pub struct Done {
+    /// Its index in the plan.
+    pub idx: usize,
+    /// What was found.
+    pub cell: Cell,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// The cells that are still to be computed: a learned direction is a job of its own, and where nothing is learned all
+/// positions of a site are one.
+pub fn jobs(sweep: &Sweep, is_done: impl Fn(usize) -> bool) -> VecDeque<Vec<usize>> {
+    let mut jobs: VecDeque<Vec<usize>> = VecDeque::new();
+    for (idx, cell) in sweep
+        .cells
+        .iter()
+        .enumerate()
+        .filter(|(idx, _)| !is_done(*idx))
+    {
+        let of = |other: usize| {
+            let other = &sweep.cells[other];
+            (other.place.site, other.place.head, other.variable)
+        };
+        let is_shared = |job: &&mut Vec<usize>| {
+            sweep.method != Method::LowRank
+                && of(job[0]) == (cell.place.site, cell.place.head, cell.variable)
+        };
+        match jobs.back_mut().filter(is_shared) {
+            Some(job) => job.push(idx),
+            None => jobs.push_back(vec![idx]),
+        }
+    }
+    jobs
+}
+
+/// A device's part in a sweep.
+pub struct Worker {
+    sweep: Arc<Sweep>,
+    queue: Queue,
+    done: Sender<Done>,
+}
+
+impl Worker {
+    /// A worker that takes jobs from `queue` and sends what is done.
+    pub fn new(sweep: &Arc<Sweep>, queue: &Queue, done: Sender<Done>) -> Self {
+        Self {
+            sweep: Arc::clone(sweep),
+            queue: Arc::clone(queue),
+            done,
+        }
+    }
+
+    fn next(&self) -> Option<Vec<usize>> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.pop_front()
+    }
+}
+
+impl Job for Worker {
+    type Output = ();
+
+    fn run<A: AutodiffBackend>(self, device: A::Device, _: &str) -> Result<()> {
+        let sweep = Arc::clone(&self.sweep);
+        let mut model: Option<Gpt2<A::InnerBackend>> = None;
+        let mut bench: Option<(usize, Bench<A::InnerBackend>)> = None;
+        while let Some(job) = self.next() {
+            interrupt::check("what is done is kept")?;
+            let variable = sweep.cells[job[0]].variable;
+            let model = match &model {
+                Some(model) => model,
+                None => model.insert(sweep.files.load(&device, sweep.report)?.0),
+            };
+            if bench.as_ref().is_none_or(|(of, _)| *of != variable) {
+                drop(bench.take()); // before the next one is kept
+                bench = Some((variable, Bench::new(&sweep, variable, model)?));
+            }
+            let Some((_, bench)) = &bench else { continue };
+            let started = Instant::now();
+            let cells = match sweep.method {
+                Method::LowRank => vec![bench.learn::<A>(&sweep, model, &sweep.cells[job[0]])?],
+                _ => bench.measure(&sweep, model, &job)?,
+            };
+            let seconds = started.elapsed().as_secs_f64() / cells.len() as f64;
+            for (idx, cell) in job.into_iter().zip(cells) {
+                drop(self.done.send(Done { idx, cell, seconds })); // nobody listens once the sweep has failed
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The pairs of one variable with everything kept that its cells share.
+struct Bench<B: Backend> {
+    variable: usize,
+    train: Option<KeptRuns<B>>,
+    test: KeptRuns<B>,
+    /// The base runs' own logits, `[batch, d_vocab]` a batch of test pairs.
+    base_logits: Vec<Tensor<B, 2>>,
+    /// Token ids of the base's own answers, where they are known.
+    base_labels: Option<Vec<u32>>,
+    device: B::Device,
+}
+
+impl<B: Backend> Bench<B> {
+    fn new(sweep: &Sweep, variable: usize, model: &Gpt2<B>) -> Result<Self> {
+        let config = &sweep.files.config;
+        let Variable { train, test, .. } = &sweep.variables[variable];
+        let cells = sweep.cells.iter().filter(|cell| cell.variable == variable);
+        let mut sites: Vec<_> = cells.clone().map(|cell| cell.place.site).collect();
+        sites.sort_unstable();
+        sites.dedup();
+        let positions = cells.map(|cell| cell.position);
+        let first = positions
+            .clone()
+            .min()
+            .context("a variable without cells")?;
+        let last = positions.max().unwrap_or(first);
+        let n_tokens = test[0].base.len();
+        let wanted = |logits: bool| -> Result<Wanted> {
+            Ok(Wanted {
+                sites: sites.clone(),
+                logits,
+                base: first..=if logits { n_tokens - 1 } else { last },
+                source: first..=last,
+                storage: sweep.keep.storage(),
+                memory: sweep.keep.memory()?,
+            })
+        };
+        let keep = |pairs, logits, what| -> Result<KeptRuns<B>> {
+            let wanted = wanted(logits)?;
+            let kept = wanted.describe(pairs, config)?;
+            sweep.report.line(format!("  keeping   {what}: {kept}"));
+            KeptRuns::run(model, config, pairs, &wanted, what)
+        };
+        let train = match train.is_empty() {
+            true => None,
+            false => Some(keep(train, false, "train pairs")?),
+        };
+        let base_labels = test.iter().map(|pair| pair.base_label).collect();
+        let test = keep(test, true, "test pairs")?;
+        let n_layers = config.n_layers;
+        let base_logits = batches(test.labels.len()).map(|rows| {
+            let (base, _) = test.select(&rows)?;
+            let logits = model.resume(&base.base_at(n_layers, n_tokens - 1), 0, &mut ());
+            Ok(logits.squeeze_dim(1))
+        });
+        Ok(Self {
+            variable,
+            train,
+            base_logits: base_logits.collect::<Result<_>>()?,
+            base_labels,
+            device: model.wte.weight.val().device(),
+            test,
+        })
+    }
+
+    /// Learns the direction of a cell and scores it, with its controls.
+    fn learn<A: AutodiffBackend<InnerBackend = B>>(
+        &self,
+        sweep: &Sweep,
+        model: &Gpt2<B>,
+        cell: &Planned,
+    ) -> Result<Cell> {
+        let Planned {
+            place,
+            position,
+            rank,
+            ..
+        } = *cell;
+        let at = ((place.site, place.head), [position; 2]);
+        let train = self.train.as_ref().context("there are no training pairs")?;
+        let train = train.at(at.0, at.1)?;
+        let test = self.test.at(at.0, at.1)?;
+        let rule = sweep.rule(&place);
+        let learn = |train: &Kept<B>| -> Result<Tensor<B, 2>> {
+            let start = Rotation::random(place.width, rank, rule.seed, &self.device)?;
+            let learned = rule.learn::<A>(model, train, start, |_, _, _| Ok(()))?;
+            Ok(learned.basis())
+        };
+        let swap = |basis| Intervention::new(Op::Interchange, Featurizer::Rotation(basis));
+        let basis = learn(&train)?;
+        let mut scores = Scores::new(self);
+        for logits in test.logits(model, &swap(basis.clone())) {
+            scores.add(logits?)?;
+        }
+        let shuffled = match sweep.shuffled {
+            true => {
+                let noise = learn(&train.with_labels(shuffled(&train.labels, rule.seed)))?;
+                Some(test.iia(model, &swap(noise))?)
+            }
+            false => None,
+        };
+        let controls = Controls {
+            random: test.random_iia(model, place.width, rank, rule.seed)?,
+            full: test.full_iia(model)?,
+            shuffled,
+        };
+        let basis = Basis::new(read_floats(basis)?, rank)?;
+        Ok(scores.cell(sweep, cell, Some(basis), Some(controls)))
+    }
+
+    /// Scores whole-value interventions at all positions of a site.
+    fn measure(&self, sweep: &Sweep, model: &Gpt2<B>, job: &[usize]) -> Result<Vec<Cell>> {
+        let cells: Vec<&Planned> = job.iter().map(|idx| &sweep.cells[*idx]).collect();
+        let place = cells[0].place;
+        let positions = cells.iter().map(|cell| cell.position);
+        let (first, last) = (positions.clone().min(), positions.max());
+        let (first, last) = first.zip(last).context("a job without cells")?;
+        let mut all: Vec<Scores<B>> = cells.iter().map(|_| Scores::new(self)).collect();
+        let values = |source: &KeptSource<B>| {
+            let values = source.values(place.site, place.head, first..last + 1);
+            values.with_context(|| format!("values of {place} were not kept"))
+        };
+        let mean = match sweep.method {
+            Method::Mean => Some(self.mean(&values)?),
+            _ => None,
+        };
+        for rows in batches(self.test.labels.len()) {
+            let (base, source) = self.test.select(&rows)?;
+            let values = match (&mean, sweep.method) {
+                (Some(mean), _) => mean.map(
+                    |x| x.repeat_dim(0, rows.len()),
+                    |x| x.repeat_dim(0, rows.len()),
+                ),
+                (None, Method::Zero) => {
+                    values(&source)?.map(|x| x.zeros_like(), |x| x.zeros_like())
+                }
+                _ => values(&source)?,
+            };
+            let logits =
+                model.interchange_each(&base, &values, place.site, place.head, first..last + 1);
+            for (cell, scores) in cells.iter().zip(&mut all) {
+                let logits = logits.clone().narrow(1, cell.position - first, 1);
+                scores.add(logits.squeeze_dim(1))?;
+            }
+        }
+        let scored = cells.into_iter().zip(all);
+        Ok(scored
+            .map(|(cell, scores)| scores.cell(sweep, cell, None, None))
+            .collect())
+    }
+
+    /// Mean of the source runs' values, one row.
+    fn mean(&self, values: &impl Fn(&KeptSource<B>) -> Result<Source<B>>) -> Result<Source<B>> {
+        let n = self.test.labels.len() as f64;
+        let mut sum: Option<Source<B>> = None;
+        for rows in batches(self.test.labels.len()) {
+            let (_, source) = self.test.select(&rows)?;
+            let part = values(&source)?.map(|x| x.sum_dim(0) / n, |x| x.sum_dim(0) / n);
+            sum = Some(match (sum, part) {
+                (Some(Source::Stream(sum)), Source::Stream(part)) => Source::Stream(sum + part),
+                (Some(Source::Heads(sum)), Source::Heads(part)) => Source::Heads(sum + part),
+                (_, part) => part,
+            });
+        }
+        sum.context("there are no pairs")
+    }
+}
+
+/// Rows of pairs that are scored at once.
+fn batches(n_pairs: usize) -> impl Iterator<Item = Vec<usize>> {
+    let starts = (0..n_pairs).step_by(SCORE_BATCH);
+    starts.map(move |start| (start..n_pairs.min(start + SCORE_BATCH)).collect())
+}
+
+/// Scores of a cell, batch by batch.
+struct Scores<'a, B: Backend> {
+    bench: &'a Bench<B>,
+    n_batches: usize,
+    n_pairs: usize,
+    n_hits: usize,
+    probability: [f64; 2],
+    logit_difference: [f64; 2],
+    kl: f64,
+    first: Option<(u32, f32)>,
+}
+
+impl<'a, B: Backend> Scores<'a, B> {
+    fn new(bench: &'a Bench<B>) -> Self {
+        Self {
+            bench,
+            n_batches: 0,
+            n_pairs: 0,
+            n_hits: 0,
+            probability: [0.0; 2],
+            logit_difference: [0.0; 2],
+            kl: 0.0,
+            first: None,
+        }
+    }
+
+    /// Adds the next batch.
+    ///
+    /// # Shapes
+    /// - `logits`: of the intervened runs, `[batch, d_vocab]`
+    fn add(&mut self, logits: Tensor<B, 2>) -> Result<()> {
+        let bench = self.bench;
+        let n = logits.dims()[0];
+        let labels = &bench.test.labels[self.n_pairs..self.n_pairs + n];
+        let ids: Tensor<B, 1, Int> = label_ids(labels, &bench.device);
+        let others = bench.base_labels.as_ref();
+        let others = others
+            .map(|others| label_ids::<B>(&others[self.n_pairs..self.n_pairs + n], &bench.device));
+        let base = bench.base_logits[self.n_batches].clone();
+        let difference = |logits: &Tensor<B, 2>| match &others {
+            Some(others) => metric::logit_difference(logits.clone(), ids.clone(), others.clone()),
+            None => Tensor::zeros([n], &bench.device),
+        };
+        let columns = [
+            logits.clone().max_dim(1).squeeze_dim(1),
+            metric::probability(base.clone(), ids.clone()),
+            metric::probability(logits.clone(), ids.clone()),
+            difference(&base),
+            difference(&logits),
+            metric::kl(base, logits.clone()),
+        ];
+        let values = read_floats(Tensor::stack::<2>(columns.to_vec(), 0))?;
+        let sum = |column: usize| -> f64 {
+            let values = &values[column * n..(column + 1) * n];
+            values.iter().map(|value| f64::from(*value)).sum()
+        };
+        let top_1 = crate::experiment::read_ids(metric::top_1(logits))?;
+        self.first.get_or_insert((top_1[0], values[0]));
+        self.n_hits += top_1
+            .iter()
+            .zip(labels)
+            .filter(|(top_1, label)| top_1 == label)
+            .count();
+        for (idx, total) in (self.probability.iter_mut())
+            .chain(&mut self.logit_difference)
+            .chain([&mut self.kl])
+            .enumerate()
+        {
+            *total += sum(idx + 1);
+        }
+        self.n_pairs += n;
+        self.n_batches += 1;
+        Ok(())
+    }
+
+    fn cell(
+        self,
+        sweep: &Sweep,
+        planned: &Planned,
+        basis: Option<Basis>,
+        controls: Option<Controls>,
+    ) -> Cell {
+        let n = self.n_pairs as f64;
+        let (top_1, logit) = self.first.unwrap_or_default();
+        let difference = self.bench.base_labels.as_ref();
+        Cell {
+            site: planned.place.site,
+            head: planned.place.head,
+            position: Position::Index(planned.position),
+            variable: sweep.variables[self.bench.variable].name.clone(),
+            basis,
+            iia: self.n_hits as f64 / n,
+            controls,
+            metrics: Metrics {
+                probability: self.probability.map(|sum| sum / n),
+                logit_difference: difference.map(|_| self.logit_difference.map(|sum| sum / n)),
+                kl: self.kl / n,
+            },
+            top_1,
+            logit,
+        }
+    }
+}
