@@ -1,6 +1,7 @@
 //! The commands: each is `Args` as typed and `run`, which checks them, says what it will do, and does it.
 
 pub mod apply;
+pub mod bench;
 pub mod data;
 pub mod eval;
 pub mod inspect;

@@ -44,6 +44,8 @@ enum Command {
     Data(cmd::data::Args),
     /// Train the embedded solver model from nothing
     Pretrain(cmd::pretrain::Args),
+    /// Time Swivel against its peers, in one run
+    Bench(cmd::bench::Args),
     /// Say what a direction file or a model folder holds
     Inspect(cmd::inspect::Args),
 }
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
             Command::Train(args) => cmd::train::run(args),
             Command::Eval(args) => cmd::eval::run(args),
             Command::Sweep(args) => cmd::sweep::run(args),
+            Command::Bench(args) => cmd::bench::run(args),
             Command::Apply(args) => cmd::apply::run(args),
             Command::Data(args) => cmd::data::run(args),
             Command::Pretrain(args) => cmd::pretrain::run(args),

@@ -92,7 +92,7 @@ pub struct Args {
     #[arg(long)]
     lr: Option<f64>,
     /// Pairs that each direction is learned from
-    #[arg(long, default_value_t = 400, conflicts_with = "train_data")]
+    #[arg(long, default_value_t = 800, conflicts_with = "train_data")]
     train_pairs: usize,
     /// Held-out pairs that each cell is scored on
     #[arg(long, default_value_t = 200, conflicts_with = "test_data")]
