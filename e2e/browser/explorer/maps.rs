@@ -118,11 +118,9 @@ fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Opens the page with nothing switched on, and a map of all cells.
+/// Opens the page and a map of all cells.
 fn open_map(page: &Page<'_>) {
     open_live(page, CPU);
-    page.click("#switch-0");
-    wait_verdict(page, "Switch a direction on");
     let (_folder, path) = file("op5 sweep.safetensors", &bundle(&places(), |_| ()));
     page.upload("#direction-file", &[&path]);
     wait_notice(
@@ -142,6 +140,8 @@ fn cell_of_a_map_flips_the_answer_and_goes_again() {
     let page = browser.page(&server);
     page.viewport(1280, 1400);
     open_map(&page);
+    page.click("#switch-0");
+    wait_verdict(&page, "Switch a direction on");
     assert_eq!(
         hidden_text(&page, "#picture-learned-0"),
         "Learned map: op5 sweep"
