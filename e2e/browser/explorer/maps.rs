@@ -1,14 +1,11 @@
 //! A person opens a map of learned directions and switches its cells on.
 
-use std::{fs, path::PathBuf};
-
 use serde_json::{Value, json};
 use swivel_e2e::{Browser, Gpu, Key, Overlay, Page};
-use tempfile::TempDir;
 
 use super::{
-    CPU, LONG, SOON, direction_file, hidden_text, open_live, server, texts, wait_notice,
-    wait_verdict,
+    CPU, LONG, SOON, direction_file, files::file, hidden_text, open_live, server, texts,
+    wait_notice, wait_verdict,
 };
 
 /// The pair that the page shows first.
@@ -109,13 +106,6 @@ fn places() -> Vec<Place> {
         _ => place(layer, position, 0.497 + 0.002 * position as f64),
     })
     .collect()
-}
-
-fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(name);
-    fs::write(&path, bytes).unwrap();
-    (folder, path)
 }
 
 /// Opens the page and a map of all cells.
