@@ -1,14 +1,11 @@
 //! A person opens a map of learned directions and switches its cells on.
 
-use std::{fs, path::PathBuf};
-
 use serde_json::{Value, json};
 use swivel_e2e::{Browser, Gpu, Key, Overlay, Page};
-use tempfile::TempDir;
 
 use super::{
-    CPU, LONG, SOON, direction_file, hidden_text, open_live, server, texts, wait_notice,
-    wait_verdict,
+    CPU, LONG, SOON, direction_file, files::file, hidden_text, open_live, server, texts,
+    wait_notice, wait_verdict,
 };
 
 /// The pair that the page shows first.
@@ -111,18 +108,9 @@ fn places() -> Vec<Place> {
     .collect()
 }
 
-fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(name);
-    fs::write(&path, bytes).unwrap();
-    (folder, path)
-}
-
-/// Opens the page with nothing switched on, and a map of all cells.
+/// Opens the page and a map of all cells.
 fn open_map(page: &Page<'_>) {
     open_live(page, CPU);
-    page.click("#switch-0");
-    wait_verdict(page, "Switch a direction on");
     let (_folder, path) = file("op5 sweep.safetensors", &bundle(&places(), |_| ()));
     page.upload("#direction-file", &[&path]);
     wait_notice(
@@ -142,6 +130,8 @@ fn cell_of_a_map_flips_the_answer_and_goes_again() {
     let page = browser.page(&server);
     page.viewport(1280, 1400);
     open_map(&page);
+    page.click("#switch-0");
+    wait_verdict(&page, "Switch a direction on");
     assert_eq!(
         hidden_text(&page, "#picture-learned-0"),
         "Learned map: op5 sweep"

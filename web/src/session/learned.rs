@@ -16,7 +16,7 @@ pub struct LearnedMap {
     /// File name.
     pub name: String,
     /// What it holds.
-    pub bundle: Arc<Bundle>,
+    pub bundle: Bundle,
     /// The cell under the cursor.
     pub cursor: Cursor,
     /// Why the model of the page cannot have such cells, where it cannot.
@@ -25,6 +25,10 @@ pub struct LearnedMap {
     sheets: Vec<Sheet>,
     /// The one of `sheets` that is shown.
     shown: usize,
+    /// Index of its best cell.
+    best: Option<usize>,
+    /// The lowest score of all.
+    lowest: f64,
     layers: BTreeSet<usize>,
     positions: BTreeSet<usize>,
 }
@@ -113,11 +117,13 @@ impl LearnedMap {
             bytes: bytes.into(),
             sheets,
             shown: 0,
+            best: bundle.best(),
+            lowest: (bundle.cells().iter()).fold(0.5, |lowest, cell| cell.iia.min(lowest)),
             layers,
             positions,
-            bundle: Arc::new(bundle),
+            bundle,
         };
-        if let Some(best) = map.bundle.best() {
+        if let Some(best) = map.best {
             let cell = &map.bundle.cells()[best];
             let sheet = cell.sheet();
             map.cursor.layer = cell.site.layer;
@@ -161,12 +167,6 @@ impl LearnedMap {
         choices.filter(|choice| choice.values.len() > 1).collect()
     }
 
-    /// Shows the table with this index.
-    #[cfg(test)]
-    pub(super) fn show(&mut self, sheet: usize) {
-        self.shown = sheet;
-    }
-
     fn values(&self, facet: Facet) -> Vec<String> {
         let mut values: Vec<String> = Vec::new();
         for sheet in &self.sheets {
@@ -193,8 +193,14 @@ impl LearnedMap {
         // The first of equals.
         let nearest = fitting.rev().max_by_key(|(_, sheet)| n_same(sheet));
         if let Some((idx, _)) = nearest {
-            self.shown = idx;
+            self.show(idx);
         }
+    }
+
+    /// Shows the table with this index.
+    pub(super) fn show(&mut self, sheet: usize) {
+        self.shown = sheet;
+        self.best = self.sheet().and_then(|sheet| self.bundle.best_in(sheet));
     }
 
     /// Tokens that the map has cells at.
@@ -214,20 +220,14 @@ impl LearnedMap {
 
     /// Index of the best cell of the table that is shown.
     pub fn best(&self) -> Option<usize> {
-        self.bundle.best_in(self.sheet()?)
+        self.best
     }
 
     /// How strong a cell's colour is, 0..1: nothing where a random direction does as well, all of it where the swap works always.
     /// Where there is no such control, the weakest cell of the map stands for it.
     pub fn share(&self, cell: &Cell) -> f32 {
-        let lowest = || {
-            let all = self.bundle.cells().iter().map(|cell| cell.iia);
-            all.fold(0.5, f64::min)
-        };
-        let chance = match &cell.controls {
-            Some(controls) => controls.random,
-            None => lowest(),
-        };
+        let controls = cell.controls.as_ref();
+        let chance = controls.map_or(self.lowest, |controls| controls.random);
         match chance < 1.0 {
             true => ((cell.iia - chance) / (1.0 - chance)).clamp(0.0, 1.0) as f32,
             false => 0.0,

@@ -104,11 +104,17 @@ pub fn Inside(
                 </Show>
             </div>
             <LearnedWarnings app />
-            {move || match picture() {
-                Picture::Map if is_table.get() => view! { <MapTable app /> }.into_any(),
-                Picture::Learned(_) if is_table.get() => view! { <LearnedTable app /> }.into_any(),
-                _ => view! { <Grid app /> }.into_any(),
-            }}
+            <Show
+                when=move || is_table.get() && matches!(picture(), Picture::Map | Picture::Learned(_))
+                fallback=move || view! { <Grid app /> }
+            >
+                <Show
+                    when=move || picture() == Picture::Map
+                    fallback=move || view! { <LearnedTable app /> }
+                >
+                    <MapTable app />
+                </Show>
+            </Show>
             <Legend app />
             <Show
                 when=move || matches!(picture(), Picture::Learned(_))

@@ -12,7 +12,6 @@ use crate::{
     session::{
         Cursor, Session,
         learned::{FacetChoice, LearnedMap},
-        visible,
     },
 };
 
@@ -26,7 +25,7 @@ const COLUMNS: [&str; 9] = [
     "shuffled labels",
     "whole vector",
     "label's probability",
-    "",
+    "switch",
 ];
 
 /// Puts the cursor on a cell and switches it on or off.
@@ -338,9 +337,7 @@ fn lines(session: &Session) -> Vec<(Cursor, [String; 8], Option<&'static str>)> 
     lines
 }
 
-/// The map as a button says it.
+/// The maps as buttons say them.
 pub fn tabs(session: &Session) -> Vec<String> {
-    (session.maps.iter())
-        .map(|map| visible(&map.title()).replace('␣', " "))
-        .collect()
+    session.maps.iter().map(LearnedMap::title).collect()
 }
