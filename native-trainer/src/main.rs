@@ -7,6 +7,8 @@ mod experiment;
 mod interrupt;
 mod model_files;
 mod output;
+#[cfg(feature = "remote")]
+mod remote;
 mod report;
 mod weights;
 
@@ -43,6 +45,8 @@ enum Command {
     Pretrain(cmd::pretrain::Args),
     /// Say what a direction file or a model folder holds
     Inspect(cmd::inspect::Args),
+    /// Do the operations of commands that run elsewhere with `--device ws://HOST:PORT`
+    ServeDevice(cmd::serve_device::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
             Command::Data(args) => cmd::data::run(args),
             Command::Pretrain(args) => cmd::pretrain::run(args),
             Command::Inspect(args) => cmd::inspect::run(args),
+            Command::ServeDevice(args) => cmd::serve_device::run(args),
         });
     match result {
         Ok(code) => code,
