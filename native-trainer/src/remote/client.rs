@@ -245,7 +245,10 @@ impl Connection {
         let message = to_message(&Task::Compute(task, id))?;
         match self.requests.write(message) {
             Ok(()) => Ok(id),
-            Err(error) => Err(self.lose(error.into())),
+            Err(error) => {
+                let error = self.parting_words().unwrap_or_else(|| lost(error));
+                Err(self.lose(error))
+            }
         }
     }
 
@@ -256,9 +259,11 @@ impl Connection {
     }
 
     fn answer(&mut self, id: RequestId) -> Result<Content> {
-        self.requests.flush()?;
+        if let Err(error) = self.requests.flush() {
+            return Err(self.parting_words().unwrap_or_else(|| lost(error)));
+        }
         loop {
-            let bytes = match self.responses.read()? {
+            let bytes = match self.responses.read().map_err(lost)? {
                 Message::Binary(bytes) => bytes,
                 Message::Close(Some(frame)) if !frame.reason.is_empty() => {
                     bail!("{}", frame.reason)
@@ -275,9 +280,34 @@ impl Connection {
         }
     }
 
+    /// What a server that gave up said before it went.
+    fn parting_words(&mut self) -> Option<anyhow::Error> {
+        let socket = self.responses.get_ref();
+        socket.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+        loop {
+            if let Message::Close(frame) = self.responses.read().ok()? {
+                let reason = frame?.reason;
+                return (!reason.is_empty()).then(|| anyhow!("{reason}"));
+            }
+        }
+    }
+
     fn lose(&mut self, error: anyhow::Error) -> anyhow::Error {
         let reason = self.lost.insert(format!("{error:#}"));
         anyhow!("{reason}")
+    }
+}
+
+fn lost(error: tungstenite::Error) -> anyhow::Error {
+    use tungstenite::{Error, error::ProtocolError};
+    match error {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            anyhow!("the server closed the connection")
+        }
+        Error::Io(error) => error.into(),
+        error => anyhow!("{error}"),
     }
 }
 
