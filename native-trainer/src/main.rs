@@ -46,6 +46,10 @@ enum Command {
     /// Say what a direction file or a model folder holds
     Inspect(cmd::inspect::Args),
     /// Do the operations of commands that run elsewhere with `--device ws://HOST:PORT`
+    ///
+    /// Whoever reaches the address can use the device and its memory: there is no password and no encryption. No file is
+    /// read or written. Where the network is not yours alone, keep the address 127.0.0.1 and forward the port, as
+    /// `ssh -L` does.
     ServeDevice(cmd::serve_device::Args),
 }
 

@@ -14,10 +14,6 @@ use crate::{
 };
 
 /// Options of `serve-device`.
-///
-/// Whoever reaches the address can use the device, and read what he sends; there is no password and no encryption. Files
-/// are neither read nor written. Keep the address 127.0.0.1 and forward the port, as `ssh -L` does, where the network is not
-/// yours alone.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
     /// Device to serve: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU
@@ -26,7 +22,8 @@ pub struct Args {
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value_t = DEFAULT_PORT)]
     port: u16,
-    /// Address to listen on; 0.0.0.0 lets every machine in that reaches this one
+    /// Address to listen on; whoever reaches it can use the device, without password or encryption. 0.0.0.0 is every network
+    /// of this machine
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     address: IpAddr,
 }
@@ -48,9 +45,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
             "whoever reaches {address} can use this device: there is no password and no encryption"
         ));
     }
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => "HOST".to_owned(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
     device::serve(device, listener, |device| {
         report.line(format!(
-            "Serving {device}; use it with --device ws://{address}, end with Ctrl-C"
+            "Serving {device}; use it with --device ws://{host}:{}, end with Ctrl-C",
+            address.port()
         ));
         report
     })?;
