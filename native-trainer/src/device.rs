@@ -144,6 +144,9 @@ pub fn serve(
     listener: TcpListener,
     announce: impl FnOnce(&str) -> Report,
 ) -> Result<()> {
+    if let DeviceChoice::Remote(url) = &choice {
+        bail!("cannot serve `{url}`, which is no device of this machine");
+    }
     let choice = resolve(choice)?;
     let report = announce(&choice.to_string());
     match choice {
@@ -159,7 +162,10 @@ pub fn serve(
         DeviceChoice::Wgpu(index) => {
             remote::serve::<burn_wgpu::Wgpu>(wgpu_device(index), listener, report)
         }
-        choice => bail!("cannot serve `{choice}`, which is no device of this machine"),
+        choice => {
+            drop((listener, report));
+            bail!("this build has no device `{choice}`")
+        }
     }
 }
 
