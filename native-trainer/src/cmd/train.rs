@@ -128,7 +128,7 @@ struct Train {
 
 /// Runs `train`.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let device = args.common.device;
+    let device = args.common.device.clone();
     device::run(device, Train::prepare(args)?)
 }
 
