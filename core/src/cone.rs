@@ -630,6 +630,19 @@ impl<B: Backend> Gpt2<B> {
     /// # Shapes
     /// - result: `[batch, pos - read, d_vocab]`, nats
     pub fn resume(&self, kept: &KeptBase<B>, read: usize, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        self.head(self.resume_to_norm(kept, read, hook))
+    }
+
+    /// [`Gpt2::resume`] without the head.
+    ///
+    /// # Shapes
+    /// - result: `[batch, pos - read, d_model]`, normed
+    pub(crate) fn resume_to_norm(
+        &self,
+        kept: &KeptBase<B>,
+        read: usize,
+        hook: &mut dyn Hook<B>,
+    ) -> Tensor<B, 3> {
         let tail = kept.tail();
         let mut x = match kept.layer.checked_sub(1) {
             None => hook.at(Component::Embedding.at(0), tail),
@@ -641,7 +654,7 @@ impl<B: Backend> Gpt2<B> {
         }
         let pos = x.dims()[1];
         let x = self.final_norm(x, hook); // the hook sees all kept positions
-        self.head(x.narrow(1, read, pos - read))
+        x.narrow(1, read, pos - read)
     }
 
     /// Logits of the last token after a plain interchange at `site`, in one head or in all, at one position a run, for each

@@ -279,6 +279,17 @@ impl<B: Backend> Gpt2<B> {
             None => matmul(x, self.wte.weight.val().transpose()), // wte: [d_vocab, d_model]
         }
     }
+
+    /// Weights of the head, a row a token.
+    ///
+    /// # Shapes
+    /// - result: `[d_vocab, d_model]`
+    pub(crate) fn head_weight(&self) -> Tensor<B, 2> {
+        match &self.lm_head {
+            Some(head) => head.weight.val().transpose(),
+            None => self.wte.weight.val(),
+        }
+    }
 }
 
 /// One pre-norm transformer block.

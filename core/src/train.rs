@@ -94,12 +94,20 @@ impl<B: Backend> KeptPairs<B> {
     /// # Shapes
     /// - result: `[batch, d_vocab]`, nats
     pub fn logits(&self, model: &Gpt2<B>, intervention: &Intervention<B>) -> Tensor<B, 2> {
+        model.head(self.normed(model, intervention)).squeeze_dim(1)
+    }
+
+    /// What the head reads at the last position after the intervention.
+    ///
+    /// # Shapes
+    /// - result: `[batch, 1, d_model]`
+    fn normed(&self, model: &Gpt2<B>, intervention: &Intervention<B>) -> Tensor<B, 3> {
         let mut hook = AtFirst {
             pairs: self,
             intervention,
         };
         let read = self.base.n_positions() - 1;
-        model.resume(&self.base, read, &mut hook).squeeze_dim(1)
+        model.resume_to_norm(&self.base, read, &mut hook)
     }
 }
 
@@ -347,6 +355,8 @@ impl TrainConfig {
 /// Learns a basis on kept pairs, one step at a time.
 pub struct DasTrainer<A: AutodiffBackend> {
     model: Gpt2<A>,
+    /// The same weights off the tape: the head and the loss are differentiated by hand.
+    head: Gpt2<A::InnerBackend>,
     rotation: Rotation<A::InnerBackend>,
     optimizer: Adam,
     state: Option<AdamState<A::InnerBackend, 2>>,
@@ -368,6 +378,7 @@ impl<A: AutodiffBackend> DasTrainer<A> {
             .build();
         Self {
             model: Gpt2::from_inner(model.clone()).no_grad(),
+            head: model.clone(),
             rotation,
             optimizer,
             state: None,
@@ -384,12 +395,13 @@ impl<A: AutodiffBackend> DasTrainer<A> {
             base: Tensor::from_inner(self.rotation.base.clone()),
             signs: Tensor::from_inner(self.rotation.signs.clone()),
         };
+        let labels = batch.labels.clone();
         let batch = batch.to_autodiff::<A>();
         let intervention =
             Intervention::new(Op::Interchange, Featurizer::Rotation(rotation.basis()));
-        let logits = batch.logits(&self.model, &intervention); // [batch, d_vocab]
-        let loss = cross_entropy(logits, batch.labels);
-        let gradients = loss.backward();
+        let normed = batch.normed(&self.model, &intervention); // [batch, 1, d_model]
+        let (loss, gradient) = loss_and_gradient(&self.head, normed.clone().inner(), labels);
+        let gradients = (normed * Tensor::from_inner(gradient)).sum().backward();
         if let Some(gradient) = original.grad(&gradients) {
             let lr = self.config.learning_rate(self.step);
             let (original, state) = self.optimizer.step(
@@ -402,13 +414,36 @@ impl<A: AutodiffBackend> DasTrainer<A> {
             self.state = state;
         }
         self.step += 1;
-        loss.inner()
+        loss
     }
 
     /// What has been learned so far.
     pub fn rotation(&self) -> &Rotation<A::InnerBackend> {
         &self.rotation
     }
+}
+
+/// Mean cross-entropy of the labels over the full vocabulary, and its gradient with respect to what the head reads. By hand it
+/// takes one product with the head forward and one back; on the tape a dozen passes over all logits come on top.
+///
+/// # Shapes
+/// - `normed`, gradient: `[batch, 1, d_model]`; `labels`: `[batch]`; loss: `[1]`, nats
+fn loss_and_gradient<B: Backend>(
+    model: &Gpt2<B>,
+    normed: Tensor<B, 3>,
+    labels: Tensor<B, 1, Int>,
+) -> (Tensor<B, 1>, Tensor<B, 3>) {
+    let [batch, _, d_model] = normed.dims();
+    let logits: Tensor<B, 2> = model.head(normed).squeeze_dim(1); // [batch, d_vocab]
+    let max = logits.clone().max_dim(1); // [batch, 1]
+    let label = logits.clone().gather(1, labels.clone().reshape([batch, 1]));
+    let exp = (logits - max.clone()).exp(); // [batch, d_vocab]
+    let sum = exp.clone().sum_dim(1); // [batch, 1]
+    let loss = (sum.clone().log() + max - label).mean();
+    let weight = model.head_weight(); // [d_vocab, d_model]
+    let expected = exp.matmul(weight.clone()) / sum; // mean row of the head under the model's answer, [batch, d_model]
+    let gradient = (expected - weight.select(0, labels)) / batch as f64;
+    (loss, gradient.reshape([batch, 1, d_model]))
 }
 
 /// Mean cross-entropy of the labels, nats.

@@ -5,7 +5,12 @@ use std::{
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
     ops::RangeInclusive,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
 };
 
 use anyhow::{Context, Result};
@@ -137,28 +142,34 @@ impl<B: Backend> KeptRuns<B> {
         let is_file = wanted.n_bytes(config, pairs)? > wanted.memory;
         let cone = wanted.cone(config)?;
         let bar = report::progress(what, pairs.len());
-        let n_pairs = KEEP_VALUES / (config.d_mlp() * shape.n_base.max(shape.n_source)).max(1);
-        let (mut bases, mut sources) = (Vec::new(), Vec::new());
-        let mut file: Option<RowFile<B>> = None;
-        for batch in pairs.chunks(n_pairs.max(1)) {
-            interrupt::check("nothing was written")?;
+        let n_tokens = shape.n_base.max(shape.n_source);
+        let n_pairs = (KEEP_VALUES / (config.d_mlp() * n_tokens)).max(1);
+        let batches: Vec<&[Pair]> = pairs.chunks(n_pairs).collect();
+        let keep = |batch: &[Pair]| {
             let base = ids_tensor(batch.iter().map(|pair| pair.base.as_slice()), &device);
             let source = ids_tensor(batch.iter().map(|pair| pair.source.as_slice()), &device);
             let base = model.keep_run(base, &cone).stored(wanted.storage);
             let source = model.keep_source(source, &wanted.sites, wanted.source.clone());
-            let source = source.stored(wanted.storage);
-            if is_file {
-                match &mut file {
-                    Some(file) => file.append(&base, &source)?,
-                    None => file = Some(RowFile::create(base, source, pairs.len())?),
+            (base, source.stored(wanted.storage))
+        };
+        let mut kept: Vec<Option<(KeptRun<B>, KeptSource<B>)>> = vec![None; batches.len()];
+        let mut file: Option<RowFile<B>> = None;
+        side_by_side::<B, _>(&device, &batches, &keep, |idx, (base, source)| {
+            interrupt::check("nothing was written")?;
+            bar.inc(batches[idx].len() as u64);
+            match (is_file, &mut file) {
+                (false, _) => kept[idx] = Some((base, source)),
+                (true, Some(file)) => file.write(idx * n_pairs, &base, &source)?,
+                (true, None) => {
+                    let new = RowFile::create(base.clone(), source.clone(), pairs.len())?;
+                    new.write(idx * n_pairs, &base, &source)?;
+                    file = Some(new);
                 }
-            } else {
-                bases.push(base);
-                sources.push(source);
             }
-            bar.inc(batch.len() as u64);
-        }
+            Ok(())
+        })?;
         bar.finish_and_clear();
+        let (bases, sources) = kept.into_iter().flatten().unzip();
         let store = match file {
             Some(file) => Store::File(Arc::new(file)),
             None => Store::Memory {
@@ -214,6 +225,47 @@ impl<B: Backend> KeptRuns<B> {
     }
 }
 
+/// Does work on each batch, in any order, and hands what comes out to `take` on this thread. On the CPU each core works at a
+/// batch of its own: products of matrices share the cores well, but what lies between them does not.
+fn side_by_side<B: Backend, T: Send>(
+    device: &B::Device,
+    batches: &[&[Pair]],
+    work: &(impl Fn(&[Pair]) -> T + Sync),
+    mut take: impl FnMut(usize, T) -> Result<()>,
+) -> Result<()> {
+    let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let n_workers = n_cores.min(batches.len());
+    if B::name(device) != "flex" || n_workers < n_cores {
+        for (idx, batch) in batches.iter().enumerate() {
+            take(idx, work(batch))?;
+        }
+        return Ok(());
+    }
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(n_workers);
+        for _ in 0..n_workers {
+            let (sender, next) = (sender.clone(), &next);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+            scope.spawn(move || {
+                loop {
+                    let idx = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(batch) = batches.get(idx) else { break };
+                    // Its own pool of one thread: products of matrices stay on this core.
+                    let done = pool.install(|| work(batch));
+                    if sender.send((idx, done)).is_err() {
+                        break; // the work was interrupted
+                    }
+                }
+            });
+        }
+        drop(sender);
+        receiver
+            .into_iter()
+            .try_for_each(|(idx, done)| take(idx, done))
+    })
+}
+
 fn cut<B: Backend>(
     base: &KeptRun<B>,
     source: &KeptSource<B>,
@@ -258,25 +310,20 @@ struct RowFile<B: Backend> {
     /// Bytes of a row of each part, base first.
     row_bytes: Vec<usize>,
     n_pairs: usize,
-    n_written: usize,
 }
 
 impl<B: Backend> RowFile<B> {
-    /// A file for `n_pairs` pairs, with the first of them.
+    /// A file for `n_pairs` pairs of this form.
     fn create(base: KeptRun<B>, source: KeptSource<B>, n_pairs: usize) -> Result<Self> {
         let parts = base.rows().into_iter().chain(source.rows());
         let row_bytes = parts.map(|x| x.dims()[1] * x.dtype().size()).collect();
-        let (first_base, first_source) = (base.clone(), source.clone());
-        let mut file = Self {
+        Ok(Self {
             file: Mutex::new(tempfile::tempfile().context("creating a temporary file")?),
             base,
             source,
             row_bytes,
             n_pairs,
-            n_written: 0,
-        };
-        file.append(&first_base, &first_source)?;
-        Ok(file)
+        })
     }
 
     fn n_bytes(&self) -> usize {
@@ -292,17 +339,16 @@ impl<B: Backend> RowFile<B> {
         })
     }
 
-    fn append(&mut self, base: &KeptRun<B>, source: &KeptSource<B>) -> Result<()> {
+    /// Writes pairs from the one with index `first` on.
+    fn write(&self, first: usize, base: &KeptRun<B>, source: &KeptSource<B>) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = base.rows().into_iter().chain(source.rows());
         for ((part, offset), row_bytes) in parts.zip(self.offsets()).zip(&self.row_bytes) {
-            let at = offset + self.n_written * row_bytes;
+            let at = offset + first * row_bytes;
             file.seek(SeekFrom::Start(at as u64))
                 .and_then(|_| file.write_all(part.into_data().as_bytes()))
                 .context("writing kept values to a temporary file; --memory and --keep f16 need less of it")?;
         }
-        drop(file);
-        self.n_written += base.n_rows();
         Ok(())
     }
 
