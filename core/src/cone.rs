@@ -513,9 +513,10 @@ impl<B: Backend> Hook<B> for InterchangeEach<B> {
     fn at_heads(&mut self, site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
         match &self.source {
             Source::Heads(source) if site == self.site => {
-                let [rows, n_heads, n, _] = source.dims();
+                // A pattern of a source run that stopped at its last position has no later keys, which get no weight.
+                let [rows, n_heads, n, width] = source.dims();
                 let heads = self.head.unwrap_or(0)..self.head.unwrap_or(0) + n_heads;
-                let part = [0..rows, heads, 0..n];
+                let part = [0..rows, heads, 0..n, 0..width];
                 let base = x.clone().slice(part.clone()); // [rows, head, n, …]
                 let mask = self.mask.clone().unsqueeze_dim(1); // [rows, 1, n, 1]
                 let displacement = (source.clone() - base.clone()) * mask;

@@ -234,8 +234,6 @@ pub struct Place {
     pub site: Site,
     /// The head, at a component that is per head.
     pub head: Option<usize>,
-    /// Number of values there.
-    pub width: usize,
 }
 
 impl Place {
@@ -255,19 +253,25 @@ impl Place {
                 Err(_) => bail!("unknown layer `{layer}`; expected 0..={last}, or `last`"),
             },
         };
-        Self::of(component.at(layer), head, config)
+        let site = component.at(layer);
+        Self { site, head }.width(config)?;
+        Self::of(site, head, config)
     }
 
-    /// A place that the model has, and that has directions.
+    /// Number of values there, where it has directions of its own.
+    pub fn width(&self, config: &Gpt2Config) -> Result<usize> {
+        let component = self.site.component;
+        component.width(config).with_context(|| {
+            format!(
+                "{component} has no directions of its own: it is as wide as the prompt is long; choose another component"
+            )
+        })
+    }
+
+    /// A place that the model has.
     pub fn of(site: Site, head: Option<usize>, config: &Gpt2Config) -> Result<Self> {
         let site = site.check(config)?;
         let component = site.component;
-        let Some(width) = component.width(config) else {
-            bail!(
-                "{component} has no directions of its own: it is as wide as the prompt is long; \
-                 choose another --component"
-            );
-        };
         match (component.is_per_head(), head) {
             (true, None) => bail!(
                 "{component} is per head; say which with --head 0..={}",
@@ -279,7 +283,7 @@ impl Place {
                 last: config.n_heads - 1,
             }
             .into()),
-            _ => Ok(Self { site, head, width }),
+            _ => Ok(Self { site, head }),
         }
     }
 }

@@ -422,9 +422,23 @@ fn bad_options_are_refused_with_what_would_be_valid() {
             &["unknown component", "block_output"],
         ),
         (
-            &["--component", "mlp_output"],
-            &["mlp_output", "expected block_output"],
+            &["--component", "attention_weight"],
+            &[
+                "attention_weight",
+                "as wide as the prompt",
+                "another component",
+            ],
         ),
+        (
+            &["--component", "head_query_output"],
+            &["per head", "--head 0..=3"],
+        ),
+        (
+            &["--component", "head_query_output", "--head", "4"],
+            &["head 4", "0..=3"],
+        ),
+        (&["--head", "0"], &["not per head", "--head"]),
+        (&["--memory=-1"], &["--memory is -1"]),
         (&["--layer", "3"], &["layer 3", "0..=2"]),
         (&["--layer", "top"], &["unknown layer `top`", "last"]),
         (&["--position", "130"], &["position 130", "0..=129"]),
@@ -611,6 +625,206 @@ fn bundle_is_shown_as_a_table() {
         &["eval", &path],
         &["swivel.bundle", "expected swivel.direction"],
     );
+}
+
+const MAP: [&str; 14] = [
+    "--layers",
+    "1-2",
+    "--positions",
+    "last:2",
+    "--train-pairs",
+    "192",
+    "--test-pairs",
+    "60",
+    "--epochs",
+    "4",
+    "--batch-size",
+    "16",
+    "--lr",
+    "0.03",
+];
+
+/// A small sweep on the solver.
+fn sweep<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["sweep", "--json", "--out", out][..], &MAP, more].concat()
+}
+
+#[test]
+fn sweep_finds_the_place_and_its_cells_serve_others() {
+    let folder = TempDir::new().unwrap();
+    let [map, again, direction] = ["map.safetensors", "again.safetensors", "d.safetensors"]
+        .map(|name| path_in(&folder, name));
+    let done = ok_json(&sweep(&map, &["--device", "flex", "--shuffled"]));
+    assert_eq!(done["cells"], 4);
+    let bundle = Bundle::from_bytes(&fs::read(&map).unwrap()).unwrap();
+    assert!(bundle.is_complete());
+    let best = &bundle.cells()[bundle.best().unwrap()];
+    assert_eq!(
+        (best.site, best.position),
+        (Component::BlockOutput.at(2), Position::Index(129))
+    );
+    let controls = best.controls.as_ref().unwrap();
+    assert!(best.iia >= 0.95 && controls.random <= 0.6 && controls.full >= 0.95);
+    assert!(controls.shuffled.unwrap() < best.iia);
+    // Where only the last token of the last layer is read, nothing else there can matter.
+    let beside = bundle
+        .cells()
+        .iter()
+        .find(|cell| (cell.site.layer, cell.position) == (2, Position::Index(128)));
+    assert!(beside.unwrap().metrics.kl < 1e-6);
+    let svg = fs::read_to_string(folder.path().join("map.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("layer 2") && svg.contains("129"));
+
+    let found = bundle.direction(bundle.best().unwrap()).unwrap();
+    fs::write(&direction, found.to_bytes()).unwrap();
+    let eval = ok_json(&["eval", &direction, "--json", "--test-pairs", "200"]);
+    assert!(eval["test_iia"].as_f64().unwrap() >= 0.9, "{eval}");
+
+    // Cells that two devices share, and values in a file, make the same map.
+    let others = ["--device", "flex,flex", "--memory", "0", "--shuffled"];
+    ok(&sweep(&again, &others));
+    assert_eq!(fs::read(&map).unwrap(), fs::read(&again).unwrap());
+}
+
+#[test]
+fn sweep_goes_on_where_it_was_interrupted() {
+    let folder = TempDir::new().unwrap();
+    let map = path_in(&folder, "map.safetensors");
+    let options = ["--device", "flex", "--method", "interchange"];
+    ok(&sweep(&map, &options));
+    let whole = fs::read(&map).unwrap();
+    let bundle = Bundle::from_bytes(&whole).unwrap();
+    let mut half = Bundle::new(bundle.facts().clone()).unwrap();
+    for cell in &bundle.cells()[1..3] {
+        half.push(cell.clone()).unwrap();
+    }
+    fs::write(&map, half.to_bytes()).unwrap();
+    let lines = ok(&sweep(&map, &options));
+    let n_computed = lines
+        .lines()
+        .filter(|line| line.contains("seconds") && line.contains("iia"));
+    assert_eq!(n_computed.count(), 2, "{lines}");
+    assert_eq!(fs::read(&map).unwrap(), whole);
+
+    // Another sweep does not write over it, unless it is told to.
+    let other = ["--device", "flex", "--method", "zero"];
+    check_error(&sweep(&map, &other), &["another map", "--out", "--restart"]);
+    assert_eq!(fs::read(&map).unwrap(), whole);
+    ok(&sweep(&map, &[&other[..], &["--restart"]].concat()));
+    assert_ne!(fs::read(&map).unwrap(), whole);
+    fs::write(&map, &whole[..whole.len() - 1]).unwrap();
+    check_error(
+        &sweep(&map, &options),
+        &["cannot be gone on with", "--restart"],
+    );
+}
+
+#[test]
+fn sweep_measures_every_component_and_head_without_training() {
+    let folder = TempDir::new().unwrap();
+    let map = path_in(&folder, "map.safetensors");
+    let components = "attention_output,head_attention_value_output,attention_weight,final_norm";
+    for (method, n_cells) in [("interchange", 1 + 4 + 4 + 1), ("zero", 10), ("mean", 10)] {
+        let done = ok_json(&[
+            "sweep",
+            "--json",
+            "--device",
+            "flex",
+            "--method",
+            method,
+            "--components",
+            components,
+            "--layers",
+            "last",
+            "--positions",
+            "last",
+            "--test-pairs",
+            "20",
+            "--out",
+            &map,
+            "--restart",
+        ]);
+        assert_eq!(done["cells"], n_cells, "{method}");
+        let bundle = Bundle::from_bytes(&fs::read(&map).unwrap()).unwrap();
+        for cell in bundle.cells() {
+            let [before, after] = cell.metrics.logit_difference.unwrap();
+            let place = format!("{method}, {}", cell.title());
+            assert!(
+                cell.metrics.kl >= -1e-6 && cell.metrics.kl.is_finite(),
+                "{place}"
+            );
+            if (method, cell.site.component) == ("interchange", Component::FinalNorm) {
+                // The whole answer of the source: every label is hit.
+                assert!(cell.iia >= 0.95 && after > before, "{place}: {}", cell.iia);
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_sweeps_are_refused_with_what_would_be_valid() {
+    let folder = TempDir::new().unwrap();
+    let out = path_in(&folder, "map.safetensors");
+    let cases: [(&[&str], &[&str]); 12] = [
+        (&["--layers", "3"], &["layer 3", "0 to 2"]),
+        (&["--layers", "2-1"], &["`2-1`", "0,3-5"]),
+        (&["--positions", "130"], &["position 130", "0 to 129"]),
+        (&["--positions", "last:0"], &["`last:0`", "last:3"]),
+        (
+            &["--components", "block_outptu"],
+            &["block_outptu", "block_output"],
+        ),
+        (
+            &["--components", "attention_weight"],
+            &["as wide as the prompt"],
+        ),
+        (
+            &["--components", "embedding", "--layers", "1"],
+            &["no cells", "--components"],
+        ),
+        (&["--ranks", "65"], &["rank 65", "64"]),
+        (&["--variable", "op5,op5"], &["op5", "twice"]),
+        (&["--variable", "op6"], &["op6", "op5"]),
+        (&["--method", "das"], &["das", "low_rank"]),
+        (&["--epochs", "0"], &["--epochs is 0"]),
+    ];
+    for (options, expected) in cases {
+        let args = [&["sweep", "--out", &out, "--device", "flex"][..], options].concat();
+        check_error(&args, expected);
+        assert_no_files(folder.path());
+    }
+}
+
+/// Every component is trained at on kept values, in memory or in a file, and the file names its head.
+#[test]
+fn a_head_is_trained_and_scored() {
+    let folder = TempDir::new().unwrap();
+    let [first, second] = ["a.safetensors", "b.safetensors"].map(|name| path_in(&folder, name));
+    let train = |out: &str, more: &[&str]| {
+        let options = ["train", "--json", "--device", "flex", "--component"];
+        let at = [
+            "head_value_output",
+            "--head",
+            "2",
+            "--layer",
+            "1",
+            "--train-pairs",
+            "64",
+        ];
+        let pairs = ["--test-pairs", "30", "--epochs", "1", "--out", out];
+        ok_json(&[&options[..], &at, &pairs, more].concat())
+    };
+    train(&first, &[]);
+    train(&second, &["--memory", "0"]);
+    assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap());
+    let text = ok(&["inspect", &first]);
+    assert!(
+        text.contains("layer 1 head_value_output, head 2, position last"),
+        "{text}"
+    );
+    ok(&["eval", &first, "--device", "flex", "--test-pairs", "30"]);
+    let half = train(&second, &["--keep", "f16", "--memory", "0"]);
+    assert!(half["test_iia"].as_f64().is_some());
 }
 
 #[test]

@@ -229,7 +229,6 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
     let runs = Runs::new();
     let ids = || runs.reference.ints("source_ids");
     for site in sites(&runs.config) {
-        // The source's pattern is as wide as its prompt.
         let source = runs.model.keep_source(ids(), &[site], FIRST..=N_TOKENS - 1);
         for head in [None, Some(2)] {
             if head.is_some() && !site.component.is_per_head() {
@@ -249,7 +248,19 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
                 let last = full.dims()[1] - 1;
                 let what = format!("{site}, head {head:?}, position {position}");
                 let row = each.clone().narrow(1, position - FIRST, 1);
-                assert_close(row, full.narrow(1, last, 1), TOLERANCE, &what);
+                assert_close(row.clone(), full.narrow(1, last, 1), TOLERANCE, &what);
+
+                // A source run that stops right there is as good.
+                let source = runs.model.keep_source(ids(), &[site], position..=position);
+                let values = source.values(site, head, position..position + 1).unwrap();
+                let one = runs.model.interchange_each(
+                    &runs.kept,
+                    &values,
+                    site,
+                    head,
+                    position..position + 1,
+                );
+                assert_close(one, row, TOLERANCE, &what);
             }
         }
     }

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use swivel_core::{
     Component, Error, Recorder, Site,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
+    metric,
     train::random_rows,
 };
 
@@ -239,4 +240,40 @@ fn edit_that_the_run_never_reached_is_an_error() {
         matches!(&error, Error::InterventionUnapplied { site } if site == "layer 1 block_output"),
         "{error}"
     );
+}
+
+#[test]
+fn metrics_are_what_they_are_called() {
+    let logits = |rows: [[f32; 3]; 2]| Tensor::<B, 2>::from_data(rows, &device());
+    let (base, found) = (
+        logits([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]),
+        logits([[2.0, 1.0, 0.0], [3.0, 0.0, 0.0]]),
+    );
+    let ids = |ids: [i64; 2]| Tensor::from_data(ids, &device());
+    let values = |x: Tensor<B, 1>| x.into_data().to_vec::<f32>().unwrap();
+    let e = |x: f32| x.exp();
+    let sum = 1.0 + e(1.0) + e(2.0);
+    let close = |found: Vec<f32>, expected: [f32; 2]| {
+        let pairs = found.iter().zip(expected);
+        assert!(
+            pairs.clone().all(|(a, b)| (a - b).abs() < 1e-6),
+            "{found:?} {expected:?}"
+        );
+    };
+    close(
+        values(metric::probability(base.clone(), ids([2, 0]))),
+        [e(2.0) / sum, e(3.0) / (e(3.0) + 2.0)],
+    );
+    close(
+        values(metric::logit_difference(
+            base.clone(),
+            ids([2, 1]),
+            ids([0, 0]),
+        )),
+        [2.0, -3.0],
+    );
+    // By hand: the sums are alike, so the divergence is the mean difference of the logits under the base.
+    let expected = (0.0 * -2.0 + e(2.0) * 2.0 + -2.0) / sum;
+    close(values(metric::kl(base.clone(), found)), [expected, 0.0]);
+    close(values(metric::kl(base.clone(), base)), [0.0, 0.0]);
 }

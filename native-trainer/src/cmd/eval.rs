@@ -173,7 +173,7 @@ impl Job for Eval {
         let kept = keep_pairs(&model, &files.config, place, &pairs, &keep)?;
         let iia = kept.iia(&model, &learned)?;
         let controls = Controls {
-            random: kept.random_iia(&model, place.width, direction.rank(), seed)?,
+            random: kept.random_iia(&model, direction.width(), direction.rank(), seed)?,
             full: kept.full_iia(&model)?,
             shuffled: None,
         };

@@ -223,10 +223,10 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// The rule at a place.
-    pub fn rule(&self, place: &Place) -> Rule {
+    /// The rule at a place of this width.
+    pub fn rule(&self, width: usize) -> Rule {
         Rule {
-            lr: self.lr.unwrap_or_else(|| default_lr(place.width)),
+            lr: self.lr.unwrap_or_else(|| default_lr(width)),
             ..self.rule
         }
     }
@@ -453,7 +453,7 @@ fn plan(
                     let place = Place::of(site, *head, config)?;
                     for rank in &ranks {
                         if is_learned {
-                            train::check_rank(place.width, *rank)?;
+                            train::check_rank(place.width(config)?, *rank)?;
                         }
                         for position in positions.iter().rev() {
                             cells.push(Planned {

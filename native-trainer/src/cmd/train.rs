@@ -117,6 +117,8 @@ struct Train {
     config: RunConfig,
     files: ModelFiles,
     place: Place,
+    /// Number of values there.
+    width: usize,
     keep: KeepArgs,
     position: Position,
     train: Vec<Pair>,
@@ -169,11 +171,12 @@ impl Train {
         }
         let files = ModelFiles::open(common.model())?;
         let at = Place::parse(&component, &layer, head, &files.config)?;
-        let lr = lr.unwrap_or_else(|| default_lr(at.width));
+        let width = at.width(&files.config)?;
+        let lr = lr.unwrap_or_else(|| default_lr(width));
         if !(lr.is_finite() && lr > 0.0) {
             bail!("--lr is {lr}; expected a number above 0");
         }
-        train::check_rank(at.width, rank)?;
+        train::check_rank(width, rank)?;
         let init = init.map(|path| read_direction(&path)).transpose()?;
         if let Some(init) = &init {
             init.check(&files.config)?;
@@ -261,6 +264,7 @@ impl Train {
             report: common.report(),
             files,
             place: at,
+            width,
             keep,
             position,
             train,
@@ -311,12 +315,7 @@ impl Train {
     fn start<B: Backend>(&self, device: &B::Device) -> Result<Rotation<B>> {
         Ok(match &self.init {
             Some(init) => Rotation::with_basis(init.rows(), init.rank(), device),
-            None => Rotation::random(
-                self.place.width,
-                self.config.rank,
-                self.config.rule.seed,
-                device,
-            )?,
+            None => Rotation::random(self.width, self.config.rank, self.config.rule.seed, device)?,
         })
     }
 
@@ -398,7 +397,7 @@ impl Job for Train {
         let iia = test.iia(&model, &learned)?;
         let noise = train.with_labels(shuffled(&train.labels, rule.seed));
         let noise = rule.learn::<A>(&model, &noise, self.start(&device)?, |_, _, _| Ok(()))?;
-        let (width, rank) = (self.place.width, self.config.rank);
+        let (width, rank) = (self.width, self.config.rank);
         let controls = Controls {
             random: test.random_iia(&model, width, rank, rule.seed)?,
             full: test.full_iia(&model)?,

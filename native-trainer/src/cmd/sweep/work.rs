@@ -206,9 +206,10 @@ impl<B: Backend> Bench<B> {
         let train = self.train.as_ref().context("there are no training pairs")?;
         let train = train.at(at.0, at.1)?;
         let test = self.test.at(at.0, at.1)?;
-        let rule = sweep.rule(&place);
+        let width = place.width(&sweep.files.config)?;
+        let rule = sweep.rule(width);
         let learn = |train: &Kept<B>| -> Result<Tensor<B, 2>> {
-            let start = Rotation::random(place.width, rank, rule.seed, &self.device)?;
+            let start = Rotation::random(width, rank, rule.seed, &self.device)?;
             let learned = rule.learn::<A>(model, train, start, |_, _, _| Ok(()))?;
             Ok(learned.basis())
         };
@@ -226,7 +227,7 @@ impl<B: Backend> Bench<B> {
             false => None,
         };
         let controls = Controls {
-            random: test.random_iia(model, place.width, rank, rule.seed)?,
+            random: test.random_iia(model, width, rank, rule.seed)?,
             full: test.full_iia(model)?,
             shuffled,
         };
