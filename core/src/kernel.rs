@@ -69,12 +69,15 @@ impl<B: Backend> Kernels<B> {
 /// # Shapes
 /// - `x`: `[batch, pos, d_input]`; result: `[batch, pos, d_output]`
 pub(crate) fn linear<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
-    match Kernels::installed() {
-        Some(kernels) => {
-            let bias = layer.bias.as_ref().map(|bias| bias.val());
-            (kernels.linear)(x, layer.weight.val(), bias)
-        }
-        None => layer.forward(x),
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    if let Some(kernels) = Kernels::installed() {
+        return (kernels.linear)(x, layer.weight.val(), bias);
+    }
+    // burn's own layer takes a product for each prompt, with few rows each, and copies the weights to go back.
+    let x = matmul(x, layer.weight.val());
+    match bias {
+        Some(bias) => x + bias.unsqueeze(),
+        None => x,
     }
 }
 

@@ -5,12 +5,7 @@ use std::{
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
     ops::RangeInclusive,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result};
@@ -29,6 +24,7 @@ use crate::{
     cmd::KeepArgs,
     experiment::{Swap, read_floats, read_ids, top},
     interrupt, report,
+    side_by_side::side_by_side,
 };
 
 /// Values of the widest activation of a batch of prompts while runs are kept: more do not make a product of matrices faster,
@@ -154,7 +150,8 @@ impl<B: Backend> KeptRuns<B> {
         };
         let mut kept: Vec<Option<(KeptRun<B>, KeptSource<B>)>> = vec![None; batches.len()];
         let mut file: Option<RowFile<B>> = None;
-        side_by_side::<B, _>(&device, &batches, &keep, |idx, (base, source)| {
+        let keep = |batch: &&[Pair]| Ok(keep(batch));
+        side_by_side::<B, _, _>(&device, &batches, keep, |idx, (base, source)| {
             interrupt::check("nothing was written")?;
             bar.inc(batches[idx].len() as u64);
             match (is_file, &mut file) {
@@ -223,47 +220,6 @@ impl<B: Backend> KeptRuns<B> {
         let labels = self.labels.clone();
         Ok(Kept { rows, labels })
     }
-}
-
-/// Does work on each batch, in any order, and hands what comes out to `take` on this thread. On the CPU each core works at a
-/// batch of its own: products of matrices share the cores well, but what lies between them does not.
-fn side_by_side<B: Backend, T: Send>(
-    device: &B::Device,
-    batches: &[&[Pair]],
-    work: &(impl Fn(&[Pair]) -> T + Sync),
-    mut take: impl FnMut(usize, T) -> Result<()>,
-) -> Result<()> {
-    let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let n_workers = n_cores.min(batches.len());
-    if B::name(device) != "flex" || n_workers < n_cores {
-        for (idx, batch) in batches.iter().enumerate() {
-            take(idx, work(batch))?;
-        }
-        return Ok(());
-    }
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        let (sender, receiver) = mpsc::sync_channel(n_workers);
-        for _ in 0..n_workers {
-            let (sender, next) = (sender.clone(), &next);
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-            scope.spawn(move || {
-                loop {
-                    let idx = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(batch) = batches.get(idx) else { break };
-                    // Its own pool of one thread: products of matrices stay on this core.
-                    let done = pool.install(|| work(batch));
-                    if sender.send((idx, done)).is_err() {
-                        break; // the work was interrupted
-                    }
-                }
-            });
-        }
-        drop(sender);
-        receiver
-            .into_iter()
-            .try_for_each(|(idx, done)| take(idx, done))
-    })
 }
 
 fn cut<B: Backend>(

@@ -11,6 +11,7 @@ mod output;
 #[cfg(feature = "remote")]
 mod remote;
 mod report;
+mod side_by_side;
 mod weights;
 
 use std::process::ExitCode;

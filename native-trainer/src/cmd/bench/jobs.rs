@@ -31,6 +31,7 @@ use crate::{
     kept::{KeptRuns, Wanted, ids_tensor, label_ids},
     model_files::ModelFiles,
     report::Report,
+    side_by_side::side_by_side,
 };
 
 /// A job and what it is done on.
@@ -114,16 +115,23 @@ impl device::Job for Job {
                 let rule = rule(epochs, batch_size);
                 let started = Instant::now();
                 let mut losses = Vec::new();
-                for site in sites {
-                    for position in positions.clone() {
-                        let pairs = kept.at((site, None), [position; 2])?;
-                        let start = Rotation::random(files.config.d_model, 1, 0, &device)?;
-                        rule.learn::<A>(&model, &pairs, start, |_, of_epoch, _| {
-                            losses.extend(of_epoch);
-                            Ok(())
-                        })?;
-                    }
-                }
+                let cells: Vec<(Site, usize)> = (sites.iter())
+                    .flat_map(|site| positions.clone().map(move |position| (*site, position)))
+                    .collect();
+                let learn = |(site, position): &(Site, usize)| {
+                    let pairs = kept.at((*site, None), [*position; 2])?;
+                    let start = Rotation::random(files.config.d_model, 1, 0, &device)?;
+                    let mut losses = Vec::new();
+                    rule.learn::<A>(&model, &pairs, start, |_, of_epoch, _| {
+                        losses.extend(of_epoch);
+                        Ok(())
+                    })?;
+                    Ok(losses)
+                };
+                side_by_side::<A::InnerBackend, _, _>(&device, &cells, learn, |_, of_cell| {
+                    losses.extend(of_cell);
+                    Ok(())
+                })?;
                 let train = started.elapsed().as_secs_f64();
                 Ok(json!({
                     "load": load, "keep": keep, "train": train, "kept_bytes": kept.n_bytes(),

@@ -27,6 +27,7 @@ use crate::{
     experiment::{read_floats, shuffled},
     interrupt,
     kept::{Kept, KeptRuns, SCORE_BATCH, Wanted, label_ids},
+    side_by_side::{in_workers, n_workers},
 };
 
 /// Cells that are computed together, by their index in the plan.
@@ -95,32 +96,48 @@ impl Job for Worker {
     type Output = ();
 
     fn run<A: AutodiffBackend>(self, device: A::Device, _: &str) -> Result<()> {
-        let sweep = Arc::clone(&self.sweep);
-        let mut model: Option<Gpt2<A::InnerBackend>> = None;
-        let mut bench: Option<(usize, Bench<A::InnerBackend>)> = None;
-        while let Some(job) = self.next() {
-            interrupt::check("what is done is kept")?;
-            let variable = sweep.cells[job[0]].variable;
-            let model = match &model {
-                Some(model) => model,
-                None => model.insert(sweep.files.load(&device, sweep.report)?.0),
-            };
-            if bench.as_ref().is_none_or(|(of, _)| *of != variable) {
-                drop(bench.take()); // before the next one is kept
-                bench = Some((variable, Bench::new(&sweep, variable, model)?));
+        type Shared<B> = Mutex<Option<(usize, Arc<Bench<B>>)>>;
+        let sweep = &*self.sweep;
+        let Some(first) = self.next() else {
+            return Ok(());
+        };
+        let (model, _) = sweep.files.load::<A::InnerBackend>(&device, sweep.report)?;
+        let shared: Shared<A::InnerBackend> = Mutex::new(None);
+        let first = Mutex::new(Some(first));
+        let next = || {
+            let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+            first.take().or_else(|| self.next())
+        };
+        // Cells come variable by variable: the first worker that needs the next one's runs keeps them for all.
+        let bench = |variable: usize| -> Result<Arc<Bench<A::InnerBackend>>> {
+            let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, bench)) = shared.as_ref().filter(|(of, _)| *of == variable) {
+                return Ok(Arc::clone(bench));
             }
-            let Some((_, bench)) = &bench else { continue };
-            let started = Instant::now();
-            let cells = match sweep.method {
-                Method::LowRank => vec![bench.learn::<A>(&sweep, model, &sweep.cells[job[0]])?],
-                _ => bench.measure(&sweep, model, &job)?,
-            };
-            let seconds = started.elapsed().as_secs_f64() / cells.len() as f64;
-            for (idx, cell) in job.into_iter().zip(cells) {
-                drop(self.done.send(Done { idx, cell, seconds })); // nobody listens once the sweep has failed
+            drop(shared.take()); // before the next runs are kept
+            let bench = Arc::new(Bench::new(sweep, variable, &model)?);
+            *shared = Some((variable, Arc::clone(&bench)));
+            Ok(bench)
+        };
+        in_workers(n_workers::<A::InnerBackend>(&device), || {
+            while let Some(job) = next() {
+                interrupt::check("what is done is kept")?;
+                let bench = bench(sweep.cells[job[0]].variable)?;
+                let started = Instant::now();
+                let cells = match sweep.method {
+                    Method::LowRank => {
+                        vec![bench.learn::<A>(sweep, &model, &sweep.cells[job[0]])?]
+                    }
+                    _ => bench.measure(sweep, &model, &job)?,
+                };
+                let seconds = started.elapsed().as_secs_f64() / cells.len() as f64;
+                for (idx, cell) in job.into_iter().zip(cells) {
+                    let done = Done { idx, cell, seconds };
+                    drop(self.done.send(done)); // nobody listens once the sweep has failed
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
