@@ -146,7 +146,7 @@ pub struct KeptBase<B: Backend> {
     tail: Tensor<B, 3>,
     /// Number of positions that a resumed run computes.
     n_positions: usize,
-    /// Keys and values of the layers from `layer` on; empty where the run starts from the first position.
+    /// Keys and values of the layers from `layer` on, at the positions before `start` and perhaps later ones.
     past: Vec<KeyValue<B>>,
 }
 
@@ -196,9 +196,9 @@ impl<B: Backend> KeptRun<B> {
             start,
             tail: self.streams[layer - layers.start()].clone(),
             n_positions: self.n_tokens - start,
-            past: match start {
-                0 => Vec::new(),
-                _ => self.keys_values[layer - layers.start()..].to_vec(),
+            past: match self.keys_values.get(layer - layers.start()..) {
+                None => Vec::new(), // the cone starts from the first position only
+                Some(keys_values) => keys_values.to_vec(),
             },
         }
     }
@@ -401,6 +401,33 @@ impl<B: Backend> KeptBase<B> {
         self.n_positions
     }
 
+    /// What runs need that resume at a later position that is kept, too.
+    ///
+    /// # Panics
+    /// If `start` is earlier.
+    pub(crate) fn starting_at(&self, start: usize) -> Self {
+        Self {
+            start,
+            n_positions: self.n_positions - (start - self.start),
+            ..self.clone()
+        }
+    }
+
+    /// The rows `n` times, one after the other.
+    pub(crate) fn tile(&self, n: usize) -> Self {
+        match n {
+            1 => self.clone(),
+            _ => Self {
+                tail: self.tail().repeat_dim(0, n),
+                past: self
+                    .past()
+                    .map(|kv| kv.map(|x| x.repeat_dim(0, n)))
+                    .collect(),
+                ..*self
+            },
+        }
+    }
+
     /// Some of the rows, in the given order, in f32.
     ///
     /// # Shapes
@@ -433,7 +460,8 @@ impl<B: Backend> KeptBase<B> {
     /// Keys and values of the positions before, in f32.
     fn past(&self) -> impl Iterator<Item = KeyValue<B>> + '_ {
         let before = |kv: &KeyValue<B>| kv.map(|x| load(x.narrow(2, 0, self.start)));
-        self.past.iter().map(before)
+        let past = if self.start == 0 { &[][..] } else { &self.past };
+        past.iter().map(before)
     }
 
     fn map<C: Backend>(

@@ -5,6 +5,8 @@
 //! to 0, mean cross-entropy of the label over the full vocabulary. Everything runs on kept values (see [`crate::cone`]);
 //! the model takes no gradients.
 
+use std::ops::Range;
+
 use burn::{
     module::{AutodiffModule, Module},
     optim::{Adam, AdamConfig, AdamState, SimpleOptimizer},
@@ -79,6 +81,27 @@ impl<B: Backend> KeptPairs<B> {
         }
     }
 
+    /// Some of the pairs at several positions of one site, of the same runs: what they share is selected once.
+    ///
+    /// # Panics
+    /// If `places` is empty, or they are not of one site of the same runs.
+    pub fn select_together(places: &[&Self], rows: &[usize]) -> Vec<Self> {
+        let Some(first) = places.iter().min_by_key(|pairs| pairs.base.start) else {
+            panic!("no places to select pairs at");
+        };
+        let selected = first.select(rows);
+        let ids: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+        let ids: Tensor<B, 1, Int> =
+            Tensor::from_data(TensorData::new(ids, [rows.len()]), &first.source.device());
+        let at = |pairs: &&Self| Self {
+            base: selected.base.starting_at(pairs.base.start),
+            source: pairs.source.clone().select(0, ids.clone()),
+            labels: pairs.labels.clone().select(0, ids.clone()),
+            ..**pairs
+        };
+        places.iter().map(at).collect()
+    }
+
     fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> KeptPairs<A> {
         KeptPairs {
             site: self.site,
@@ -94,52 +117,88 @@ impl<B: Backend> KeptPairs<B> {
     /// # Shapes
     /// - result: `[batch, d_vocab]`, nats
     pub fn logits(&self, model: &Gpt2<B>, intervention: &Intervention<B>) -> Tensor<B, 2> {
-        model.head(self.normed(model, intervention)).squeeze_dim(1)
-    }
-
-    /// What the head reads at the last position after the intervention.
-    ///
-    /// # Shapes
-    /// - result: `[batch, 1, d_model]`
-    fn normed(&self, model: &Gpt2<B>, intervention: &Intervention<B>) -> Tensor<B, 3> {
-        let mut hook = AtFirst {
-            pairs: self,
-            intervention,
-        };
-        let read = self.base.n_positions() - 1;
-        model.resume_to_norm(&self.base, read, &mut hook)
+        let normed = normed(
+            model,
+            std::slice::from_ref(self),
+            std::slice::from_ref(intervention),
+        );
+        model.head(normed).squeeze_dim(1)
     }
 }
 
-/// The intervention on pairs, at the first position of their resumed runs.
-struct AtFirst<'a, B: Backend> {
-    pairs: &'a KeptPairs<B>,
-    intervention: &'a Intervention<B>,
+/// What the head reads at the last position after an intervention at each of several places: one batch that starts from the
+/// earliest of their positions.
+///
+/// # Shapes
+/// - result: `[places * batch, 1, d_model]`
+fn normed<B: Backend>(
+    model: &Gpt2<B>,
+    places: &[KeptPairs<B>],
+    interventions: &[Intervention<B>],
+) -> Tensor<B, 3> {
+    let Some(first) = places.iter().min_by_key(|pairs| pairs.base.start) else {
+        panic!("no places to intervene at");
+    };
+    let base = first.base.tile(places.len());
+    let read = base.n_positions() - 1;
+    let mut hook = AtEach {
+        places,
+        interventions,
+        start: base.start,
+    };
+    model.resume_to_norm(&base, read, &mut hook)
 }
 
-impl<B: Backend> Hook<B> for AtFirst<'_, B> {
-    fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        if site != self.pairs.site {
-            return x;
-        }
+/// Interventions on pairs, each on rows of its own at a position of its own.
+struct AtEach<'a, B: Backend> {
+    places: &'a [KeptPairs<B>],
+    interventions: &'a [Intervention<B>],
+    /// First position of the resumed run.
+    start: usize,
+}
+
+impl<B: Backend> AtEach<'_, B> {
+    /// Pairs, intervention, rows and position in the run.
+    fn each(&self) -> impl Iterator<Item = (&KeptPairs<B>, &Intervention<B>, Range<usize>, usize)> {
+        let places = self.places.iter().zip(self.interventions).enumerate();
+        places.map(|(idx, (pairs, intervention))| {
+            let n = pairs.base.n_rows();
+            let position = pairs.base.start - self.start;
+            (pairs, intervention, idx * n..(idx + 1) * n, position)
+        })
+    }
+}
+
+impl<B: Backend> Hook<B> for AtEach<'_, B> {
+    fn at(&mut self, site: Site, mut x: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, pos, width] = x.dims();
-        let base = x.clone().narrow(1, 0, 1); // [batch, 1, width]
-        let edited = self.intervention.apply(base, self.pairs.source.clone());
-        match pos {
-            1 => edited,
-            _ => x.slice_assign([0..batch, 0..1, 0..width], edited),
+        for (pairs, intervention, rows, position) in self.each() {
+            if site != pairs.site {
+                continue;
+            }
+            let part = [rows, position..position + 1, 0..width];
+            let base = x.clone().slice(part.clone()); // [batch, 1, width]
+            let edited = intervention.apply(base, pairs.source.clone());
+            x = match [batch, pos] == [pairs.base.n_rows(), 1] {
+                true => edited,
+                false => x.slice_assign(part, edited),
+            };
         }
+        x
     }
 
-    fn at_heads(&mut self, site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let (true, Some(head)) = (site == self.pairs.site, self.pairs.head) else {
-            return x;
-        };
-        let [batch, _, _, width] = x.dims();
-        let part = [0..batch, head..head + 1, 0..1, 0..width];
-        let base = x.clone().slice(part.clone()); // [batch, 1, 1, width]
-        let source = self.pairs.source.clone().unsqueeze_dim(1);
-        x.slice_assign(part, self.intervention.apply(base, source))
+    fn at_heads(&mut self, site: Site, mut x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [.., width] = x.dims();
+        for (pairs, intervention, rows, position) in self.each() {
+            let (true, Some(head)) = (site == pairs.site, pairs.head) else {
+                continue;
+            };
+            let part = [rows, head..head + 1, position..position + 1, 0..width];
+            let base = x.clone().slice(part.clone()); // [batch, 1, 1, width]
+            let source = pairs.source.clone().unsqueeze_dim(1);
+            x = x.slice_assign(part, intervention.apply(base, source));
+        }
+        x
     }
 }
 
@@ -355,7 +414,7 @@ impl TrainConfig {
 /// Learns a basis on kept pairs, one step at a time.
 pub struct DasTrainer<A: AutodiffBackend> {
     model: Gpt2<A>,
-    /// The same weights off the tape: the head and the loss are differentiated by hand.
+    /// The same weights off the tape: head and loss are differentiated by hand.
     head: Gpt2<A::InnerBackend>,
     rotation: Rotation<A::InnerBackend>,
     optimizer: Adam,
@@ -389,32 +448,64 @@ impl<A: AutodiffBackend> DasTrainer<A> {
 
     /// One step on a batch; returns the mean loss before it, nats, `[1]`.
     pub fn step(&mut self, batch: &KeptPairs<A::InnerBackend>) -> Tensor<A::InnerBackend, 1> {
-        let original = Tensor::<A, 2>::from_inner(self.rotation.original.clone()).require_grad();
-        let rotation = Rotation {
-            original: original.clone(),
-            base: Tensor::from_inner(self.rotation.base.clone()),
-            signs: Tensor::from_inner(self.rotation.signs.clone()),
-        };
-        let labels = batch.labels.clone();
-        let batch = batch.to_autodiff::<A>();
-        let intervention =
-            Intervention::new(Op::Interchange, Featurizer::Rotation(rotation.basis()));
-        let normed = batch.normed(&self.model, &intervention); // [batch, 1, d_model]
-        let (loss, gradient) = loss_and_gradient(&self.head, normed.clone().inner(), labels);
-        let gradients = (normed * Tensor::from_inner(gradient)).sum().backward();
-        if let Some(gradient) = original.grad(&gradients) {
-            let lr = self.config.learning_rate(self.step);
-            let (original, state) = self.optimizer.step(
-                lr,
-                self.rotation.original.clone(),
-                gradient,
-                self.state.take(),
-            );
-            self.rotation.original = original;
-            self.state = state;
+        let losses = Self::step_together(std::slice::from_mut(self), std::slice::from_ref(batch));
+        Tensor::cat(losses, 0)
+    }
+
+    /// One step of several trainers of one model, each on its own place of the same pairs, as one run: few rows use a product
+    /// of matrices badly. Returns the mean loss of each before it, nats, `[1]`.
+    ///
+    /// # Panics
+    /// If there are no trainers, or places are not of one site of the same runs.
+    pub fn step_together(
+        trainers: &mut [Self],
+        places: &[KeptPairs<A::InnerBackend>],
+    ) -> Vec<Tensor<A::InnerBackend, 1>> {
+        let originals: Vec<Tensor<A, 2>> = (trainers.iter())
+            .map(|trainer| Tensor::from_inner(trainer.rotation.original.clone()).require_grad())
+            .collect();
+        let interventions: Vec<Intervention<A>> = (trainers.iter().zip(&originals))
+            .map(|(trainer, original)| {
+                let rotation = Rotation {
+                    original: original.clone(),
+                    base: Tensor::from_inner(trainer.rotation.base.clone()),
+                    signs: Tensor::from_inner(trainer.rotation.signs.clone()),
+                };
+                Intervention::new(Op::Interchange, Featurizer::Rotation(rotation.basis()))
+            })
+            .collect();
+        let labels = Tensor::cat(places.iter().map(|pairs| pairs.labels.clone()).collect(), 0);
+        let places: Vec<KeptPairs<A>> = places.iter().map(KeptPairs::to_autodiff).collect();
+        let normed = normed(&trainers[0].model, &places, &interventions); // [places * batch, 1, d_model]
+        let (losses, gradient) =
+            losses_and_gradient(&trainers[0].head, normed.clone().inner(), labels);
+        let n_rows = places[0].base.n_rows();
+        // Each loss is a mean over its own rows.
+        let gradient = Tensor::from_inner(gradient / n_rows as f64);
+        let gradients = (normed * gradient).sum().backward();
+        for (trainer, original) in trainers.iter_mut().zip(originals) {
+            if let Some(gradient) = original.grad(&gradients) {
+                trainer.update(gradient);
+            }
+            trainer.step += 1;
         }
-        self.step += 1;
-        loss
+        losses
+            .split(n_rows, 0)
+            .into_iter()
+            .map(Tensor::mean)
+            .collect()
+    }
+
+    fn update(&mut self, gradient: Tensor<A::InnerBackend, 2>) {
+        let lr = self.config.learning_rate(self.step);
+        let (original, state) = self.optimizer.step(
+            lr,
+            self.rotation.original.clone(),
+            gradient,
+            self.state.take(),
+        );
+        self.rotation.original = original;
+        self.state = state;
     }
 
     /// What has been learned so far.
@@ -423,12 +514,12 @@ impl<A: AutodiffBackend> DasTrainer<A> {
     }
 }
 
-/// Mean cross-entropy of the labels over the full vocabulary, and its gradient with respect to what the head reads. By hand it
+/// Cross-entropy of each row's label over the full vocabulary, and its gradient with respect to what the head reads. By hand it
 /// takes one product with the head forward and one back; on the tape a dozen passes over all logits come on top.
 ///
 /// # Shapes
-/// - `normed`, gradient: `[batch, 1, d_model]`; `labels`: `[batch]`; loss: `[1]`, nats
-fn loss_and_gradient<B: Backend>(
+/// - `normed`, gradient: `[batch, 1, d_model]`; `labels`, losses: `[batch]`, nats
+fn losses_and_gradient<B: Backend>(
     model: &Gpt2<B>,
     normed: Tensor<B, 3>,
     labels: Tensor<B, 1, Int>,
@@ -439,11 +530,11 @@ fn loss_and_gradient<B: Backend>(
     let label = logits.clone().gather(1, labels.clone().reshape([batch, 1]));
     let exp = (logits - max.clone()).exp(); // [batch, d_vocab]
     let sum = exp.clone().sum_dim(1); // [batch, 1]
-    let loss = (sum.clone().log() + max - label).mean();
+    let losses = (sum.clone().log() + max - label).squeeze_dim(1);
     let weight = model.head_weight(); // [d_vocab, d_model]
     let expected = exp.matmul(weight.clone()) / sum; // mean row of the head under the model's answer, [batch, d_model]
-    let gradient = (expected - weight.select(0, labels)) / batch as f64;
-    (loss, gradient.reshape([batch, 1, d_model]))
+    let gradient = expected - weight.select(0, labels);
+    (losses, gradient.reshape([batch, 1, d_model]))
 }
 
 /// Mean cross-entropy of the labels, nats.

@@ -73,13 +73,36 @@ impl Rule {
         start: Rotation<A::InnerBackend>,
         mut after_epoch: impl FnMut(usize, Vec<f32>, &Rotation<A::InnerBackend>) -> Result<()>,
     ) -> Result<Rotation<A::InnerBackend>> {
-        let mut rows: Vec<usize> = (0..pairs.len()).collect();
+        let pairs = std::slice::from_ref(pairs);
+        let rotations =
+            self.learn_together::<A>(model, pairs, start, |epoch, losses, trainers| {
+                after_epoch(epoch, losses, trainers[0].rotation())
+            })?;
+        rotations.into_iter().next().context("nothing was learned")
+    }
+
+    /// Trains a basis at each of several positions of one site, on the same runs; every one starts from `start`.
+    /// `after_epoch` gets the losses of the first one's steps.
+    pub fn learn_together<A: AutodiffBackend>(
+        &self,
+        model: &Gpt2<A::InnerBackend>,
+        places: &[Kept<A::InnerBackend>],
+        start: Rotation<A::InnerBackend>,
+        mut after_epoch: impl FnMut(usize, Vec<f32>, &[DasTrainer<A>]) -> Result<()>,
+    ) -> Result<Vec<Rotation<A::InnerBackend>>> {
+        let n_pairs = places
+            .first()
+            .context("there is nothing to learn from")?
+            .len();
+        let mut rows: Vec<usize> = (0..n_pairs).collect();
         let config = TrainConfig {
             lr: self.lr,
-            ..TrainConfig::new(self.epochs * rows.len().div_ceil(self.batch_size))
+            ..TrainConfig::new(self.epochs * n_pairs.div_ceil(self.batch_size))
         };
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let mut trainer = DasTrainer::<A>::new(model, start, config);
+        let mut trainers: Vec<DasTrainer<A>> = (places.iter())
+            .map(|_| DasTrainer::new(model, start.clone(), config.clone()))
+            .collect();
         for epoch in 1..=self.epochs {
             if self.shuffle {
                 rows.shuffle(&mut rng);
@@ -87,13 +110,48 @@ impl Rule {
             let mut losses = Vec::new();
             for batch in rows.chunks(self.batch_size) {
                 interrupt::check("no file was written")?;
-                losses.push(trainer.step(&pairs.select(batch)?));
+                let batch = Kept::select_together(places, batch)?;
+                losses.extend(
+                    DasTrainer::step_together(&mut trainers, &batch)
+                        .into_iter()
+                        .take(1),
+                );
             }
             let losses = read_floats(Tensor::cat(losses, 0))?;
-            after_epoch(epoch, losses, trainer.rotation())?;
+            after_epoch(epoch, losses, &trainers)?;
         }
-        Ok(trainer.rotation().clone())
+        Ok(trainers
+            .iter()
+            .map(|trainer| trainer.rotation().clone())
+            .collect())
     }
+}
+
+/// How many of some positions to learn at together, the last ones first: a run starts from the earliest of them, so that more
+/// rows are computed than are needed, but few rows use a product of matrices badly.
+pub fn n_together(positions: &[usize], n_tokens: usize, batch_size: usize) -> usize {
+    /// Rows beyond which more are no better.
+    const MANY_ROWS: usize = 256;
+    let needed = |n: usize| {
+        positions[..n]
+            .iter()
+            .map(|position| n_tokens - position)
+            .sum::<usize>()
+    };
+    let computed = |n: usize| {
+        positions[..n]
+            .iter()
+            .map(|position| n_tokens - position)
+            .max()
+            .unwrap_or(0)
+            * n
+    };
+    let is_worth =
+        |n: &usize| computed(*n) * batch_size <= MANY_ROWS && 2 * computed(*n) <= 3 * needed(*n);
+    (2..=positions.len())
+        .take_while(is_worth)
+        .last()
+        .unwrap_or(1)
 }
 
 /// The same labels in another order: a control that must be worse.

@@ -401,6 +401,20 @@ impl<B: Backend> Kept<B> {
         }
     }
 
+    /// Some of the pairs at several positions of one site of the same runs.
+    pub fn select_together(places: &[Self], rows: &[usize]) -> Result<Vec<KeptPairs<B>>> {
+        let in_memory: Vec<&KeptPairs<B>> = (places.iter())
+            .filter_map(|kept| match &kept.rows {
+                Rows::Memory(pairs) => Some(pairs),
+                Rows::File { .. } => None,
+            })
+            .collect();
+        match in_memory.len() == places.len() {
+            true => Ok(KeptPairs::select_together(&in_memory, rows)),
+            false => places.iter().map(|kept| kept.select(rows)).collect(),
+        }
+    }
+
     /// Logits of every pair's resumed run at the last position, `[batch, d_vocab]` a batch of pairs.
     pub fn logits<'a>(
         &'a self,

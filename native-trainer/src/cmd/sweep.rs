@@ -211,7 +211,7 @@ pub struct Sweep {
     pub variables: Vec<Variable>,
     /// The cells, the cheapest first.
     pub cells: Vec<Planned>,
-    /// How directions are learned; the learning rate is [`Sweep::lr`].
+    /// How directions are learned; the learning rate is that of [`Sweep::rule`].
     rule: Rule,
     lr: Option<f64>,
     /// Whether each direction is learned on shuffled labels, too.

@@ -27,7 +27,7 @@ use swivel_core::{
 
 use crate::{
     device,
-    experiment::{Rule, read_floats, read_pairs},
+    experiment::{Rule, n_together, read_floats, read_pairs},
     kept::{KeptRuns, Wanted, ids_tensor, label_ids},
     model_files::ModelFiles,
     report::Report,
@@ -115,14 +115,22 @@ impl device::Job for Job {
                 let rule = rule(epochs, batch_size);
                 let started = Instant::now();
                 let mut losses = Vec::new();
-                let cells: Vec<(Site, usize)> = (sites.iter())
-                    .flat_map(|site| positions.clone().map(move |position| (*site, position)))
-                    .collect();
-                let learn = |(site, position): &(Site, usize)| {
-                    let pairs = kept.at((*site, None), [*position; 2])?;
+                let mut cells: Vec<(Site, Vec<usize>)> = Vec::new();
+                for site in sites {
+                    let mut rest: Vec<usize> = positions.clone().rev().collect();
+                    while !rest.is_empty() {
+                        let later =
+                            rest.split_off(n_together(&rest, pairs[0].base.len(), batch_size));
+                        cells.push((site, std::mem::replace(&mut rest, later)));
+                    }
+                }
+                let learn = |(site, positions): &(Site, Vec<usize>)| {
+                    let places: Vec<_> = (positions.iter())
+                        .map(|position| kept.at((*site, None), [*position; 2]))
+                        .collect::<Result<_>>()?;
                     let start = Rotation::random(files.config.d_model, 1, 0, &device)?;
                     let mut losses = Vec::new();
-                    rule.learn::<A>(&model, &pairs, start, |_, of_epoch, _| {
+                    rule.learn_together::<A>(&model, &places, start, |_, of_epoch, _| {
                         losses.extend(of_epoch);
                         Ok(())
                     })?;

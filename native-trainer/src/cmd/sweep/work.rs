@@ -24,7 +24,7 @@ use swivel_core::{
 use super::{Planned, Sweep, Variable};
 use crate::{
     device::Job,
-    experiment::{read_floats, shuffled},
+    experiment::{n_together, read_floats, shuffled},
     interrupt,
     kept::{Kept, KeptRuns, SCORE_BATCH, Wanted, label_ids},
     side_by_side::{in_workers, n_workers},
@@ -43,27 +43,33 @@ pub struct Done {
     pub seconds: f64,
 }
 
-/// The cells that are still to be computed: a learned direction is a job of its own, and where nothing is learned all
-/// positions of a site are one.
+/// The cells that are still to be computed. All positions of a site are one job where nothing is learned, and as many as are
+/// learned together best where a direction is.
 pub fn jobs(sweep: &Sweep, is_done: impl Fn(usize) -> bool) -> VecDeque<Vec<usize>> {
-    let mut jobs: VecDeque<Vec<usize>> = VecDeque::new();
-    for (idx, cell) in sweep
-        .cells
-        .iter()
-        .enumerate()
-        .filter(|(idx, _)| !is_done(*idx))
-    {
-        let of = |other: usize| {
-            let other = &sweep.cells[other];
-            (other.place.site, other.place.head, other.variable)
-        };
-        let is_shared = |job: &&mut Vec<usize>| {
-            sweep.method != Method::LowRank
-                && of(job[0]) == (cell.place.site, cell.place.head, cell.variable)
-        };
-        match jobs.back_mut().filter(is_shared) {
-            Some(job) => job.push(idx),
-            None => jobs.push_back(vec![idx]),
+    let of = |idx: &usize| {
+        let Planned {
+            place,
+            rank,
+            variable,
+            ..
+        } = sweep.cells[*idx];
+        (place.site, place.head, rank, variable)
+    };
+    let left: Vec<usize> = (0..sweep.cells.len())
+        .filter(|idx| !is_done(*idx))
+        .collect();
+    let n_tokens = sweep.variables[0].test[0].base.len();
+    let mut jobs = VecDeque::new();
+    for mut row in left.chunk_by(|a, b| of(a) == of(b)) {
+        while !row.is_empty() {
+            let positions: Vec<usize> = row.iter().map(|idx| sweep.cells[*idx].position).collect();
+            let n = match sweep.method {
+                Method::LowRank => n_together(&positions, n_tokens, sweep.rule.batch_size),
+                _ => row.len(),
+            };
+            let (job, rest) = row.split_at(n);
+            jobs.push_back(job.to_vec());
+            row = rest;
         }
     }
     jobs
@@ -125,9 +131,7 @@ impl Job for Worker {
                 let bench = bench(sweep.cells[job[0]].variable)?;
                 let started = Instant::now();
                 let cells = match sweep.method {
-                    Method::LowRank => {
-                        vec![bench.learn::<A>(sweep, &model, &sweep.cells[job[0]])?]
-                    }
+                    Method::LowRank => bench.learn::<A>(sweep, &model, &job)?,
                     _ => bench.measure(sweep, &model, &job)?,
                 };
                 let seconds = started.elapsed().as_secs_f64() / cells.len() as f64;
@@ -206,50 +210,54 @@ impl<B: Backend> Bench<B> {
         })
     }
 
-    /// Learns the direction of a cell and scores it, with its controls.
+    /// Learns the directions of cells that differ in their position only, and scores them with their controls.
     fn learn<A: AutodiffBackend<InnerBackend = B>>(
         &self,
         sweep: &Sweep,
         model: &Gpt2<B>,
-        cell: &Planned,
-    ) -> Result<Cell> {
-        let Planned {
-            place,
-            position,
-            rank,
-            ..
-        } = *cell;
-        let at = ((place.site, place.head), [position; 2]);
-        let train = self.train.as_ref().context("there are no training pairs")?;
-        let train = train.at(at.0, at.1)?;
-        let test = self.test.at(at.0, at.1)?;
+        job: &[usize],
+    ) -> Result<Vec<Cell>> {
+        let cells: Vec<&Planned> = job.iter().map(|idx| &sweep.cells[*idx]).collect();
+        let Planned { place, rank, .. } = *cells[0];
+        let kept = |runs: &KeptRuns<B>| -> Result<Vec<Kept<B>>> {
+            let at = |cell: &&Planned| runs.at((place.site, place.head), [cell.position; 2]);
+            cells.iter().map(at).collect()
+        };
+        let train = kept(self.train.as_ref().context("there are no training pairs")?)?;
         let width = place.width(&sweep.files.config)?;
         let rule = sweep.rule(width);
-        let learn = |train: &Kept<B>| -> Result<Tensor<B, 2>> {
+        let learn = |train: &[Kept<B>]| -> Result<Vec<Tensor<B, 2>>> {
             let start = Rotation::random(width, rank, rule.seed, &self.device)?;
-            let learned = rule.learn::<A>(model, train, start, |_, _, _| Ok(()))?;
-            Ok(learned.basis())
+            let learned = rule.learn_together::<A>(model, train, start, |_, _, _| Ok(()))?;
+            Ok(learned.iter().map(Rotation::basis).collect())
         };
         let swap = |basis| Intervention::new(Op::Interchange, Featurizer::Rotation(basis));
-        let basis = learn(&train)?;
-        let mut scores = Scores::new(self);
-        for logits in test.logits(model, &swap(basis.clone())) {
-            scores.add(logits?)?;
-        }
-        let shuffled = match sweep.shuffled {
+        let bases = learn(&train)?;
+        let noises = match sweep.shuffled {
             true => {
-                let noise = learn(&train.with_labels(shuffled(&train.labels, rule.seed)))?;
-                Some(test.iia(model, &swap(noise))?)
+                let noise = |kept: &Kept<B>| kept.with_labels(shuffled(&kept.labels, rule.seed));
+                learn(&train.iter().map(noise).collect::<Vec<_>>())?
             }
-            false => None,
+            false => Vec::new(),
         };
-        let controls = Controls {
-            random: test.random_iia(model, width, rank, rule.seed)?,
-            full: test.full_iia(model)?,
-            shuffled,
-        };
-        let basis = Basis::new(read_floats(basis)?, rank)?;
-        Ok(scores.cell(sweep, cell, Some(basis), Some(controls)))
+        let mut scored = Vec::with_capacity(cells.len());
+        for (idx, (test, basis)) in kept(&self.test)?.iter().zip(bases).enumerate() {
+            let mut scores = Scores::new(self);
+            for logits in test.logits(model, &swap(basis.clone())) {
+                scores.add(logits?)?;
+            }
+            let noise = noises
+                .get(idx)
+                .map(|noise| test.iia(model, &swap(noise.clone())));
+            let controls = Controls {
+                random: test.random_iia(model, width, rank, rule.seed)?,
+                full: test.full_iia(model)?,
+                shuffled: noise.transpose()?,
+            };
+            let basis = Basis::new(read_floats(basis)?, rank)?;
+            scored.push(scores.cell(sweep, cells[idx], Some(basis), Some(controls)));
+        }
+        Ok(scored)
     }
 
     /// Scores whole-value interventions at all positions of a site.
