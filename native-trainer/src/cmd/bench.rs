@@ -229,11 +229,7 @@ impl Bench {
         let pairs = self.pairs(n_pairs.max(192), 130)?;
         let pairs = pairs.path().to_string_lossy();
         let model = self.args.model.to_string_lossy();
-        let epochs = if n_pairs as f64 == TUTORIAL[0] {
-            TUTORIAL[1] as usize
-        } else {
-            3
-        };
+        let epochs = TUTORIAL[1] as usize;
         let (mut whole, mut epoch, mut memory) =
             (Turns::default(), Turns::default(), Turns::default());
         let mut floor = Vec::new();
@@ -267,7 +263,7 @@ impl Bench {
                 "--batch",
                 "64",
                 "--batches",
-                "2",
+                "1",
                 "--warm-up",
                 "1",
             ];
@@ -279,8 +275,8 @@ impl Bench {
             }
         }
         let note = match n_pairs as f64 == TUTORIAL[0] {
-            true => "ours whole; the peer timed on 2 batches and scaled",
-            false => "both sides scaled: ours by its pairs, the peer from 2 batches",
+            true => "ours whole; the peer timed on one batch of 64 and scaled",
+            false => "both sides scaled: ours by its pairs, the peer from one batch of 64",
         };
         self.row(&whole.row("800 pairs x 10 epochs, whole", "s", note));
         self.row(&epoch.row("an epoch after keeping", "s", note));
