@@ -58,6 +58,16 @@ pub struct Engine<B: Backend> {
     device: B::Device,
     /// Latest first.
     runs: VecDeque<Rc<Run<B>>>,
+    /// The intervened run that layers were last asked of.
+    streams: Option<Streams<B>>,
+}
+
+/// What an intervened run has after each layer, kept since the lens asks layer by layer.
+struct Streams<B: Backend> {
+    prompts: Prompts,
+    interchanges: Vec<Interchange>,
+    /// First token that changed, and the streams from there on; `None` without interchanges.
+    changed: Option<(usize, Recorder<B>)>,
 }
 
 impl<B: Backend> Engine<B> {
@@ -72,6 +82,7 @@ impl<B: Backend> Engine<B> {
             model,
             device,
             runs: VecDeque::new(),
+            streams: None,
         })
     }
 
@@ -163,7 +174,7 @@ impl<B: Backend> Engine<B> {
         self.config.check_ids(&[pair])?;
         let [base, source] = self.runs(prompts).await?;
         let cells = self.lens_cells(base.kept.stream(layer + 1), pair).await?;
-        let changed = self.recorded(&base, &source, interchanges, site)?;
+        let changed = self.streams(prompts, &base, &source, interchanges)?;
         let intervened = match changed {
             None => None,
             Some((start, recorder)) => match recorder.get(site) {
@@ -204,7 +215,7 @@ impl<B: Backend> Engine<B> {
         self.model
             .replay(&base.kept, layer, position, &mut recorder);
         let rows = attention_rows(&recorder, site, 0, position).await?;
-        let changed = self.recorded(&base, &source, interchanges, site)?;
+        let changed = self.recorded(&base, &source, interchanges, &[site])?;
         let intervened = match changed.filter(|(start, _)| *start <= position) {
             None => None,
             Some((start, recorder)) => {
@@ -217,24 +228,54 @@ impl<B: Backend> Engine<B> {
         })
     }
 
-    /// The first token that interchanges can change, and what the intervened run has at a site from there on; `None` where
-    /// they cannot change it.
+    /// The first token that interchanges change, and what the intervened run has after each layer that they change; computed
+    /// once for all layers.
+    fn streams(
+        &mut self,
+        prompts: &Prompts,
+        base: &Run<B>,
+        source: &Run<B>,
+        interchanges: &[Interchange],
+    ) -> Result<Option<(usize, Recorder<B>)>> {
+        let is_same = |streams: &&Streams<B>| {
+            streams.prompts == *prompts && streams.interchanges == interchanges
+        };
+        if let Some(streams) = self.streams.as_ref().filter(is_same) {
+            return Ok(streams.changed.clone());
+        }
+        let layers = 0..self.config.n_layers;
+        let sites: Vec<Site> = layers.map(|l| Component::BlockOutput.at(l)).collect();
+        let changed = self.recorded(base, source, interchanges, &sites)?;
+        self.streams = Some(Streams {
+            prompts: prompts.clone(),
+            interchanges: interchanges.to_vec(),
+            changed: changed.clone(),
+        });
+        Ok(changed)
+    }
+
+    /// The first token that interchanges can change, and what the intervened run has at some sites from there on; `None` where
+    /// they change none of them.
     fn recorded(
         &self,
         base: &Run<B>,
         source: &Run<B>,
         interchanges: &[Interchange],
-        site: Site,
+        sites: &[Site],
     ) -> Result<Option<(usize, Recorder<B>)>> {
         if interchanges.is_empty() {
             return Ok(None);
         }
         let (kept, editor) = self.resumed(base, source, interchanges)?;
-        if site.resumes_at(self.config.n_layers) < kept.layer {
+        let n_layers = self.config.n_layers;
+        if sites
+            .iter()
+            .all(|site| site.resumes_at(n_layers) < kept.layer)
+        {
             return Ok(None);
         }
         let rest = kept.n_positions();
-        let mut hooks = (editor, Recorder::new([site]));
+        let mut hooks = (editor, Recorder::new(sites.iter().copied()));
         self.model.resume(&kept, rest - 1, &mut hooks);
         let (editor, recorder) = hooks;
         editor.finish()?;

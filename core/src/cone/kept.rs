@@ -1,0 +1,420 @@
+//! What is kept of runs: values on the device, cut out, joined, selected and stored.
+
+use std::ops::Range;
+
+use burn::tensor::{FloatDType, Int, Tensor, backend::AutodiffBackend, backend::Backend};
+
+use super::Cone;
+use crate::{
+    Recorder, Site,
+    intervention::{Source, repeat_rows},
+    model::KeyValue,
+};
+
+/// Number format of kept values; runs compute in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// As they were computed.
+    #[default]
+    F32,
+    /// Half the memory; 11 significant bits.
+    F16,
+}
+
+impl Storage {
+    /// Bytes of a value.
+    pub fn n_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    fn store<B: Backend, const D: usize>(self, x: Tensor<B, D>) -> Tensor<B, D> {
+        match self {
+            Self::F32 => x,
+            Self::F16 => x.cast(FloatDType::F16),
+        }
+    }
+}
+
+pub(super) fn load<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    x.cast(FloatDType::F32)
+}
+
+/// Runs of some prompts, kept for a [`Cone`].
+#[derive(Clone, Debug)]
+pub struct KeptRun<B: Backend> {
+    pub(super) cone: Cone,
+    pub(super) n_tokens: usize,
+    /// Residual stream that enters each layer of the cone, from its first position on, `[batch, pos, d_model]`.
+    pub(super) streams: Vec<Tensor<B, 3>>,
+    /// Keys and values of each layer from the cone's first on, at the positions before its last.
+    pub(super) keys_values: Vec<KeyValue<B>>,
+}
+
+/// Values of source runs at some sites and consecutive positions.
+#[derive(Clone, Debug)]
+pub struct KeptSource<B: Backend> {
+    pub(super) start: usize,
+    pub(super) values: Recorder<B>,
+}
+
+/// What a resumed run needs of its base run. Where a kept run holds more positions, so does this: they are cut off when a run
+/// is resumed, since that makes a view of the rows in use, and would make a copy of all rows before.
+#[derive(Clone, Debug)]
+pub struct KeptBase<B: Backend> {
+    /// First layer that a resumed run computes; the model's number of layers where only norm and head are left.
+    pub layer: usize,
+    /// Position that a resumed run starts from.
+    pub start: usize,
+    /// Residual stream that enters the layer, `[batch, pos, d_model]`: the last positions of the prompt.
+    tail: Tensor<B, 3>,
+    /// Number of positions that a resumed run computes.
+    n_positions: usize,
+    /// Keys and values of the layers from `layer` on, at the positions before `start` and perhaps later ones.
+    past: Vec<KeyValue<B>>,
+}
+
+impl<B: Backend> KeptRun<B> {
+    /// The residual stream that enters `layer`, from the cone's first position on; with the number of layers, the one that
+    /// enters the final norm.
+    ///
+    /// # Shapes
+    /// - result: `[batch, pos, d_model]`
+    ///
+    /// # Panics
+    /// If the layer is outside the cone.
+    pub fn stream(&self, layer: usize) -> Tensor<B, 3> {
+        load(self.streams[layer - self.cone.layers.start()].clone())
+    }
+
+    /// Number of tokens of the prompts.
+    pub fn n_tokens(&self) -> usize {
+        self.n_tokens
+    }
+
+    /// Number of prompts.
+    pub fn n_rows(&self) -> usize {
+        self.streams[0].dims()[0]
+    }
+
+    /// Bytes of the kept values.
+    pub fn n_bytes(&self) -> usize {
+        let streams = self.streams.iter().map(n_bytes).sum::<usize>();
+        let past = |kv: &KeyValue<B>| n_bytes(&kv.key) + n_bytes(&kv.value);
+        streams + self.keys_values.iter().map(past).sum::<usize>()
+    }
+
+    /// What runs need that resume with `layer` at the positions `>= start`.
+    ///
+    /// # Panics
+    /// If that is outside the cone.
+    pub fn base_at(&self, layer: usize, start: usize) -> KeptBase<B> {
+        let Cone { layers, starts } = &self.cone;
+        assert!(
+            layers.contains(&layer) && starts.contains(&start),
+            "layer {layer}, position {start}: kept for {:?}",
+            self.cone
+        );
+        KeptBase {
+            layer,
+            start,
+            tail: self.streams[layer - layers.start()].clone(),
+            n_positions: self.n_tokens - start,
+            past: match self.keys_values.get(layer - layers.start()..) {
+                None => Vec::new(), // the cone starts from the first position only
+                Some(keys_values) => keys_values.to_vec(),
+            },
+        }
+    }
+
+    /// The same values, stored in another format.
+    pub fn stored(self, storage: Storage) -> Self {
+        Self {
+            streams: self.streams.into_iter().map(|x| storage.store(x)).collect(),
+            keys_values: self
+                .keys_values
+                .iter()
+                .map(|kv| kv.map(|x| storage.store(x)))
+                .collect(),
+            ..self
+        }
+    }
+
+    /// All kept values, one row a prompt: what a file needs to hold. [`KeptRun::with_rows`] is the inverse.
+    ///
+    /// # Shapes
+    /// - each: `[batch, …]`
+    pub fn rows(&self) -> Vec<Tensor<B, 2>> {
+        let streams = self.streams.iter().map(as_rows);
+        let past = |kv: &KeyValue<B>| [as_rows(&kv.key), as_rows(&kv.value)];
+        streams
+            .chain(self.keys_values.iter().flat_map(past))
+            .collect()
+    }
+
+    /// The same runs of other prompts.
+    ///
+    /// # Panics
+    /// If the rows are not those of such runs.
+    pub fn with_rows(&self, rows: Vec<Tensor<B, 2>>) -> Self {
+        let mut rows = rows.into_iter();
+        let streams = self.streams.iter().map(|x| from_rows(x, rows.next()));
+        let streams = streams.collect();
+        let mut past = |kv: &KeyValue<B>| KeyValue {
+            key: from_rows(&kv.key, rows.next()),
+            value: from_rows(&kv.value, rows.next()),
+        };
+        Self {
+            cone: self.cone.clone(),
+            n_tokens: self.n_tokens,
+            keys_values: self.keys_values.iter().map(&mut past).collect(),
+            streams,
+        }
+    }
+
+    /// The runs of some of the prompts.
+    ///
+    /// # Shapes
+    /// - `rows`: `[n_rows]`
+    pub fn select(&self, rows: &Tensor<B, 1, Int>) -> Self {
+        let selected = self.rows().into_iter().map(|x| x.select(0, rows.clone()));
+        self.with_rows(selected.collect())
+    }
+
+    /// Runs of one cone and one length, one after the other; `None` without any.
+    pub fn cat(runs: Vec<Self>) -> Option<Self> {
+        let Self { cone, n_tokens, .. } = runs.first()?.clone();
+        let (streams, keys_values) = runs
+            .into_iter()
+            .map(|run| (run.streams, run.keys_values))
+            .unzip();
+        Some(Self {
+            cone,
+            n_tokens,
+            streams: transpose(streams)
+                .map(|rows| Tensor::cat(rows, 0))
+                .collect(),
+            keys_values: transpose(keys_values)
+                .map(|parts| KeyValue::cat(parts, 0))
+                .collect(),
+        })
+    }
+}
+
+impl<B: Backend> KeptSource<B> {
+    /// The values at `site` at some positions, in one head or in all; `None` if they were not kept.
+    pub fn values(
+        &self,
+        site: Site,
+        head: Option<usize>,
+        positions: Range<usize>,
+    ) -> Option<Source<B>> {
+        let start = positions.start.checked_sub(self.start)?;
+        let (values, n_kept) = match (self.values.get(site), self.values.get_heads(site)) {
+            (Some(x), _) => (Source::Stream(load(x.clone())), x.dims()[1]),
+            (None, Some(x)) => {
+                let heads = match head {
+                    None => x.clone(),
+                    Some(head) if head < x.dims()[1] => x.clone().narrow(1, head, 1),
+                    Some(_) => return None,
+                };
+                (Source::Heads(load(heads)), x.dims()[2])
+            }
+            (None, None) => return None,
+        };
+        (start + positions.len() <= n_kept).then(|| values.narrow_positions(start, positions.len()))
+    }
+
+    /// The same values, stored in another format.
+    pub fn stored(self, storage: Storage) -> Self {
+        let values = self.values;
+        Self {
+            values: values.map(|_, x| storage.store(x), |_, x| storage.store(x)),
+            ..self
+        }
+    }
+
+    /// All kept values, one row a prompt, as [`KeptRun::rows`].
+    pub fn rows(&self) -> Vec<Tensor<B, 2>> {
+        self.values.rows()
+    }
+
+    /// The same values of other prompts, as [`KeptRun::with_rows`].
+    pub fn with_rows(&self, rows: Vec<Tensor<B, 2>>) -> Self {
+        Self {
+            start: self.start,
+            values: self.values.with_rows(rows),
+        }
+    }
+
+    /// The values of some of the prompts.
+    pub fn select(&self, rows: &Tensor<B, 1, Int>) -> Self {
+        let selected = self.rows().into_iter().map(|x| x.select(0, rows.clone()));
+        self.with_rows(selected.collect())
+    }
+
+    /// Values of the same sites and positions, one after the other; `None` without any.
+    pub fn cat(parts: Vec<Self>) -> Option<Self> {
+        let start = parts.first()?.start;
+        let values = Recorder::cat(parts.into_iter().map(|part| part.values).collect())?;
+        Some(Self { start, values })
+    }
+
+    /// Bytes of the kept values.
+    pub fn n_bytes(&self) -> usize {
+        self.values.n_bytes()
+    }
+}
+
+/// The first of each, the second of each, …
+fn transpose<T>(rows: Vec<Vec<T>>) -> impl Iterator<Item = Vec<T>> {
+    let n_columns = rows.first().map_or(0, Vec::len);
+    let mut rows: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
+    (0..n_columns).map(move |_| rows.iter_mut().filter_map(Iterator::next).collect())
+}
+
+/// # Shapes
+/// - `x`: `[batch, …]`; result: `[batch, …]`, flat
+pub(crate) fn as_rows<B: Backend, const D: usize>(x: &Tensor<B, D>) -> Tensor<B, 2> {
+    x.clone().reshape([x.dims()[0] as i32, -1])
+}
+
+/// Other rows of the shape of `like`.
+pub(crate) fn from_rows<B: Backend, const D: usize>(
+    like: &Tensor<B, D>,
+    rows: Option<Tensor<B, 2>>,
+) -> Tensor<B, D> {
+    let Some(rows) = rows else {
+        panic!("fewer values than are kept of a run");
+    };
+    let mut shape = like.dims();
+    shape[0] = rows.dims()[0];
+    rows.reshape(shape)
+}
+
+pub(crate) fn n_bytes<B: Backend, const D: usize>(x: &Tensor<B, D>) -> usize {
+    x.dims().iter().product::<usize>() * x.dtype().size()
+}
+
+impl<B: Backend> KeyValue<B> {
+    pub(super) fn map<C: Backend>(&self, f: impl Fn(Tensor<B, 4>) -> Tensor<C, 4>) -> KeyValue<C> {
+        KeyValue {
+            key: f(self.key.clone()),
+            value: f(self.value.clone()),
+        }
+    }
+
+    /// Joins runs (`dim` 0) or positions (`dim` 2).
+    pub(super) fn cat(parts: Vec<Self>, dim: usize) -> Self {
+        let (keys, values) = parts.into_iter().map(|kv| (kv.key, kv.value)).unzip();
+        Self {
+            key: Tensor::cat(keys, dim),
+            value: Tensor::cat(values, dim),
+        }
+    }
+}
+
+impl<B: Backend> KeptBase<B> {
+    /// Number of base prompts.
+    pub fn n_rows(&self) -> usize {
+        self.tail.dims()[0]
+    }
+
+    /// Number of positions that a resumed run computes.
+    pub fn n_positions(&self) -> usize {
+        self.n_positions
+    }
+
+    /// What runs need that resume at a later position that is kept, too.
+    ///
+    /// # Panics
+    /// If `start` is earlier.
+    pub(crate) fn starting_at(&self, start: usize) -> Self {
+        Self {
+            start,
+            n_positions: self.n_positions - (start - self.start),
+            ..self.clone()
+        }
+    }
+
+    /// The rows `n` times, one after the other.
+    pub(crate) fn tile(&self, n: usize) -> Self {
+        match n {
+            1 => self.clone(),
+            _ => Self {
+                tail: self.tail().repeat_dim(0, n),
+                past: self
+                    .past()
+                    .map(|kv| kv.map(|x| x.repeat_dim(0, n)))
+                    .collect(),
+                ..*self
+            },
+        }
+    }
+
+    /// Some of the rows, in the given order, in f32.
+    ///
+    /// # Shapes
+    /// - `rows`: `[n_rows]`
+    pub fn select(&self, rows: &Tensor<B, 1, Int>) -> Self {
+        self.map(
+            |x| load(select_rows(x, rows)),
+            |x| load(select_rows(x, rows)),
+        )
+    }
+
+    /// Each row `n` times, in f32.
+    pub(super) fn repeat(&self, n: usize) -> Self {
+        Self {
+            tail: repeat_rows(self.tail(), n),
+            past: self
+                .past()
+                .map(|kv| kv.map(|x| repeat_rows(x, n)))
+                .collect(),
+            ..*self
+        }
+    }
+
+    /// The stream at the positions of a resumed run, in f32.
+    pub(super) fn tail(&self) -> Tensor<B, 3> {
+        let first = self.tail.dims()[1] - self.n_positions;
+        load(self.tail.clone().narrow(1, first, self.n_positions))
+    }
+
+    /// Keys and values of the positions before, in f32.
+    pub(super) fn past(&self) -> impl Iterator<Item = KeyValue<B>> + '_ {
+        let before = |kv: &KeyValue<B>| kv.map(|x| load(x.narrow(2, 0, self.start)));
+        let past = if self.start == 0 { &[][..] } else { &self.past };
+        past.iter().map(before)
+    }
+
+    fn map<C: Backend>(
+        &self,
+        tail: impl Fn(Tensor<B, 3>) -> Tensor<C, 3>,
+        past: impl Fn(Tensor<B, 4>) -> Tensor<C, 4>,
+    ) -> KeptBase<C> {
+        KeptBase {
+            layer: self.layer,
+            start: self.start,
+            n_positions: self.n_positions,
+            tail: tail(self.tail.clone()),
+            past: self.past.iter().map(|kv| kv.map(&past)).collect(),
+        }
+    }
+
+    /// The same values as constants on the autodiff backend.
+    pub fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> KeptBase<A> {
+        self.map(Tensor::from_inner, Tensor::from_inner)
+    }
+}
+
+/// Some of the rows, in the given order.
+fn select_rows<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    rows: &Tensor<B, 1, Int>,
+) -> Tensor<B, D> {
+    let selected = as_rows(&x).select(0, rows.clone()); // backends copy rows of a matrix at once
+    from_rows(&x, Some(selected))
+}
