@@ -348,19 +348,31 @@ impl Bench {
     fn interchange_map(&self) -> Result<()> {
         let pairs = self.pairs(1, 18)?;
         let pairs = pairs.path().to_string_lossy();
+        let written = tempfile::NamedTempFile::new().context("creating a temporary file")?;
+        let written = written.path().to_string_lossy();
+        let model = self.args.model.to_string_lossy();
+        let options = [
+            model.as_ref(),
+            &pairs,
+            "--runs",
+            "1",
+            "--out",
+            written.as_ref(),
+        ];
         let mut map = Turns::default();
+        let mut differences = Vec::new();
         for _ in 0..self.args.runs {
             let ours = self.ours(&Job::Map {
                 model: self.args.model.clone(),
                 pairs: pairs.as_ref().into(),
             })?;
             map.ours.push(field(&ours, "seconds")?);
-            let model = self.args.model.to_string_lossy();
-            if let Some(peer) = self.peer(
-                "transformer_lens_map.py",
-                &[model.as_ref(), &pairs, "--runs", "1"],
-            )? {
+            if let Some(peer) = self.peer("transformer_lens_map.py", &options)? {
                 map.peer.push(field(&peer, "seconds")?);
+                let text = std::fs::read_to_string(written.as_ref()).context("reading its map")?;
+                let theirs: Value = serde_json::from_str(&text).context("reading its map")?;
+                let [ours, theirs] = [&ours, &theirs].map(|map| numbers(&map["probability"]));
+                differences.push(largest_difference(&ours, &theirs)?);
             }
         }
         self.row(&map.row(
@@ -368,6 +380,15 @@ impl Bench {
             "s",
             "whole, without loading",
         ));
+        if !differences.is_empty() {
+            self.row(&Row {
+                what: "relative difference of its numbers",
+                unit: "",
+                ours: differences,
+                peer: Vec::new(),
+                note: "largest of the label's probabilities",
+            });
+        }
         Ok(())
     }
 
@@ -541,6 +562,22 @@ fn field(figures: &Value, name: &str) -> Result<f64> {
     value.with_context(|| format!("no `{name}` in {figures}"))
 }
 
+/// The numbers of nested arrays.
+fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Array(values) => values.iter().flat_map(numbers).collect(),
+        value => value.as_f64().into_iter().collect(),
+    }
+}
+
+fn largest_difference(ours: &[f64], theirs: &[f64]) -> Result<f64> {
+    if ours.len() != theirs.len() || ours.is_empty() {
+        bail!("{} cells against the peer's {}", ours.len(), theirs.len());
+    }
+    let differences = ours.iter().zip(theirs).map(|(a, b)| ((a - b) / b).abs());
+    Ok(differences.fold(0.0, f64::max))
+}
+
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -561,6 +598,7 @@ fn number(value: f64) -> String {
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
         v if v >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
+        v if v >= 1e-3 || v == 0.0 => format!("{value:.3}"),
+        _ => format!("{value:.1e}"),
     }
 }

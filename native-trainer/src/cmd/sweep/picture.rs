@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, io::IsTerminal};
 use anyhow::{Result, anyhow};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use plotters::prelude::*;
-use swivel_core::bundle::{Bundle, Cell, Sheet};
+use swivel_core::{
+    bundle::{Bundle, Cell, Sheet},
+    direction::Controls,
+};
 
 use super::Planned;
 use crate::{
@@ -42,6 +45,19 @@ impl Metric {
             Self::Probability => Some(cell.metrics.probability[1]),
             Self::LogitDifference => cell.metrics.logit_difference.map(|[_, after]| after),
             Self::Kl => Some(cell.metrics.kl),
+        }
+    }
+
+    /// How strongly a cell is coloured, -1..1; `scale` is the largest value that is no share. An accuracy counts from the one
+    /// that a random subspace has: chance is pale.
+    fn shade(self, cell: &Cell, scale: f64) -> f64 {
+        match (self, &cell.controls, self.of(cell)) {
+            (_, _, None) => 0.0,
+            (Self::Iia, Some(Controls { random, .. }), Some(iia)) => {
+                ((iia - random) / (1.0 - random).max(1e-9)).max(0.0)
+            }
+            (_, _, Some(value)) if self.is_share() => value,
+            (_, _, Some(value)) => value / scale,
         }
     }
 
@@ -172,11 +188,7 @@ impl<'a> Live<'a> {
             ));
             return;
         };
-        let shade = match (value, metric.is_share()) {
-            (Some(value), true) => value,
-            (Some(value), false) => value / 10.0,
-            (None, _) => 0.0,
-        };
+        let shade = metric.shade(cell, 10.0);
         for row in &mut drawing.rows {
             if let Some(place) = row.cells.iter().position(|other| *other == idx) {
                 row.texts[place] = Some((text.clone(), colour(shade)));
@@ -239,10 +251,7 @@ pub fn svg(bundle: &Bundle, metric: Metric) -> Result<String> {
         .map(|(_, layers, _)| layers.len() as i32 * CELL.1 + MARGIN.1 + 36)
         .sum();
     let values = bundle.cells().iter().filter_map(|cell| metric.of(cell));
-    let scale = match metric.is_share() {
-        true => 1.0,
-        false => values.fold(1e-9, |most: f64, value| most.max(value.abs())),
-    };
+    let scale = values.fold(1e-9, |most: f64, value| most.max(value.abs()));
     let mut text = String::new();
     {
         let area =
@@ -278,9 +287,12 @@ pub fn svg(bundle: &Bundle, metric: Metric) -> Result<String> {
                 for (column, position) in positions.iter().enumerate() {
                     let x = MARGIN.0 + column as i32 * CELL.0;
                     let idx = bundle.find(sheet, *layer, *position);
-                    let value = idx.and_then(|idx| metric.of(&bundle.cells()[idx]));
-                    let Some(value) = value else { continue };
-                    let fill = colour(value / scale);
+                    let cell = idx.map(|idx| &bundle.cells()[idx]);
+                    let Some((cell, value)) = cell.and_then(|cell| Some((cell, metric.of(cell)?)))
+                    else {
+                        continue;
+                    };
+                    let fill = colour(metric.shade(cell, scale));
                     let corners = [(x, y), (x + CELL.0 - 2, y + CELL.1 - 2)];
                     draw(area.draw(&Rectangle::new(
                         corners,
