@@ -109,7 +109,7 @@ impl Rule {
             }
             let mut losses = Vec::new();
             for batch in rows.chunks(self.batch_size) {
-                interrupt::check("no file was written")?;
+                interrupt::check("what was being learned is given up")?;
                 let batch = Kept::select_together(places, batch)?;
                 losses.extend(
                     DasTrainer::step_together(&mut trainers, &batch)

@@ -152,7 +152,7 @@ impl<B: Backend> KeptRuns<B> {
         let mut file: Option<RowFile<B>> = None;
         let keep = |batch: &&[Pair]| Ok(keep(batch));
         side_by_side::<B, _, _>(&device, &batches, keep, |idx, (base, source)| {
-            interrupt::check("nothing was written")?;
+            interrupt::check("the runs that were being kept are given up")?;
             bar.inc(batches[idx].len() as u64);
             match (is_file, &mut file) {
                 (false, _) => kept[idx] = Some((base, source)),

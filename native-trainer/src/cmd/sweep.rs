@@ -292,7 +292,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         "train_pairs": first.train.len(),
         "test_pairs": first.test.len(),
         "shuffled": args.shuffled,
-        "keep": args.keep.storage() == swivel_core::cone::Storage::F32,
+        "storage": format!("{:?}", args.keep.storage()),
         "seed": args.seed,
     });
     let facts = BundleFacts {
