@@ -20,7 +20,7 @@ use std::ops::RangeInclusive;
 use burn::tensor::{Int, Tensor, backend::Backend};
 
 use crate::{Component, Gpt2, Gpt2Config, Hook, Recorder, Site, model::KeyValue};
-pub use kept::{KeptBase, KeptRun, KeptSource, Storage};
+pub use kept::{KeptBase, KeptRun, KeptSource, Storage, row_indices};
 pub(crate) use kept::{as_rows, from_rows, n_bytes};
 
 /// Where runs may be resumed.

@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Error, Gpt2, Hook, Result, Site,
-    cone::{KeptBase, KeptRun, KeptSource},
+    cone::{KeptBase, KeptRun, KeptSource, row_indices},
     intervention::{Featurizer, Intervention, Op, Source},
 };
 
@@ -70,9 +70,7 @@ impl<B: Backend> KeptPairs<B> {
 
     /// Some of the pairs, in the given order.
     pub fn select(&self, rows: &[usize]) -> Self {
-        let rows: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
-        let n_rows = rows.len();
-        let rows = Tensor::from_data(TensorData::new(rows, [n_rows]), &self.source.device());
+        let rows = row_indices(rows, &self.source.device());
         Self {
             base: self.base.select(&rows),
             source: self.source.clone().select(0, rows.clone()),
@@ -89,14 +87,12 @@ impl<B: Backend> KeptPairs<B> {
         let Some(first) = places.iter().min_by_key(|pairs| pairs.base.start) else {
             panic!("no places to select pairs at");
         };
-        let selected = first.select(rows);
-        let ids: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
-        let ids: Tensor<B, 1, Int> =
-            Tensor::from_data(TensorData::new(ids, [rows.len()]), &first.source.device());
+        let rows = row_indices(rows, &first.source.device());
+        let base = first.base.select(&rows);
         let at = |pairs: &&Self| Self {
-            base: selected.base.starting_at(pairs.base.start),
-            source: pairs.source.clone().select(0, ids.clone()),
-            labels: pairs.labels.clone().select(0, ids.clone()),
+            base: base.starting_at(pairs.base.start),
+            source: pairs.source.clone().select(0, rows.clone()),
+            labels: pairs.labels.clone().select(0, rows.clone()),
             ..**pairs
         };
         places.iter().map(at).collect()

@@ -46,11 +46,7 @@ pub struct Common {
 impl Common {
     /// Where output goes.
     pub fn report(&self) -> Report {
-        if self.json {
-            Report::Json
-        } else {
-            Report::Human
-        }
+        Report::new(self.json)
     }
 
     /// The model, the embedded one by default.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use swivel_core::{
     Gpt2, Gpt2Config, Site,
-    cone::{Cone, KeptRun, KeptSource, Storage},
+    cone::{Cone, KeptRun, KeptSource, Storage, row_indices},
     direction::Probe,
     intervention::{Featurizer, Intervention, Op},
     metric,
@@ -194,9 +194,8 @@ impl<B: Backend> KeptRuns<B> {
     pub fn select(&self, rows: &[usize]) -> Result<(KeptRun<B>, KeptSource<B>)> {
         match &self.store {
             Store::Memory { base, source } => {
-                let ids: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
-                let ids = Tensor::from_data(TensorData::new(ids, [rows.len()]), &self.device);
-                Ok((base.select(&ids), source.select(&ids)))
+                let rows = row_indices(rows, &self.device);
+                Ok((base.select(&rows), source.select(&rows)))
             }
             Store::File(file) => file.select(rows, &self.device),
         }
@@ -209,13 +208,13 @@ impl<B: Backend> KeptRuns<B> {
                 let labels = label_ids(&self.labels, &self.device);
                 Rows::Memory(cut(base, source, place, positions, labels, self.n_layers)?)
             }
-            Store::File(file) => Rows::File {
+            Store::File(file) => Rows::File(FileRows {
                 file: Arc::clone(file),
                 place,
                 positions,
                 n_layers: self.n_layers,
                 device: self.device.clone(),
-            },
+            }),
         };
         let labels = self.labels.clone();
         Ok(Kept { rows, labels })
@@ -343,13 +342,17 @@ pub struct Kept<B: Backend> {
 
 enum Rows<B: Backend> {
     Memory(KeptPairs<B>),
-    File {
-        file: Arc<RowFile<B>>,
-        place: (Site, Option<usize>),
-        positions: [usize; 2],
-        n_layers: usize,
-        device: B::Device,
-    },
+    File(FileRows<B>),
+}
+
+/// Rows of a file at one place.
+#[derive(Clone)]
+struct FileRows<B: Backend> {
+    file: Arc<RowFile<B>>,
+    place: (Site, Option<usize>),
+    positions: [usize; 2],
+    n_layers: usize,
+    device: B::Device,
 }
 
 impl<B: Backend> Kept<B> {
@@ -365,19 +368,7 @@ impl<B: Backend> Kept<B> {
                 labels: label_ids(&labels, &pairs.source.device()),
                 ..pairs.clone()
             }),
-            Rows::File {
-                file,
-                place,
-                positions,
-                n_layers,
-                device,
-            } => Rows::File {
-                file: Arc::clone(file),
-                place: *place,
-                positions: *positions,
-                n_layers: *n_layers,
-                device: device.clone(),
-            },
+            Rows::File(rows) => Rows::File(rows.clone()),
         };
         Self { rows, labels }
     }
@@ -386,17 +377,11 @@ impl<B: Backend> Kept<B> {
     pub fn select(&self, rows: &[usize]) -> Result<KeptPairs<B>> {
         match &self.rows {
             Rows::Memory(pairs) => Ok(pairs.select(rows)),
-            Rows::File {
-                file,
-                place,
-                positions,
-                n_layers,
-                device,
-            } => {
-                let (base, source) = file.select(rows, device)?;
+            Rows::File(at) => {
+                let (base, source) = at.file.select(rows, &at.device)?;
                 let labels: Vec<u32> = rows.iter().map(|row| self.labels[*row]).collect();
-                let labels = label_ids(&labels, device);
-                cut(&base, &source, *place, *positions, labels, *n_layers)
+                let labels = label_ids(&labels, &at.device);
+                cut(&base, &source, at.place, at.positions, labels, at.n_layers)
             }
         }
     }
@@ -406,7 +391,7 @@ impl<B: Backend> Kept<B> {
         let in_memory: Vec<&KeptPairs<B>> = (places.iter())
             .filter_map(|kept| match &kept.rows {
                 Rows::Memory(pairs) => Some(pairs),
-                Rows::File { .. } => None,
+                Rows::File(_) => None,
             })
             .collect();
         match in_memory.len() == places.len() {

@@ -15,6 +15,14 @@ pub enum Report {
 }
 
 impl Report {
+    /// The one that `--json` asks for.
+    pub fn new(is_json: bool) -> Self {
+        match is_json {
+            true => Self::Json,
+            false => Self::Human,
+        }
+    }
+
     /// A line for people.
     pub fn line(self, text: impl AsRef<str>) {
         let text = text.as_ref();

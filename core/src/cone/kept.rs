@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use burn::tensor::{FloatDType, Int, Tensor, backend::AutodiffBackend, backend::Backend};
+use burn::tensor::{
+    FloatDType, Int, Tensor, TensorData, backend::AutodiffBackend, backend::Backend,
+};
 
 use super::Cone;
 use crate::{
@@ -408,6 +410,16 @@ impl<B: Backend> KeptBase<B> {
     pub fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> KeptBase<A> {
         self.map(Tensor::from_inner, Tensor::from_inner)
     }
+}
+
+/// Indices of rows, for the `select` of what is kept.
+///
+/// # Shapes
+/// - result: `[n_rows]`
+pub fn row_indices<B: Backend>(rows: &[usize], device: &B::Device) -> Tensor<B, 1, Int> {
+    let rows: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+    let n_rows = rows.len();
+    Tensor::from_data(TensorData::new(rows, [n_rows]), device)
 }
 
 /// Some of the rows, in the given order.

@@ -103,11 +103,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.runs == 0 || args.pairs == 0 {
         bail!("--runs and --pairs must be at least 1");
     }
-    let report = if args.json {
-        Report::Json
-    } else {
-        Report::Human
-    };
+    let report = Report::new(args.json);
     let bench = Bench { args, report };
     if bench.args.python.is_none() {
         report.warn("no --python: our side is timed alone");

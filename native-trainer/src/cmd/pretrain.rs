@@ -46,7 +46,7 @@ use crate::{
     device::{self, DeviceChoice, Job},
     experiment::{read_floats, read_ids},
     interrupt,
-    kept::ids_tensor,
+    kept::{ids_tensor, label_ids},
     output::Output,
     report::{self, Report},
     weights::{self, Format, NamedTensors},
@@ -461,12 +461,7 @@ impl Pretrain {
             let batch = self.batch(stage, rng, trained);
             let logits = answer_logits(&model, &batch, stage.lines);
             let top_1 = metric::top_1(logits.clone().inner());
-            let labels: Vec<i64> = batch.answers.iter().map(|id| i64::from(*id)).collect();
-            let n_labels = labels.len();
-            let loss = cross_entropy(
-                logits,
-                Tensor::from_data(TensorData::new(labels, [n_labels]), &device),
-            );
+            let loss = cross_entropy(logits, label_ids(&batch.answers, &device));
             let gradients = GradientsParams::from_grads(loss.backward(), &model);
             model = optimizer.step(stage.learning_rate(step), model, gradients);
             running += EMA * (metric::accuracy(&read_ids(top_1)?, &batch.answers) - running);

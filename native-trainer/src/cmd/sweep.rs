@@ -234,11 +234,7 @@ impl Sweep {
 
 /// Runs `sweep`.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let report = if args.json {
-        Report::Json
-    } else {
-        Report::Human
-    };
+    let report = Report::new(args.json);
     let Some(method) = by_name(&Method::ALL, &args.method) else {
         bail!("unknown method `{}`", args.method);
     };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError, mpsc::Sender},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::Instant,
 };
 
@@ -92,9 +92,12 @@ impl Worker {
         }
     }
 
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Vec<usize>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn next(&self) -> Option<Vec<usize>> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.pop_front()
+        self.queue().pop_front()
     }
 }
 
@@ -104,16 +107,11 @@ impl Job for Worker {
     fn run<A: AutodiffBackend>(self, device: A::Device, _: &str) -> Result<()> {
         type Shared<B> = Mutex<Option<(usize, Arc<Bench<B>>)>>;
         let sweep = &*self.sweep;
-        let Some(first) = self.next() else {
-            return Ok(());
-        };
+        if self.queue().is_empty() {
+            return Ok(()); // a map that is complete needs no model
+        }
         let (model, _) = sweep.files.load::<A::InnerBackend>(&device, sweep.report)?;
         let shared: Shared<A::InnerBackend> = Mutex::new(None);
-        let first = Mutex::new(Some(first));
-        let next = || {
-            let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-            first.take().or_else(|| self.next())
-        };
         // Cells come variable by variable: the first worker that needs the next one's runs keeps them for all.
         let bench = |variable: usize| -> Result<Arc<Bench<A::InnerBackend>>> {
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +124,7 @@ impl Job for Worker {
             Ok(bench)
         };
         in_workers(n_workers::<A::InnerBackend>(&device), || {
-            while let Some(job) = next() {
+            while let Some(job) = self.next() {
                 interrupt::check("what is done is kept")?;
                 let bench = bench(sweep.cells[job[0]].variable)?;
                 let started = Instant::now();
