@@ -70,7 +70,6 @@ fn inspect_direction(direction: &Direction, report: Report) {
         shuffled,
     } = controls;
     let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    let number = |value: Option<String>| or_dash(&value);
     for (name, value) in [
         (
             "direction",
@@ -91,28 +90,13 @@ fn inspect_direction(direction: &Direction, report: Report) {
             "stands for",
             format!("{} of {}", or_dash(variable), or_dash(task)),
         ),
-        (
-            "model",
-            format!(
-                "{model}, weights {}",
-                model_sha256.get(..12).unwrap_or(model_sha256)
-            ),
-        ),
+        ("model", weights(model, model_sha256)),
         ("IIA", format!("{iia:.3} on held-out pairs")),
         ("controls", {
             let shuffled = shuffled.map_or("-".to_owned(), |iia| format!("{iia:.3}"));
             format!("random {random:.3}, shuffled labels {shuffled}, whole vector {full:.3}")
         }),
-        ("learned", {
-            let [train_pairs, epochs, lr, seed] = [
-                train_pairs.map(|value| value.to_string()),
-                epochs.map(|value| value.to_string()),
-                lr.map(|value| value.to_string()),
-                seed.map(|value| value.to_string()),
-            ]
-            .map(number);
-            format!("on {train_pairs} pairs, {epochs} epochs, lr {lr}, seed {seed}")
-        }),
+        ("learned", learned(*train_pairs, *epochs, *lr, *seed)),
         (
             "probe",
             format!(
@@ -149,6 +133,26 @@ fn inspect_direction(direction: &Direction, report: Report) {
     }));
 }
 
+/// What a file was learned on.
+fn learned(
+    train_pairs: Option<usize>,
+    epochs: Option<usize>,
+    lr: Option<f64>,
+    seed: Option<u64>,
+) -> String {
+    fn text(value: Option<impl ToString>) -> String {
+        value.map_or("-".to_owned(), |value| value.to_string())
+    }
+    let (train_pairs, epochs) = (text(train_pairs), text(epochs));
+    let (lr, seed) = (text(lr), text(seed));
+    format!("on {train_pairs} pairs, {epochs} epochs, lr {lr}, seed {seed}")
+}
+
+/// Which weights a file belongs to.
+fn weights(model: &str, sha256: &str) -> String {
+    format!("{model}, weights {}", sha256.get(..12).unwrap_or(sha256))
+}
+
 fn inspect_bundle(bundle: &Bundle, report: Report) {
     let BundleFacts {
         method,
@@ -181,24 +185,9 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
             },
         ),
         ("task", or_dash(task.clone())),
-        (
-            "model",
-            format!(
-                "{model}, weights {}",
-                model_sha256.get(..12).unwrap_or(model_sha256)
-            ),
-        ),
+        ("model", weights(model, model_sha256)),
         ("scores", format!("on {test_pairs} held-out pairs")),
-        ("learned", {
-            let [train_pairs, epochs, lr, seed] = [
-                train_pairs.map(|value| value.to_string()),
-                epochs.map(|value| value.to_string()),
-                lr.map(|value| value.to_string()),
-                seed.map(|value| value.to_string()),
-            ]
-            .map(or_dash);
-            format!("on {train_pairs} pairs, {epochs} epochs, lr {lr}, seed {seed}")
-        }),
+        ("learned", learned(*train_pairs, *epochs, *lr, *seed)),
         (
             "pair",
             format!("{} tokens, source {}", base.len(), source.len()),
