@@ -27,7 +27,12 @@ use swivel_core::{
     },
 };
 
-use crate::{device::DeviceChoice, model_files::SOLVER, report::Report};
+use crate::{
+    device::DeviceChoice,
+    experiment::{Rule, default_lr},
+    model_files::SOLVER,
+    report::Report,
+};
 
 /// Options of every command that runs a model.
 #[derive(Args, Clone, Debug)]
@@ -220,6 +225,52 @@ impl KeepArgs {
             Some(gb) if gb >= 0.0 && gb.is_finite() => Ok((gb * 1e9) as u64),
             Some(gb) => bail!("--memory is {gb}; expected a number of GB, 0 or more"),
         }
+    }
+}
+
+/// Options that say how a direction is learned.
+#[derive(Args, Clone, Debug)]
+pub struct LearnArgs {
+    /// Passes over the training pairs
+    #[arg(long, default_value_t = 10)]
+    pub epochs: usize,
+    /// Pairs a step
+    #[arg(long, default_value_t = 64)]
+    pub batch_size: usize,
+    /// Highest learning rate [default: 1e-3 at width 768, and in proportion to 1/sqrt(width)]
+    #[arg(long)]
+    pub lr: Option<f64>,
+}
+
+impl LearnArgs {
+    /// Refuses numbers that nothing can be learned with.
+    pub fn check(&self) -> Result<()> {
+        check_counts(&[("--epochs", self.epochs), ("--batch-size", self.batch_size)])?;
+        match self.lr {
+            Some(lr) if !(lr.is_finite() && lr > 0.0) => {
+                bail!("--lr is {lr}; expected a number above 0")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The rule at a place of this width.
+    pub fn rule(&self, width: usize, shuffle: bool, seed: u64) -> Rule {
+        Rule {
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            lr: self.lr.unwrap_or_else(|| default_lr(width)),
+            shuffle,
+            seed,
+        }
+    }
+}
+
+/// Refuses options of which there must be one at least.
+pub fn check_counts(counts: &[(&str, usize)]) -> Result<()> {
+    match counts.iter().find(|(_, count)| *count == 0) {
+        Some((name, _)) => bail!("{name} is 0; expected at least 1"),
+        None => Ok(()),
     }
 }
 

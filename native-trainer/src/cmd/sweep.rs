@@ -25,10 +25,10 @@ use swivel_core::{
     train,
 };
 
-use super::{KeepArgs, Place, Task, TaskArgs, train::CREATED_BY};
+use super::{KeepArgs, LearnArgs, Place, Task, TaskArgs, check_counts, train::CREATED_BY};
 use crate::{
     device::{self, DeviceChoice},
-    experiment::{Rule, default_lr, read_pairs},
+    experiment::{Rule, read_pairs},
     model_files::{ModelFiles, SOLVER},
     output::Output,
     report::Report,
@@ -82,15 +82,8 @@ pub struct Args {
         value_name = "NUMBERS"
     )]
     ranks: Vec<usize>,
-    /// Passes over the training pairs of a cell
-    #[arg(long, default_value_t = 10)]
-    epochs: usize,
-    /// Pairs a step
-    #[arg(long, default_value_t = 64)]
-    batch_size: usize,
-    /// Highest learning rate [default: 1e-3 at width 768, and in proportion to 1/sqrt(width)]
-    #[arg(long)]
-    lr: Option<f64>,
+    #[command(flatten)]
+    learn: LearnArgs,
     /// Pairs that each direction is learned from
     #[arg(long, default_value_t = 800, conflicts_with = "train_data")]
     train_pairs: usize,
@@ -211,9 +204,9 @@ pub struct Sweep {
     pub variables: Vec<Variable>,
     /// The cells, the cheapest first.
     pub cells: Vec<Planned>,
-    /// How directions are learned; the learning rate is that of [`Sweep::rule`].
-    rule: Rule,
-    lr: Option<f64>,
+    /// How directions are learned.
+    learn: LearnArgs,
+    seed: u64,
     /// Whether each direction is learned on shuffled labels, too.
     pub shuffled: bool,
     /// How values are kept.
@@ -225,10 +218,7 @@ pub struct Sweep {
 impl Sweep {
     /// The rule at a place of this width.
     pub fn rule(&self, width: usize) -> Rule {
-        Rule {
-            lr: self.lr.unwrap_or_else(|| default_lr(width)),
-            ..self.rule
-        }
+        self.learn.rule(width, true, self.seed)
     }
 }
 
@@ -242,19 +232,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("unknown metric `{}`", args.metric);
     };
     let is_learned = method == Method::LowRank;
-    for (name, value) in [
-        ("--epochs", args.epochs),
-        ("--batch-size", args.batch_size),
+    args.learn.check()?;
+    check_counts(&[
         ("--train-pairs", args.train_pairs),
         ("--test-pairs", args.test_pairs),
-    ] {
-        if value == 0 {
-            bail!("{name} is 0; expected at least 1");
-        }
-    }
-    if let Some(lr) = args.lr.filter(|lr| !(lr.is_finite() && *lr > 0.0)) {
-        bail!("--lr is {lr}; expected a number above 0");
-    }
+    ])?;
     if args.test_data.is_some() && args.train_data.is_none() && is_learned {
         bail!("--test-data needs --train-data: directions are learned from it");
     }
@@ -262,13 +244,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let (variables, task) = variables(&args, &files, is_learned)?;
     let cells = plan(&args, &files.config, &variables, is_learned)?;
     let n_cells = cells.len();
-    let rule = Rule {
-        epochs: args.epochs,
-        batch_size: args.batch_size,
-        lr: args.lr.unwrap_or_else(|| default_lr(files.config.d_model)),
-        shuffle: true,
-        seed: args.seed,
-    };
+    let rule = args.learn.rule(files.config.d_model, true, args.seed);
     let first = &variables[0];
     let names: Vec<&str> = (variables.iter())
         .filter_map(|variable| variable.name.as_deref())
@@ -284,7 +260,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         "cells": (cells.iter())
             .map(|cell| format!("{} {} {} {}", cell.place, cell.position, cell.rank, cell.variable))
             .collect::<Vec<_>>(),
-        "rule": is_learned.then_some((rule, args.lr)),
+        "rule": is_learned.then_some((rule, args.learn.lr)),
         "train_pairs": first.train.len(),
         "test_pairs": first.test.len(),
         "shuffled": args.shuffled,
@@ -323,8 +299,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         method,
         variables,
         cells,
-        rule,
-        lr: args.lr,
+        learn: args.learn.clone(),
+        seed: args.seed,
         shuffled: args.shuffled,
         keep: args.keep.clone(),
         report,
@@ -634,7 +610,7 @@ impl Map {
         if let (Some(n), Some(epochs)) = (self.facts.train_pairs, self.facts.epochs) {
             report.line(format!(
                 "  training  {n} pairs, {epochs} epochs, batch {}",
-                sweep.rule.batch_size
+                sweep.learn.batch_size
             ));
         }
         report.line(format!(

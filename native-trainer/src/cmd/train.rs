@@ -18,10 +18,12 @@ use swivel_core::{
     train::{self, Rotation},
 };
 
-use super::{Common, KeepArgs, Place, Task, TaskArgs, place, read_direction};
+use super::{
+    Common, KeepArgs, LearnArgs, Place, Task, TaskArgs, check_counts, place, read_direction,
+};
 use crate::{
     device::{self, Job},
-    experiment::{self, Rule, default_lr, read_floats, read_pairs, shuffled},
+    experiment::{self, Rule, read_floats, read_pairs, shuffled},
     kept::{Kept, KeptRuns, Wanted},
     model_files::ModelFiles,
     output::Output,
@@ -58,15 +60,8 @@ pub struct Args {
     /// Rank of the subspace
     #[arg(long, default_value_t = 1)]
     rank: usize,
-    /// Passes over the training pairs
-    #[arg(long, default_value_t = 10)]
-    epochs: usize,
-    /// Pairs a step
-    #[arg(long, default_value_t = 64)]
-    batch_size: usize,
-    /// Highest learning rate [default: 1e-3 at width 768, and in proportion to 1/sqrt(width)]
-    #[arg(long)]
-    lr: Option<f64>,
+    #[command(flatten)]
+    learn: LearnArgs,
     /// Pairs to learn from
     #[arg(long, default_value_t = 800, conflicts_with = "train_data")]
     train_pairs: usize,
@@ -147,9 +142,7 @@ impl Train {
             position,
             method,
             rank,
-            epochs,
-            batch_size,
-            lr,
+            learn,
             train_pairs,
             test_pairs,
             init,
@@ -159,23 +152,11 @@ impl Train {
             seed,
             out,
         } = args;
-        for (name, value) in [
-            ("--epochs", epochs),
-            ("--batch-size", batch_size),
-            ("--train-pairs", train_pairs),
-            ("--test-pairs", test_pairs),
-        ] {
-            if value == 0 {
-                bail!("{name} is 0; expected at least 1");
-            }
-        }
+        learn.check()?;
+        check_counts(&[("--train-pairs", train_pairs), ("--test-pairs", test_pairs)])?;
         let files = ModelFiles::open(common.model())?;
         let at = Place::parse(&component, &layer, head, &files.config)?;
         let width = at.width(&files.config)?;
-        let lr = lr.unwrap_or_else(|| default_lr(width));
-        if !(lr.is_finite() && lr > 0.0) {
-            bail!("--lr is {lr}; expected a number above 0");
-        }
         train::check_rank(width, rank)?;
         let init = init.map(|path| read_direction(&path)).transpose()?;
         if let Some(init) = &init {
@@ -249,13 +230,7 @@ impl Train {
                 position: position.to_string(),
                 method,
                 rank,
-                rule: Rule {
-                    epochs,
-                    batch_size,
-                    lr,
-                    shuffle: !no_shuffle,
-                    seed,
-                },
+                rule: learn.rule(width, !no_shuffle, seed),
                 train_pairs: train.len(),
                 test_pairs: test.len(),
                 out: out.clone(),

@@ -64,7 +64,7 @@ pub fn jobs(sweep: &Sweep, is_done: impl Fn(usize) -> bool) -> VecDeque<Vec<usiz
         while !row.is_empty() {
             let positions: Vec<usize> = row.iter().map(|idx| sweep.cells[*idx].position).collect();
             let n = match sweep.method {
-                Method::LowRank => n_together(&positions, n_tokens, sweep.rule.batch_size),
+                Method::LowRank => n_together(&positions, n_tokens, sweep.learn.batch_size),
                 _ => row.len(),
             };
             let (job, rest) = row.split_at(n);
