@@ -5,7 +5,7 @@
 
 For each length: ids of base and source, and for the tokens that lead in any of the runs the logits of the base run,
 of the base run with the direction of web/examples/op5.safetensors swapped in at the last token, and of the source run.
-`NATIVE_TRAINER` names another program than target/release/native-trainer. Takes seconds; the prompts are fixed.
+`SWIVEL` names another program than target/release/swivel. Takes seconds; the prompts are fixed.
 """
 
 import json
@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = os.environ.get("NATIVE_TRAINER", str(ROOT / "target/release/native-trainer"))
+PROGRAM = os.environ.get("SWIVEL", str(ROOT / "target/release/swivel"))
 DIRECTION = "op5.safetensors"
 LENGTHS = [1, 11, 131, 256]
 D_VOCAB = 922

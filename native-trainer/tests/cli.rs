@@ -16,7 +16,7 @@ use swivel_core::{
 use tempfile::TempDir;
 
 fn swivel(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_native-trainer"))
+    Command::new(env!("CARGO_BIN_EXE_swivel"))
         .args(args)
         .output()
         .unwrap()
@@ -1143,7 +1143,7 @@ fn interrupted_training_says_so_and_leaves_no_file() {
     use std::{io::Read, process::Stdio, thread, time::Duration};
     let folder = TempDir::new().unwrap();
     let out = path_in(&folder, "d.safetensors");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_native-trainer"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_swivel"))
         .args(["train", "--out", &out, "--train-pairs", "5000"])
         .stderr(Stdio::piped())
         .stdout(Stdio::null())

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_native-trainer");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_swivel");
 
 /// A CPU that is served on a free port, until it is dropped.
 struct Server {
