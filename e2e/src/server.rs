@@ -42,7 +42,7 @@ pub struct Request {
     pub body_bytes: usize,
 }
 
-/// Serves the folder that trunk built until it is dropped.
+/// Serves the built page until it is dropped.
 ///
 /// The folder is `$SWIVEL_DIST`, by default `dist` of this checkout.
 /// It answers as plain static hosts do, without compression, and asks the browser to keep nothing:
@@ -80,7 +80,7 @@ impl Server {
         );
         ensure!(
             dist.join("index.html").is_file(),
-            "{} has no index.html: run `trunk build --release --offline` first, or set SWIVEL_DIST",
+            "{} has no index.html: run `cargo xtask page` first, or set SWIVEL_DIST",
             dist.display()
         );
         Server::of_folder(dist)
@@ -123,7 +123,7 @@ impl Server {
         lock(&self.shared.overlays).remove(path);
     }
 
-    /// The one path of the folder that ends with `suffix`: trunk puts hashes into names.
+    /// The one path of the folder that ends with `suffix`: names change with the content.
     ///
     /// # Panics
     /// - if no path or more than one ends so

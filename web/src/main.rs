@@ -1,4 +1,4 @@
-//! Swivel in the browser. Built by trunk from `index.html`; the same program is the page and, in a worker, the engine.
+//! Swivel in the browser. Built by `cargo xtask page`; the same program is the page and, in a worker, the engine.
 
 #[cfg(target_arch = "wasm32")]
 fn main() {
@@ -11,5 +11,5 @@ fn main() {
 
 #[cfg(not(target_arch = "wasm32"))]
 fn main() {
-    println!("build with trunk");
+    println!("build the page with `cargo xtask page`");
 }

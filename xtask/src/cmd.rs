@@ -1,6 +1,7 @@
 //! One module per subcommand, each with its `Args` and `run`.
 
 pub mod demo;
-pub mod list_directions;
+pub mod dist;
+pub mod page;
 pub mod setup;
 pub mod test;

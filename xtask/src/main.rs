@@ -1,4 +1,4 @@
-//! Swivel's chores in one place: `cargo xtask setup`, `cargo xtask test`, `cargo xtask demo`.
+//! Swivel's chores in one place: `cargo xtask demo`, `page`, `test`, `dist` and `setup`.
 
 mod cmd;
 mod shell;
@@ -17,22 +17,25 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Install what building and checking needs, and nothing that is already there
-    Setup(cmd::setup::Args),
-    /// Check everything: format, lints, tests, GPU backends, documentation, web bundle, browser
-    Test(cmd::test::Args),
-    /// Serve the web app on this machine, with a direction learned here if there is none yet
+    /// Build Swivel and its page, learn a direction if there is none yet, and serve the page on this machine
     Demo(cmd::demo::Args),
-    /// List the learned directions for the page; trunk calls this before every build
-    ListDirections(cmd::list_directions::Args),
+    /// Build the page into `dist`, for any static host
+    Page(cmd::page::Args),
+    /// Check everything: format, lints, tests, GPU backends, documentation, page, browser
+    Test(cmd::test::Args),
+    /// Build what is given to others: one program with the page inside, a Python wheel, a folder for a static host
+    Dist(cmd::dist::Args),
+    /// Install what the tests need, and nothing that is already there
+    Setup(cmd::setup::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Setup(args) => cmd::setup::run(args),
-        Command::Test(args) => cmd::test::run(args),
         Command::Demo(args) => cmd::demo::run(args),
-        Command::ListDirections(args) => cmd::list_directions::run(args),
+        Command::Page(args) => cmd::page::run(args),
+        Command::Test(args) => cmd::test::run(args),
+        Command::Dist(args) => cmd::dist::run(args),
+        Command::Setup(args) => cmd::setup::run(args),
     };
     match result {
         Ok(code) => code,

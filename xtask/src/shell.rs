@@ -2,7 +2,7 @@
 
 use std::{
     env, fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
 };
 
@@ -16,11 +16,18 @@ pub struct Shell {
 
 impl Shell {
     /// The program and its arguments, separated by spaces; no quoting.
+    /// [`Shell::argument`] adds one that may hold spaces.
     pub fn new(line: &str) -> Shell {
         Shell {
             words: line.split_whitespace().map(str::to_owned).collect(),
             variables: Vec::new(),
         }
+    }
+
+    /// Adds an argument.
+    pub fn argument(mut self, word: impl Into<String>) -> Shell {
+        self.words.push(word.into());
+        self
     }
 
     /// Adds an environment variable.
@@ -72,10 +79,6 @@ impl Shell {
                 command.env_remove(name);
             }
         }
-        // trunk takes `true` and refuses the customary `1`.
-        if env::var_os("NO_COLOR").is_some() {
-            command.env("NO_COLOR", "true");
-        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
@@ -88,6 +91,33 @@ impl fmt::Display for Shell {
         }
         f.write_str(&self.words.join(" "))
     }
+}
+
+/// Runs a `cargo build --message-format json-render-diagnostics` and gives the last file that it names and `is_wanted` takes.
+///
+/// # Errors
+/// - if the build fails, or names no such file
+pub fn built(cargo: &Shell, is_wanted: impl Fn(&Path) -> bool) -> Result<PathBuf> {
+    let output = cargo
+        .command()?
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{cargo}`"))?;
+    ensure!(
+        output.status.success(),
+        "`{cargo}` ended with {}",
+        output.status
+    );
+    let mut found = None;
+    for line in output.stdout.split(|byte| *byte == b'\n') {
+        let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else {
+            continue; // a line that is not cargo's
+        };
+        let files = message["filenames"].as_array().into_iter().flatten();
+        let mut paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
+        found = paths.find(|path| is_wanted(path)).or(found);
+    }
+    found.with_context(|| format!("`{cargo}` named no file that was wanted"))
 }
 
 /// The root of the checkout that `cargo xtask` was called in.

@@ -190,7 +190,7 @@ fn unexpected(message: FromWorker) -> Problem {
     }
 }
 
-/// Address of this program's JavaScript, which trunk names in the page's head.
+/// Address of this program's JavaScript, which the page's head names.
 fn script_address() -> Result<String, JsValue> {
     let document = web_sys::window()
         .and_then(|window| window.document())

@@ -1,40 +1,51 @@
 //! `cargo xtask demo`: from a fresh checkout to the page in the browser.
 
-use std::{fs, process::ExitCode};
+use std::{process::ExitCode, time::Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::{
-    cmd::{list_directions, setup},
+    cmd::page,
     shell::{self, Shell},
 };
 
-/// Sets up, learns a direction if `directions` has none, and serves the web app until interrupted.
+/// Builds Swivel and its page, learns a direction if `directions` has none, and serves the page until interrupted.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Port to serve on, at localhost
     #[arg(long, default_value_t = 8080)]
     port: u16,
+    /// Print the address and open no browser
+    #[arg(long)]
+    no_open: bool,
 }
 
-/// Serves the web app.
+/// Serves the page.
 ///
 /// # Errors
-/// - if setup fails, training fails, or the app cannot be built or served
+/// - if a build or training fails, or the page cannot be served
 pub fn run(args: Args) -> Result<ExitCode> {
-    let Args { port } = args;
-    setup::everything()?;
-
-    let directions = shell::root()?.join("directions");
-    fs::create_dir_all(&directions).context("creating directions")?;
-    if list_directions::names()?.is_empty() {
-        eprintln!("demo: directions has no direction yet, learning one");
-        Shell::new("cargo run --release -p native-trainer").run()?;
+    let Args { port, no_open } = args;
+    let started = Instant::now();
+    eprintln!("demo: building the program, some minutes the first time");
+    Shell::new("cargo build --locked --release -p native-trainer").run()?;
+    eprintln!(
+        "demo: building the page, some minutes the first time (the program took {:.0} s)",
+        started.elapsed().as_secs_f64()
+    );
+    page::into("dist".as_ref())?;
+    if page::learned(&shell::root()?.join("directions"))?.is_empty() {
+        eprintln!("demo: there is no direction yet, learning one");
+        // `cargo run` of what is built: the program then names the next command as people type it here.
+        Shell::new("cargo run --quiet --locked --release -p native-trainer").run()?;
     }
-
-    // trunk builds offline, so that it takes the tools that setup checked and downloads no others.
-    Shell::new("cargo fetch --locked").run()?;
-    println!("http://localhost:{port}/ (the first build takes some minutes; stop with Ctrl-C)");
-    Shell::new(&format!("trunk serve --release --offline --port {port}")).run()?;
+    eprintln!("demo: ready after {:.0} s", started.elapsed().as_secs_f64());
+    let mut serve = Shell::new(&format!(
+        "cargo run --quiet --locked --release -p native-trainer -- serve --port {port}"
+    ));
+    if no_open {
+        serve = serve.argument("--no-open");
+    }
+    serve.run()?;
     Ok(ExitCode::SUCCESS)
 }

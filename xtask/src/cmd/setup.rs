@@ -1,35 +1,21 @@
-//! `cargo xtask setup`: the compiler's parts, the two tools that cargo does not fetch by itself, and a browser to test in.
+//! `cargo xtask setup`: the compiler's parts, and what only the tests need: a browser, and trunk.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::shell::{self, Shell};
+use crate::shell::Shell;
 
-const WASM_TARGET: &str = "wasm32-unknown-unknown";
+/// What the page is compiled for.
+pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
-/// A program installed from its crate, in the one version that the project is built with.
-struct Tool {
-    program: &'static str,
-    package: &'static str,
-    version: &'static str,
-}
-
-const TRUNK: Tool = Tool {
-    program: "trunk",
-    package: "trunk",
-    version: "0.21.14",
-};
-
-const WASM_BINDGEN: Tool = Tool {
-    program: "wasm-bindgen",
-    package: "wasm-bindgen-cli",
-    version: "0.2.130",
-};
+/// Package and oldest version of the program that people serve the page with while they change it.
+const TRUNK: &str = "trunk@0.21.14";
 
 const CHROME_NAMES: [&str; 4] = [
     "chromium",
@@ -40,8 +26,8 @@ const CHROME_NAMES: [&str; 4] = [
 
 const APT_INSTALL: &str = "apt-get install -y --no-install-recommends chromium chromium-driver";
 
-/// Installs what is missing:
-/// clippy and rustfmt, the wasm32-unknown-unknown standard library, trunk, wasm-bindgen,
+/// Installs what is missing for `cargo xtask test`; the page and the demo need nothing of it:
+/// clippy and rustfmt, the wasm32-unknown-unknown standard library, trunk,
 /// and, as root on Debian, Chromium with its chromedriver.
 #[derive(clap::Args, Debug)]
 pub struct Args {}
@@ -49,25 +35,16 @@ pub struct Args {}
 /// Installs everything that is missing and says what was there.
 ///
 /// # Errors
-/// - if a part is missing and cannot be installed; the message has the command and what to do by hand
+/// - if a part that every test needs is missing and cannot be installed; the message says what to do by hand
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args {} = args;
-    everything()?;
-    // Only the browser tests need it, and they can be left out.
-    if let Err(error) = browser() {
-        eprintln!("setup: the browser tests will be left out: {error:#}");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Puts every part in place that the demo needs.
-///
-/// # Errors
-/// - if a part is missing and cannot be installed
-pub fn everything() -> Result<()> {
     compiler_components()?;
     wasm_library()?;
-    web_tools()
+    // The tests that need these are left out without them.
+    for missing in [trunk().err(), browser().err()].into_iter().flatten() {
+        eprintln!("setup: some tests will be left out: {missing:#}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Puts clippy and rustfmt in place.
@@ -96,11 +73,7 @@ pub fn compiler_components() -> Result<()> {
 /// # Errors
 /// - if it is missing and rustup cannot add it
 pub fn wasm_library() -> Result<()> {
-    if !has_wasm_library()? {
-        prebuilt("wasm")?;
-    }
     if has_wasm_library()? {
-        eprintln!("setup: the standard library for {WASM_TARGET} is there");
         return Ok(());
     }
     install(
@@ -109,20 +82,26 @@ pub fn wasm_library() -> Result<()> {
     )
 }
 
-/// Puts trunk and wasm-bindgen in place.
+/// Whether trunk is on PATH.
+pub fn has_trunk() -> bool {
+    Shell::new("trunk --version").output().is_some()
+}
+
+/// Puts trunk in place: as its authors built it, and where the registry lacks one of those crates, with others.
 ///
 /// # Errors
-/// - if one is on PATH in another version, which stays untouched
-/// - if one is missing and cargo cannot install it
-pub fn web_tools() -> Result<()> {
-    let tools = [TRUNK, WASM_BINDGEN];
-    if tools.iter().any(|tool| tool.found().is_none()) {
-        prebuilt("tools")?;
+/// - if it is missing and cargo cannot install it
+pub fn trunk() -> Result<()> {
+    if has_trunk() {
+        return Ok(());
     }
-    for tool in tools {
-        tool.put_in_place()?;
-    }
-    Ok(())
+    let locked = Shell::new(&format!("cargo install --locked {TRUNK}"));
+    let unlocked = Shell::new(&format!("cargo install {TRUNK}"));
+    let by_hand = "install trunk by other means and put it on PATH";
+    install(&locked, by_hand).or_else(|error| {
+        eprintln!("setup: {error:#}");
+        install(&unlocked, by_hand)
+    })
 }
 
 /// The browser that the page is tested in, and the program that drives it.
@@ -169,9 +148,8 @@ pub fn browser() -> Result<Browser> {
         if is_root && Shell::new("apt-get --version").output().is_some() {
             for line in ["apt-get update", APT_INSTALL] {
                 let command = Shell::new(line).variable("DEBIAN_FRONTEND", "noninteractive");
-                eprintln!("setup: running `{command}`");
                 // What is there afterwards decides.
-                if let Err(error) = command.run() {
+                if let Err(error) = install(&command, "install Chromium and its chromedriver") {
                     eprintln!("setup: {error:#}");
                 }
             }
@@ -190,45 +168,6 @@ fn on_path(name: &str) -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let files = env::split_paths(&path).map(|folder| folder.join(name));
     files.filter(|file| file.is_file()).collect()
-}
-
-impl Tool {
-    /// What the program on PATH answers to `--version`, if there is one.
-    fn found(&self) -> Option<String> {
-        Shell::new(&format!("{} --version", self.program)).output()
-    }
-
-    fn put_in_place(&self) -> Result<()> {
-        let Tool {
-            program,
-            package,
-            version,
-        } = self;
-        let command = Shell::new(&format!("cargo install --locked {package}@{version}"));
-        if self.found().is_none() {
-            install(
-                &command,
-                &format!("install {package} {version} by other means and put `{program}` on PATH"),
-            )?;
-        }
-        match self.found() {
-            Some(found) if is_version(&found, version) => {
-                eprintln!("setup: {found} is there");
-                Ok(())
-            }
-            Some(found) => {
-                bail!("{found} is on PATH, version {version} is needed: run `{command}`")
-            }
-            None => bail!(
-                "`{program}` is installed but cannot be run: put the folder that `{command}` names on PATH"
-            ),
-        }
-    }
-}
-
-/// Whether a program's answer to `--version` starts with its name and then `version`.
-fn is_version(answer: &str, version: &str) -> bool {
-    answer.split_whitespace().nth(1) == Some(version)
 }
 
 fn has_wasm_library() -> Result<bool> {
@@ -250,37 +189,14 @@ fn has_wasm_library() -> Result<bool> {
     }))
 }
 
-/// Unpacks a prebuilt part with the script beside the checkout, where there is one: the same, sooner.
-fn prebuilt(part: &str) -> Result<()> {
-    let script = shell::root()?.join("../shared/tools/warm");
-    if !script.is_file() {
-        return Ok(());
-    }
-    let command = Shell::new(&format!("../shared/tools/warm {part}"));
-    eprintln!("setup: running `{command}`");
-    // Its failure is not the end: what it did not install is installed the common way.
-    if let Err(error) = command.run() {
-        eprintln!("setup: {error:#}");
-    }
-    Ok(())
-}
-
+/// Runs what downloads or builds a part, and says how long it took.
 fn install(command: &Shell, by_hand: &str) -> Result<()> {
     eprintln!("setup: running `{command}`");
+    let started = Instant::now();
     command
         .run()
-        .with_context(|| format!("setup failed; by hand: {by_hand}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn version_is_the_second_word() {
-        assert!(is_version("trunk 0.21.14", "0.21.14"));
-        assert!(is_version("wasm-bindgen 0.2.130 (1a2b3c4)", "0.2.130"));
-        assert!(!is_version("trunk 0.21.1", "0.21.14"));
-        assert!(!is_version("trunk", "0.21.14"));
-    }
+        .with_context(|| format!("setup failed; by hand: {by_hand}"))?;
+    let secs = started.elapsed().as_secs_f64();
+    eprintln!("setup: done in {secs:.0} s");
+    Ok(())
 }

@@ -1,11 +1,14 @@
 //! `cargo xtask test`: every check of the project, in the order in which a failure is cheapest to learn.
 
-use std::{fs, process::ExitCode, time::Instant};
+use std::{env, fs, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result};
 
 use crate::{
-    cmd::setup::{self, Browser},
+    cmd::{
+        page,
+        setup::{self, Browser},
+    },
     shell::{self, Shell},
 };
 
@@ -13,7 +16,7 @@ use crate::{
 /// The last lines list what was skipped, and why.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Leave out the GPU and remote backends, the documentation and the web
+    /// Leave out the GPU backends, the documentation and the web
     #[arg(long)]
     quick: bool,
 }
@@ -31,9 +34,9 @@ enum Runs {
     Always,
     /// Left out by `--quick`.
     Full,
-    /// Left out by `--quick` and where trunk or wasm-bindgen is missing.
+    /// Left out by `--quick` and where trunk is missing.
     WithTrunk,
-    /// Left out also where Chromium or chromedriver is missing.
+    /// Left out by `--quick` and where Chromium or chromedriver is missing.
     WithBrowser,
 }
 
@@ -41,6 +44,8 @@ struct Step {
     label: &'static str,
     runs: Runs,
     command: Shell,
+    /// What must hold when the command has succeeded.
+    then: fn() -> Result<()>,
 }
 
 /// Something that did not run, and why.
@@ -63,14 +68,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
     );
 
     setup::compiler_components()?;
-    let mut missing_trunk = None;
+    let mut trunk = Err(String::new());
     let mut browser = Err(String::new());
     if scope == Scope::Full {
         setup::wasm_library()?;
-        missing_trunk = setup::web_tools().err().map(|error| format!("{error:#}"));
+        // It takes minutes to build and is for people who change the page: CI always has it.
+        trunk = match env::var_os("CI") {
+            Some(_) => setup::trunk().map_err(|error| format!("{error:#}")),
+            None if setup::has_trunk() => Ok(()),
+            None => Err("trunk is not on PATH; `cargo xtask setup` installs it".to_owned()),
+        };
         browser = setup::browser().map_err(|error| format!("{error:#}"));
-        // Version control keeps no empty folder, and trunk copies this one.
-        fs::create_dir_all(shell::root()?.join("directions")).context("creating directions")?;
     }
 
     let mut skips = Vec::new();
@@ -78,10 +86,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let reason = match (step.runs, scope) {
             (Runs::Always, _) | (Runs::Full, Scope::Full) => None,
             (_, Scope::Quick) => Some("left out by --quick"),
-            (Runs::WithTrunk, Scope::Full) => missing_trunk.as_deref(),
-            (Runs::WithBrowser, Scope::Full) => missing_trunk
-                .as_deref()
-                .or(browser.as_ref().err().map(String::as_str)),
+            (Runs::WithTrunk, Scope::Full) => trunk.as_ref().err().map(String::as_str),
+            (Runs::WithBrowser, Scope::Full) => browser.as_ref().err().map(String::as_str),
         };
         if let Some(reason) = reason {
             skips.push(Skip {
@@ -92,11 +98,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
         eprintln!("\n== {}: {}", step.label, step.command);
         let start = Instant::now();
-        let status = step.command.status()?;
+        let result = step.command.run().and_then(|()| (step.then)());
         let secs = start.elapsed().as_secs_f64();
-        if !status.success() {
+        if let Err(error) = result {
             eprintln!("== {}: failed after {secs:.1} s", step.label);
-            eprintln!("error: `{}` ended with {status}", step.command);
+            eprintln!("error: {error:#}");
             return Ok(ExitCode::from(1));
         }
         eprintln!("== {}: passed in {secs:.1} s", step.label);
@@ -119,6 +125,7 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
         label,
         runs,
         command: Shell::new(line),
+        then: || Ok(()),
     };
     let mut browser_tests = Shell::new("cargo test --profile e2e -p swivel-e2e");
     if let Some(Browser {
@@ -159,22 +166,24 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
             "cargo clippy --profile web -p swivel-web -p swivel-kernels -p swivel-bench-web --target wasm32-unknown-unknown -- -D warnings",
         ),
         Step {
-            label: "documentation",
-            runs: Runs::Full,
             command: Shell::new("cargo doc --no-deps -p swivel-core -p native-trainer --release")
                 .variable("RUSTDOCFLAGS", "-D warnings"),
+            ..step("documentation", Runs::Full, "")
         },
-        // The step before has fetched what trunk builds.
-        step(
-            "web bundle",
-            Runs::WithTrunk,
-            "trunk build --release --offline",
-        ),
-        // They test what the step before has built.
+        step("page", Runs::Full, "cargo xtask page"),
         Step {
-            label: "browser tests",
-            runs: Runs::WithBrowser,
+            then: || page::check_same("dist".as_ref(), "target/trunk".as_ref()),
+            ..step("the same page by trunk", Runs::WithTrunk, "trunk build")
+        },
+        step(
+            "the program with the page inside",
+            Runs::Full,
+            "cargo test --release -p native-trainer --features page --test serve",
+        ),
+        // They test the page that was built above.
+        Step {
             command: browser_tests,
+            ..step("browser tests", Runs::WithBrowser, "")
         },
     ]
 }
