@@ -6,7 +6,7 @@ use std::{
     process::{Command, ExitStatus, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// A command line that runs from the root of the checkout and reads nothing from standard input.
 pub struct Shell {
@@ -93,21 +93,35 @@ impl fmt::Display for Shell {
     }
 }
 
+/// What people see of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// All that cargo says.
+    Shown,
+    /// What cargo said, if it fails: another build is shown at the same time.
+    IfItFails,
+}
+
 /// Runs a `cargo build --message-format json-render-diagnostics` and gives the last file that it names and `is_wanted` takes.
 ///
 /// # Errors
 /// - if the build fails, or names no such file
-pub fn built(cargo: &Shell, is_wanted: impl Fn(&Path) -> bool) -> Result<PathBuf> {
-    let output = cargo
-        .command()?
-        .stderr(Stdio::inherit())
+pub fn built(
+    cargo: &Shell,
+    progress: Progress,
+    is_wanted: impl Fn(&Path) -> bool,
+) -> Result<PathBuf> {
+    let mut command = cargo.command()?;
+    if progress == Progress::Shown {
+        command.stderr(Stdio::inherit());
+    }
+    let output = command
         .output()
         .with_context(|| format!("cannot start `{cargo}`"))?;
-    ensure!(
-        output.status.success(),
-        "`{cargo}` ended with {}",
-        output.status
-    );
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        bail!("`{cargo}` ended with {}", output.status);
+    }
     let mut found = None;
     for line in output.stdout.split(|byte| *byte == b'\n') {
         let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else {

@@ -1,12 +1,12 @@
 //! `cargo xtask demo`: from a fresh checkout to the page in the browser.
 
-use std::{process::ExitCode, time::Instant};
+use std::{process::ExitCode, thread, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
-    cmd::page,
-    shell::{self, Shell},
+    cmd::{page, setup},
+    shell::{self, Progress, Shell},
 };
 
 /// Builds Swivel and its page, learns a direction if `directions` has none, and serves the page until interrupted.
@@ -27,13 +27,19 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args { port, no_open } = args;
     let started = Instant::now();
-    eprintln!("demo: building the program, some minutes the first time");
-    Shell::new("cargo build --locked --release -p native-trainer").run()?;
+    setup::wasm_library()?;
     eprintln!(
-        "demo: building the page, some minutes the first time (the program took {:.0} s)",
-        started.elapsed().as_secs_f64()
+        "demo: building the program and the page, minutes the first time; what cargo says of the page is not shown"
     );
-    page::into("dist".as_ref())?;
+    // Side by side, since each has long stretches in which one crate alone is compiled.
+    thread::scope(|scope| {
+        let page = scope.spawn(|| page::into("dist".as_ref(), Progress::IfItFails));
+        Shell::new("cargo build --locked --release -p native-trainer").run()?;
+        let secs = started.elapsed().as_secs_f64();
+        eprintln!("demo: the program is built, after {secs:.0} s");
+        page.join()
+            .unwrap_or_else(|_| bail!("building the page failed; its message is above"))
+    })?;
     if page::learned(&shell::root()?.join("directions"))?.is_empty() {
         eprintln!("demo: there is no direction yet, learning one");
         // `cargo run` of what is built: the program then names the next command as people type it here.

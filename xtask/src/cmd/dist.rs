@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     cmd::page,
-    shell::{self, Shell},
+    shell::{self, Progress, Shell},
 };
 
 /// The program that makes the wheel.
@@ -37,8 +37,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let out = shell::root()?.join(out);
     fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
     // The program takes the page from `dist`.
-    page::into("dist".as_ref())?;
-    page::into(&out.join("page"))?;
+    page::into("dist".as_ref(), Progress::Shown)?;
+    page::into(&out.join("page"), Progress::Shown)?;
     let program = program()?;
     let name = program.file_name().context("the program has no name")?;
     let copy = out.join(name);
@@ -63,7 +63,7 @@ fn program() -> Result<PathBuf> {
     let command = Shell::new(
         "cargo rustc --locked --release -p native-trainer --bin swivel --features page --message-format json-render-diagnostics -- -C strip=symbols",
     );
-    shell::built(&command, |path| {
+    shell::built(&command, Progress::Shown, |path| {
         path.file_stem().is_some_and(|stem| stem == "swivel")
     })
 }

@@ -16,7 +16,7 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::{
     cmd::setup::{self, WASM_TARGET},
-    shell::{self, Shell},
+    shell::{self, Progress, Shell},
 };
 
 /// Files that come as they are.
@@ -47,8 +47,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let Args { out } = args;
     match env::var_os(STAGING).map(PathBuf::from) {
         // trunk has put its own copy of index.html there, with the script that reloads the page.
-        Some(staging) => build(&staging.join("index.html"), &staging)?,
-        None => into(&out)?,
+        Some(staging) => build(&staging.join("index.html"), &staging, Progress::Shown)?,
+        None => into(&out, Progress::Shown)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -57,17 +57,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
 ///
 /// # Errors
 /// - as [`run`]
-pub fn into(out: &Path) -> Result<()> {
+pub fn into(out: &Path, progress: Progress) -> Result<()> {
     let root = shell::root()?;
-    build(&root.join("web/page/index.html"), &root.join(out))
+    build(&root.join("web/page/index.html"), &root.join(out), progress)
 }
 
 /// Builds the page from a template of `index.html` into a folder; what an earlier build named otherwise goes.
-fn build(template: &Path, out: &Path) -> Result<()> {
+fn build(template: &Path, out: &Path, progress: Progress) -> Result<()> {
     setup::wasm_library()?;
     let started = Instant::now();
     let root = shell::root()?;
-    let program = compile()?;
+    let program = compile(progress)?;
     let source = root.join("web/page");
     let style = read(&source.join("style.css"))?;
     let html = String::from_utf8(read(template)?).context("index.html is not UTF-8")?;
@@ -138,11 +138,11 @@ impl Names {
 }
 
 /// Compiles the page's program; cargo says where it is.
-fn compile() -> Result<PathBuf> {
+fn compile(progress: Progress) -> Result<PathBuf> {
     let line = format!(
         "cargo build --locked --profile web -p swivel-web --bin swivel-web --target {WASM_TARGET} --message-format json-render-diagnostics"
     );
-    shell::built(&Shell::new(&line), |path| {
+    shell::built(&Shell::new(&line), progress, |path| {
         path.extension().is_some_and(|ending| ending == "wasm")
     })
 }
