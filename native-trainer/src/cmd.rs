@@ -6,7 +6,6 @@ pub mod data;
 pub mod eval;
 pub mod inspect;
 pub mod pretrain;
-pub mod serve_device;
 pub mod sweep;
 pub mod train;
 
@@ -40,7 +39,7 @@ pub struct Common {
     /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
     #[arg(long, value_name = "DIR_OR_HUB_ID")]
     pub model: Option<String>,
-    /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU; ws://HOST:PORT is served by `serve-device`
+    /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
     /// Print one JSON object a line on stdout, and text for people on stderr

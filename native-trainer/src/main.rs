@@ -8,8 +8,6 @@ mod interrupt;
 mod kept;
 mod model_files;
 mod output;
-#[cfg(feature = "remote")]
-mod remote;
 mod report;
 mod side_by_side;
 mod weights;
@@ -51,12 +49,6 @@ enum Command {
     Bench(cmd::bench::Args),
     /// Say what a direction file or a model folder holds
     Inspect(cmd::inspect::Args),
-    /// Do the operations of commands that run elsewhere with `--device ws://HOST:PORT`
-    ///
-    /// Whoever reaches the address can use the device and its memory: there is no password and no encryption. No file is
-    /// read or written. Where the network is not yours alone, keep the address 127.0.0.1 and forward the port, as
-    /// `ssh -L` does.
-    ServeDevice(cmd::serve_device::Args),
 }
 
 fn main() -> ExitCode {
@@ -71,7 +63,6 @@ fn main() -> ExitCode {
             Command::Data(args) => cmd::data::run(args),
             Command::Pretrain(args) => cmd::pretrain::run(args),
             Command::Inspect(args) => cmd::inspect::run(args),
-            Command::ServeDevice(args) => cmd::serve_device::run(args),
         });
     match result {
         Ok(code) => code,

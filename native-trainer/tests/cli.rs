@@ -1242,20 +1242,3 @@ fn cuda_finds_what_the_cpu_finds() {
 fn wgpu_finds_what_the_cpu_finds() {
     check_device("wgpu");
 }
-
-/// A build without `remote` names the feature, for either end.
-#[cfg(not(feature = "remote"))]
-#[test]
-fn devices_of_other_machines_need_a_feature() {
-    let folder = TempDir::new().unwrap();
-    let out = path_in(&folder, "none.safetensors");
-    check_error(
-        &["--device", "ws://localhost", "--out", &out],
-        &["build with `--features remote`", "--device flex"],
-    );
-    check_error(
-        &["serve-device", "--device", "flex", "--port", "0"],
-        &["build with `--features remote`"],
-    );
-    assert_no_files(folder.path());
-}

@@ -13,7 +13,7 @@ use crate::{
 /// The last lines list what was skipped, and why.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Leave out the GPU and remote backends, the documentation and the web
+    /// Leave out the GPU backends, the documentation and the web
     #[arg(long)]
     quick: bool,
 }
@@ -144,14 +144,14 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
             "cargo test --release --workspace --exclude swivel-e2e",
         ),
         step(
-            "GPU and remote backends",
+            "GPU backends",
             Runs::Full,
-            "cargo check --release -p native-trainer --features cuda,wgpu,remote",
+            "cargo check --release -p native-trainer --features cuda,wgpu",
         ),
         step(
-            "lints of the GPU and remote backends",
+            "lints of the GPU backends",
             Runs::Full,
-            "cargo clippy --release -p native-trainer --features cuda,wgpu,remote --all-targets -- -D warnings",
+            "cargo clippy --release -p native-trainer --features cuda,wgpu --all-targets -- -D warnings",
         ),
         step(
             "lints of the web app",
