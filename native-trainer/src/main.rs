@@ -39,6 +39,8 @@ enum Command {
     Eval(cmd::eval::Args),
     /// Make a map of places: a direction, or the effect of a swap, at each layer and position
     Sweep(cmd::sweep::Args),
+    /// Put the parts of a divided map together
+    Merge(cmd::merge::Args),
     /// Run a plan: interventions on given prompts, with logits before and after
     Apply(cmd::apply::Args),
     /// Write counterfactual pairs as a training data file
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             Command::Train(args) => cmd::train::run(args),
             Command::Eval(args) => cmd::eval::run(args),
             Command::Sweep(args) => cmd::sweep::run(args),
+            Command::Merge(args) => cmd::merge::run(args),
             Command::Bench(args) => cmd::bench::run(args),
             Command::Apply(args) => cmd::apply::run(args),
             Command::Data(args) => cmd::data::run(args),
