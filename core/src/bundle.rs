@@ -10,8 +10,8 @@
 //! | `model`, `model_sha256` | the weights that it was made with; on any others its scores mean nothing |
 //! | `test_pairs` | on how many pairs each score was measured |
 //! | `base`, `source` | token ids of one pair: they label the positions, and are the probe of every cell |
-//! | `n_planned` | cells of the finished map; fewer in the file mean that the sweep was interrupted |
-//! | `run` | canonical JSON of the sweep's configuration, opaque here; a sweep that goes on must find its own text |
+//! | `n_planned` | cells of the finished file; fewer in it mean that the sweep was interrupted |
+//! | `run` | canonical JSON of the whole map's configuration, opaque here; a sweep that goes on must find its own text |
 //! | `cells` | one object a cell, below |
 //!
 //! A cell MUST hold `layer`, `component`, `position` (a string, as in a direction file), `iia`, `metrics`, and `top_1` and
@@ -21,6 +21,10 @@
 //! `variable`. No two cells share site, head, position, rank and variable; all bases at one component have one width;
 //! every position is a token of both prompts of the pair.
 //!
+//! A file MAY be one of N parts of a map: then it MUST hold `part`, `I/N` with I from 1 to N, and its cells are those that stand
+//! together at the I-th place in the map. Parts differ in `part`, `n_planned` and cells alone, and the cells of all parts, one
+//! after the other, are the map's.
+//!
 //! A file MAY hold `task`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`, as a direction file. Readers MUST ignore fields
 //! that they do not know, and MUST refuse an unknown version or method, a basis that is not orthonormal or not finite, a share outside
 //! 0..1, and a file that is longer or shorter than its header says. Nothing in a file is ever executed.
@@ -29,6 +33,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    str::FromStr,
 };
 
 use serde::{Deserialize, Serialize};
@@ -105,6 +110,47 @@ impl Method {
     }
 }
 
+/// One of several parts that a map is divided into; the first one has number 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    number: usize,
+    n_parts: usize,
+}
+
+impl Part {
+    /// Its number, from 1.
+    pub fn number(self) -> usize {
+        self.number
+    }
+
+    /// Into how many parts the map is divided.
+    pub fn n_parts(self) -> usize {
+        self.n_parts
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.n_parts)
+    }
+}
+
+impl FromStr for Part {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let part = text.split_once('/').and_then(|(number, n_parts)| {
+            let (number, n_parts) = (number.parse().ok()?, n_parts.parse().ok()?);
+            (1..=n_parts)
+                .contains(&number)
+                .then_some(Self { number, n_parts })
+        });
+        part.ok_or_else(|| Error::BundlePart {
+            found: text.to_owned(),
+        })
+    }
+}
+
 /// A map: what is the same for all cells, and the cells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bundle {
@@ -141,9 +187,11 @@ pub struct BundleFacts {
     pub base: Vec<u32>,
     /// Token ids of its source prompt.
     pub source: Vec<u32>,
-    /// Cells of the finished map; fewer in the file mean that the sweep was interrupted.
+    /// Cells of the finished file; fewer in it mean that the sweep was interrupted.
     pub n_planned: usize,
-    /// Canonical JSON of the sweep's configuration, opaque here.
+    /// Which part of a map the file is; `None` for a whole one.
+    pub part: Option<Part>,
+    /// Canonical JSON of the whole map's configuration, opaque here.
     pub run: String,
     /// Program and version that wrote the file.
     pub created_by: Option<String>,
@@ -285,7 +333,7 @@ impl Cell {
         ];
         for (name, share) in shares {
             if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
-                return wrong(name, "a share in 0..=1", share.to_string());
+                return wrong(name, "a share, 0 to 1", share.to_string());
             }
         }
         let [before, after] = self.metrics.logit_difference.unwrap_or_default();
@@ -408,7 +456,8 @@ impl Bundle {
         self.best_of(|cell| cell.sheet() == *sheet)
     }
 
-    fn best_of(&self, is_wanted: impl Fn(&Cell) -> bool) -> Option<usize> {
+    /// The same among some of the cells.
+    pub fn best_of(&self, is_wanted: impl Fn(&Cell) -> bool) -> Option<usize> {
         let score = |cell: &Cell| (cell.iia, cell.metrics.probability[1]);
         let mut best: Option<usize> = None;
         for (idx, cell) in self.cells.iter().enumerate() {
@@ -503,11 +552,12 @@ impl Bundle {
             base,
             source,
             n_planned,
+            part,
             run,
             created_by,
         } = &self.facts;
         let cells: Vec<Record> = self.cells.iter().map(Record::of).collect();
-        let fields: [(&str, Option<String>); 17] = [
+        let fields: [(&str, Option<String>); 18] = [
             ("format", Some(FORMAT.to_owned())),
             ("format_version", Some(FORMAT_VERSION.to_owned())),
             ("method", Some(method.name().to_owned())),
@@ -522,6 +572,7 @@ impl Bundle {
             ("base", Some(json!(base).to_string())),
             ("source", Some(json!(source).to_string())),
             ("n_planned", Some(n_planned.to_string())),
+            ("part", part.map(|part| part.to_string())),
             ("run", Some(run.clone())),
             ("created_by", created_by.clone()),
             ("cells", Some(json!(cells).to_string())),
@@ -567,6 +618,7 @@ impl Bundle {
             base: file.json("base")?,
             source: file.json("source")?,
             n_planned: file.json("n_planned")?,
+            part: file.optional("part").map(str::parse).transpose()?,
             run: file.text("run")?.to_owned(),
             created_by: owned("created_by"),
         })?;
@@ -662,6 +714,7 @@ mod tests {
             base: vec![1, 2, 3],
             source: vec![4, 5, 6],
             n_planned: 4,
+            part: None,
             run: r#"{"rank":1}"#.to_owned(),
             created_by: None,
         }
@@ -705,6 +758,34 @@ mod tests {
         assert_eq!(read, bundle());
         assert_eq!(read.to_bytes(), bytes);
         assert_eq!(FileKind::of_bytes(&bytes).unwrap(), FileKind::Bundle);
+    }
+
+    #[test]
+    fn parts_count_from_one() {
+        let part: Part = "1/8".parse().unwrap();
+        assert_eq!((part.number(), part.n_parts()), (1, 8));
+        for text in [
+            "0/4", "5/4", "4", "/", "1/0", "0/0", "-1/2", "1/2/3", "a/b", "",
+        ] {
+            let error = text.parse::<Part>().unwrap_err().to_string();
+            assert!(error.contains(&format!("`{text}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn part_of_a_map_is_read_as_one() {
+        let mut facts = facts(Method::LowRank);
+        facts.part = Some("2/4".parse().unwrap());
+        let mut part = Bundle::new(facts).unwrap();
+        part.push(cell(1, 2, 0.9)).unwrap();
+        let bytes = part.to_bytes();
+        assert_eq!(Bundle::from_bytes(&bytes).unwrap(), part);
+        let text = String::from_utf8_lossy(&bytes);
+        let at = text.find("\"part\":\"2/4\"").unwrap() + "\"part\":\"".len();
+        let mut changed = bytes.clone();
+        changed[at] = b'5';
+        let error = Bundle::from_bytes(&changed).unwrap_err().to_string();
+        assert!(error.contains("`5/4`") && error.contains("I/N"), "{error}");
     }
 
     #[test]
@@ -836,7 +917,7 @@ mod tests {
                 r#"\"component\":\"block_outptu\""#,
                 "block_outptu",
             ),
-            (r#"\"iia\":0.9,"#, r#"\"iia\":1.9,"#, "0..=1"),
+            (r#"\"iia\":0.9,"#, r#"\"iia\":1.9,"#, "0 to 1"),
             (r#"\"iia\":0.9,"#, r#"\"iib\":0.9,"#, "iia"),
             (r#"\"logit\":0."#, r#"\"logix\":0."#, "logit"),
             (

@@ -308,6 +308,12 @@ pub enum Error {
         /// The place.
         place: String,
     },
+    /// A part of a map that there is not.
+    #[error("`{found}` is no part of a map; expected I/N with I from 1 to N, as in 1/4")]
+    BundlePart {
+        /// What was said.
+        found: String,
+    },
     /// More cells than the map has.
     #[error("bundle: {found} cells, but the finished map has {n_planned}")]
     BundleFull {

@@ -2,11 +2,12 @@
 
 pub mod apply;
 pub mod bench;
+pub mod cell;
 pub mod data;
 pub mod eval;
 pub mod inspect;
+pub mod merge;
 pub mod pretrain;
-pub mod serve_device;
 pub mod sweep;
 pub mod train;
 
@@ -19,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use swivel_core::{
     Component, Error, Gpt2Config, Position, Site, Tokenizer,
+    bundle::{Bundle, FileKind},
     cone::Storage,
     direction::Direction,
     task::{
@@ -40,7 +42,7 @@ pub struct Common {
     /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
     #[arg(long, value_name = "DIR_OR_HUB_ID")]
     pub model: Option<String>,
-    /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU; ws://HOST:PORT is served by `serve-device`
+    /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
     /// Print one JSON object a line on stdout, and text for people on stderr
@@ -167,7 +169,33 @@ impl Task {
 
 /// Reads a direction file.
 pub fn read_direction(path: &Path) -> Result<Direction> {
-    Direction::from_bytes(&read_direction_bytes(path)?).with_context(|| reading_direction(path))
+    match Opened::read(path)? {
+        Opened::Direction(direction) => Ok(direction),
+        Opened::Map(_) => bail!(
+            "{} is a map; `inspect MAP --cell NAME --out FILE` takes one of its cells out as a direction file",
+            path.display()
+        ),
+    }
+}
+
+/// A file with one direction or with many.
+pub enum Opened {
+    /// A direction file.
+    Direction(Direction),
+    /// A bundle.
+    Map(Bundle),
+}
+
+impl Opened {
+    /// Reads either.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = read_direction_bytes(path)?;
+        let opened = FileKind::of_bytes(&bytes).and_then(|kind| match kind {
+            FileKind::Direction => Direction::from_bytes(&bytes).map(Self::Direction),
+            FileKind::Bundle => Bundle::from_bytes(&bytes).map(Self::Map),
+        });
+        opened.with_context(|| reading_direction(path))
+    }
 }
 
 /// The bytes of a direction file.

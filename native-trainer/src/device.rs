@@ -1,6 +1,6 @@
 //! Devices: which burn backend a command runs on. The only place that names a concrete backend.
 
-use std::{fmt, net::TcpListener, panic, str::FromStr};
+use std::{fmt, panic, str::FromStr};
 
 use anyhow::{Result, bail};
 use burn::backend::Autodiff;
@@ -8,13 +8,6 @@ use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
 };
-
-#[cfg(feature = "remote")]
-use crate::remote;
-use crate::report::Report;
-
-/// Port of a served device.
-pub const DEFAULT_PORT: u16 = 3000;
 
 /// What `--device` can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,20 +20,12 @@ pub enum DeviceChoice {
     Cuda(usize),
     /// A GPU by Vulkan, Metal or DirectX, by its index.
     Wgpu(usize),
-    /// A device that `serve-device` serves, mostly on another machine, by its url `ws://host:port`.
-    Remote(String),
 }
 
 impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains("://") {
-            let url = text.strip_prefix("ws://").and_then(remote_url);
-            return url.map(Self::Remote).ok_or_else(|| {
-                format!("`{text}` is no url of a device; expected ws://HOST or ws://HOST:PORT")
-            });
-        }
         let (name, index) = match text.split_once(':') {
             None => (text, Ok(0)),
             Some((name, index)) => (name, index.parse()),
@@ -51,24 +36,10 @@ impl FromStr for DeviceChoice {
             ("cuda", Ok(index)) => Ok(Self::Cuda(index)),
             ("wgpu", Ok(index)) => Ok(Self::Wgpu(index)),
             _ => Err(format!(
-                "unknown device `{text}`; expected auto, flex, cuda[:N], wgpu[:N] or ws://HOST[:PORT]"
+                "unknown device `{text}`; expected auto, flex, cuda[:N] or wgpu[:N]"
             )),
         }
     }
-}
-
-/// `ws://host:port` of what stands behind `ws://`.
-fn remote_url(authority: &str) -> Option<String> {
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
-        _ => (authority, DEFAULT_PORT),
-    };
-    let is_v6 = host.starts_with('[') && host.ends_with(']');
-    let is_plain =
-        |c: char| c.is_alphanumeric() || ".-_".contains(c) || (is_v6 && "[:]".contains(c));
-    (!host.is_empty() && port != 0 && host.chars().all(is_plain))
-        .then(|| format!("ws://{host}:{port}"))
 }
 
 impl fmt::Display for DeviceChoice {
@@ -78,7 +49,6 @@ impl fmt::Display for DeviceChoice {
             Self::Flex => f.write_str("flex"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
             Self::Wgpu(index) => write!(f, "wgpu:{index}"),
-            Self::Remote(url) => f.write_str(url),
         }
     }
 }
@@ -116,66 +86,13 @@ fn resolve(choice: DeviceChoice) -> Result<DeviceChoice> {
             feature = feature(&choice)
         );
     }
-    #[cfg(feature = "remote")]
-    if let DeviceChoice::Remote(url) = &choice {
-        remote::connect(url)?;
-    }
     if !answers(&choice) {
-        let reason = match choice {
-            DeviceChoice::Remote(_) => "it computes a sum wrongly",
-            _ => "no such GPU, or no driver",
-        };
         bail!(
-            "device `{choice}` does not answer ({reason}); use --device {}",
+            "device `{choice}` does not answer (no such GPU, or no driver); use --device {}",
             alternatives(&choice)
         );
     }
     Ok(choice)
-}
-
-/// Serves a device of this machine until Ctrl-C; `announce` gets its name once it has answered.
-///
-/// # Errors
-/// - If the device is not in this build, or does not answer, or is itself served by another machine.
-/// - When interrupted.
-#[cfg(feature = "remote")]
-pub fn serve(
-    choice: DeviceChoice,
-    listener: TcpListener,
-    announce: impl FnOnce(&str) -> Report,
-) -> Result<()> {
-    if let DeviceChoice::Remote(url) = &choice {
-        bail!("cannot serve `{url}`, which is no device of this machine");
-    }
-    let choice = resolve(choice)?;
-    let report = announce(&choice.to_string());
-    match choice {
-        #[cfg(feature = "flex")]
-        DeviceChoice::Flex => {
-            remote::serve::<burn_flex::Flex>(Default::default(), listener, report)
-        }
-        #[cfg(feature = "cuda")]
-        DeviceChoice::Cuda(index) => {
-            remote::serve::<burn_cuda::Cuda>(burn_cuda::CudaDevice::new(index), listener, report)
-        }
-        #[cfg(feature = "wgpu")]
-        DeviceChoice::Wgpu(index) => {
-            remote::serve::<burn_wgpu::Wgpu>(wgpu_device(index), listener, report)
-        }
-        choice => {
-            drop((listener, report));
-            bail!("this build has no device `{choice}`")
-        }
-    }
-}
-
-/// Says which feature a build needs to serve a device.
-///
-/// # Errors
-/// - Always.
-#[cfg(not(feature = "remote"))]
-pub fn serve(_: DeviceChoice, _: TcpListener, _: impl FnOnce(&str) -> Report) -> Result<()> {
-    bail!("this build cannot serve a device; build with `--features remote`")
 }
 
 #[cfg(feature = "wgpu")]
@@ -193,7 +110,6 @@ fn feature(choice: &DeviceChoice) -> &'static str {
         DeviceChoice::Flex => "flex",
         DeviceChoice::Cuda(_) => "cuda",
         DeviceChoice::Wgpu(_) => "wgpu",
-        DeviceChoice::Remote(_) => "remote",
     }
 }
 
@@ -203,7 +119,6 @@ fn is_built(choice: &DeviceChoice) -> bool {
         DeviceChoice::Flex => cfg!(feature = "flex"),
         DeviceChoice::Cuda(_) => cfg!(feature = "cuda"),
         DeviceChoice::Wgpu(_) => cfg!(feature = "wgpu"),
-        DeviceChoice::Remote(_) => cfg!(feature = "remote"),
     }
 }
 
@@ -273,12 +188,7 @@ fn survives(probe: impl FnOnce() -> Result<bool> + panic::UnwindSafe) -> bool {
 
 fn run_on<J: Job>(choice: &DeviceChoice, job: J) -> Result<J::Output> {
     #[cfg_attr(
-        not(any(
-            feature = "flex",
-            feature = "cuda",
-            feature = "wgpu",
-            feature = "remote"
-        )),
+        not(any(feature = "flex", feature = "cuda", feature = "wgpu")),
         expect(unused, reason = "no backend")
     )]
     fn on<B: Backend, J: Job>(device: B::Device, name: String, job: J) -> Result<J::Output>
@@ -297,14 +207,6 @@ fn run_on<J: Job>(choice: &DeviceChoice, job: J) -> Result<J::Output> {
         #[cfg(feature = "wgpu")]
         DeviceChoice::Wgpu(index) => {
             on::<burn_wgpu::Wgpu, J>(wgpu_device(index), choice.to_string(), job)
-        }
-        #[cfg(feature = "remote")]
-        DeviceChoice::Remote(ref url) => {
-            let device = remote::connect(url)?;
-            let name = choice.to_string();
-            remote::guard(&device.clone(), || {
-                on::<remote::RemoteBackend, J>(device, name, job)
-            })
         }
         _ => {
             drop(job);
@@ -326,41 +228,17 @@ mod tests {
 
     #[test]
     fn devices_parse_and_are_shown() {
-        let remote = |url: &str| DeviceChoice::Remote(url.to_owned());
         check_parses("auto", DeviceChoice::Auto, "auto");
         check_parses("cpu", DeviceChoice::Flex, "flex");
         check_parses("cuda", DeviceChoice::Cuda(0), "cuda:0");
         check_parses("wgpu:1", DeviceChoice::Wgpu(1), "wgpu:1");
-        for (text, url) in [
-            ("ws://gpu-box", "ws://gpu-box:3000"),
-            ("ws://10.0.0.7:3001/", "ws://10.0.0.7:3001"),
-            ("ws://[::1]", "ws://[::1]:3000"),
-            ("ws://[::1]:80", "ws://[::1]:80"),
-        ] {
-            check_parses(text, remote(url), url);
-        }
     }
 
     #[test]
     fn what_is_no_device_is_refused() {
-        for text in ["gpu", "flex:1", "cuda:x", ""] {
+        for text in ["gpu", "flex:1", "cuda:x", "ws://host:3000", ""] {
             let error = text.parse::<DeviceChoice>().err().unwrap_or_default();
             assert!(error.starts_with("unknown device"), "{text}: {error}");
-        }
-        for text in [
-            "ws://",
-            "ws://:3000",
-            "ws://host:port",
-            "ws://host:0",
-            "ws://host:70000",
-            "ws://host/path",
-            "ws://me@host",
-            "ws://::1",
-            "wss://host",
-            "http://host",
-        ] {
-            let error = text.parse::<DeviceChoice>().err().unwrap_or_default();
-            assert!(error.contains("expected ws://HOST"), "{text}: {error}");
         }
     }
 }

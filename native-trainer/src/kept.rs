@@ -40,6 +40,8 @@ pub const SCORE_BATCH: usize = 250;
 pub struct Wanted {
     /// Sites of interventions.
     pub sites: Vec<Site>,
+    /// Lowest layer that runs are resumed with, where that is not the sites' lowest: what lies below is not kept.
+    pub first_layer: usize,
     /// Whether the base runs' own logits are wanted, too.
     pub logits: bool,
     /// Positions that are written in the base runs.
@@ -58,6 +60,7 @@ impl Wanted {
         let shape = PairShape::of(pairs, config)?;
         Ok(Self {
             sites: vec![site],
+            first_layer: 0,
             logits: false,
             base: shape.base_position..=shape.base_position,
             source: shape.source_position..=shape.source_position,
@@ -99,7 +102,9 @@ impl Wanted {
 
     fn cone(&self, config: &Gpt2Config) -> Result<Cone> {
         let cone = Cone::of(&self.sites, self.base.clone(), config.n_layers);
-        let cone = cone.context("no site was named")?;
+        let Cone { layers, starts } = cone.context("no site was named")?;
+        let layers = self.first_layer.max(*layers.start())..=*layers.end();
+        let cone = Cone { layers, starts };
         Ok(match self.logits {
             true => cone.with_logits(config.n_layers),
             false => cone,

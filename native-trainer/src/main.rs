@@ -8,8 +8,6 @@ mod interrupt;
 mod kept;
 mod model_files;
 mod output;
-#[cfg(feature = "remote")]
-mod remote;
 mod report;
 mod side_by_side;
 mod weights;
@@ -41,6 +39,8 @@ enum Command {
     Eval(cmd::eval::Args),
     /// Make a map of places: a direction, or the effect of a swap, at each layer and position
     Sweep(cmd::sweep::Args),
+    /// Put the parts of a divided map together
+    Merge(cmd::merge::Args),
     /// Run a plan: interventions on given prompts, with logits before and after
     Apply(cmd::apply::Args),
     /// Write counterfactual pairs as a training data file
@@ -51,12 +51,6 @@ enum Command {
     Bench(cmd::bench::Args),
     /// Say what a direction file or a model folder holds
     Inspect(cmd::inspect::Args),
-    /// Do the operations of commands that run elsewhere with `--device ws://HOST:PORT`
-    ///
-    /// Whoever reaches the address can use the device and its memory: there is no password and no encryption. No file is
-    /// read or written. Where the network is not yours alone, keep the address 127.0.0.1 and forward the port, as
-    /// `ssh -L` does.
-    ServeDevice(cmd::serve_device::Args),
 }
 
 fn main() -> ExitCode {
@@ -66,12 +60,12 @@ fn main() -> ExitCode {
             Command::Train(args) => cmd::train::run(args),
             Command::Eval(args) => cmd::eval::run(args),
             Command::Sweep(args) => cmd::sweep::run(args),
+            Command::Merge(args) => cmd::merge::run(args),
             Command::Bench(args) => cmd::bench::run(args),
             Command::Apply(args) => cmd::apply::run(args),
             Command::Data(args) => cmd::data::run(args),
             Command::Pretrain(args) => cmd::pretrain::run(args),
             Command::Inspect(args) => cmd::inspect::run(args),
-            Command::ServeDevice(args) => cmd::serve_device::run(args),
         });
     match result {
         Ok(code) => code,

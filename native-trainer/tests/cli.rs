@@ -2,88 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod support;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
 use serde_json::Value;
+use support::*;
 use swivel_core::{
     Component, Position,
     bundle::{Bundle, BundleFacts, Cell, Method, Metrics},
 };
 use tempfile::TempDir;
-
-fn swivel(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_swivel"))
-        .args(args)
-        .output()
-        .unwrap()
-}
-
-#[track_caller]
-fn ok(args: &[&str]) -> String {
-    let output = swivel(args);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{args:?}: {:?}\n{stderr}",
-        output.status
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The last JSON line.
-#[track_caller]
-fn ok_json(args: &[&str]) -> Value {
-    serde_json::from_str(ok(args).lines().last().unwrap()).unwrap()
-}
-
-/// Status 2, one line on stderr that starts with `error:` and holds every given text, no panic.
-#[track_caller]
-fn check_error(args: &[&str], expected: &[&str]) {
-    let output = swivel(args);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{args:?}\n{stderr}");
-    assert!(!stderr.contains("panicked"), "{args:?}\n{stderr}");
-    assert!(
-        stderr.lines().any(|line| line.starts_with("error:")),
-        "{args:?}\n{stderr}"
-    );
-    for text in expected {
-        assert!(
-            stderr.contains(text),
-            "{args:?}: `{text}` is not in\n{stderr}"
-        );
-    }
-}
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/fixtures")
-        .join(name)
-}
-
-fn path_in(folder: &TempDir, name: &str) -> String {
-    folder.path().join(name).to_str().unwrap().to_owned()
-}
-
-fn files_in(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
-/// No file, whole or partial, was left behind.
-#[track_caller]
-fn assert_no_files(folder: &Path) {
-    let names = files_in(folder);
-    assert!(names.is_empty(), "{names:?}");
-}
 
 /// The main job: the README's first command.
 #[test]
@@ -573,6 +506,7 @@ fn bundle() -> Bundle {
         base: vec![1, 2, 3],
         source: vec![4, 5, 6],
         n_planned: 3,
+        part: None,
         run: "{}".to_owned(),
         created_by: None,
     })
@@ -621,10 +555,7 @@ fn bundle_is_shown_as_a_table() {
     ] {
         assert!(text.contains(line), "`{line}` is not in\n{text}");
     }
-    check_error(
-        &["eval", &path],
-        &["swivel.bundle", "expected swivel.direction"],
-    );
+    check_error(&["eval", &path], &["`zero`", "learns no directions"]);
 }
 
 const MAP: [&str; 14] = [
@@ -708,14 +639,17 @@ fn sweep_goes_on_where_it_was_interrupted() {
 
     // Another sweep does not write over it, unless it is told to.
     let other = ["--device", "flex", "--method", "zero"];
-    check_error(&sweep(&map, &other), &["another map", "--out", "--restart"]);
+    check_error(
+        &sweep(&map, &other),
+        &["another map", "method", "--out", "--force"],
+    );
     assert_eq!(fs::read(&map).unwrap(), whole);
-    ok(&sweep(&map, &[&other[..], &["--restart"]].concat()));
+    ok(&sweep(&map, &[&other[..], &["--force"]].concat()));
     assert_ne!(fs::read(&map).unwrap(), whole);
     fs::write(&map, &whole[..whole.len() - 1]).unwrap();
     check_error(
         &sweep(&map, &options),
-        &["cannot be gone on with", "--restart"],
+        &["cannot be gone on with", "--force"],
     );
 }
 
@@ -742,7 +676,7 @@ fn sweep_measures_every_component_and_head_without_training() {
             "20",
             "--out",
             &map,
-            "--restart",
+            "--force",
         ]);
         assert_eq!(done["cells"], n_cells, "{method}");
         let bundle = Bundle::from_bytes(&fs::read(&map).unwrap()).unwrap();
@@ -1241,21 +1175,4 @@ fn cuda_finds_what_the_cpu_finds() {
 #[cfg(feature = "wgpu")]
 fn wgpu_finds_what_the_cpu_finds() {
     check_device("wgpu");
-}
-
-/// A build without `remote` names the feature, for either end.
-#[cfg(not(feature = "remote"))]
-#[test]
-fn devices_of_other_machines_need_a_feature() {
-    let folder = TempDir::new().unwrap();
-    let out = path_in(&folder, "none.safetensors");
-    check_error(
-        &["--device", "ws://localhost", "--out", &out],
-        &["build with `--features remote`", "--device flex"],
-    );
-    check_error(
-        &["serve-device", "--device", "flex", "--port", "0"],
-        &["build with `--features remote`"],
-    );
-    assert_no_files(folder.path());
 }

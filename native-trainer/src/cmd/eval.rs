@@ -1,6 +1,10 @@
 //! `eval`: IIA of a direction file on fresh pairs, with controls.
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 use anyhow::{Result, bail};
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -13,7 +17,7 @@ use swivel_core::{
     task::Pair,
 };
 
-use super::{Common, KeepArgs, Place, Task, TaskArgs, place, read_direction};
+use super::{Common, KeepArgs, Opened, Place, Task, TaskArgs, cell, place};
 use crate::{
     device::{self, Job},
     experiment::{self, read_pairs},
@@ -28,8 +32,11 @@ const PROBE_TOLERANCE: f32 = 0.05;
 /// Options of `eval`.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
-    /// Direction file
+    /// Direction file, or a map, of which the best cell is scored
     file: PathBuf,
+    /// Another cell of the map, as in layer2@129 or op3.best: parts of its name that no other cell has
+    #[arg(long, value_name = "NAME")]
+    cell: Option<String>,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -69,6 +76,7 @@ struct Eval {
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args {
         file,
+        cell,
         common,
         task,
         keep,
@@ -81,7 +89,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if test_pairs == 0 {
         bail!("--test-pairs is 0; expected at least 1");
     }
-    let direction = read_direction(&file)?;
+    let report = common.report();
+    let direction = read(&file, cell.as_deref(), report)?;
     let Facts {
         model,
         position,
@@ -119,7 +128,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
             pairs
         }
     };
-    let report = common.report();
     device::run(
         common.device,
         Eval {
@@ -134,6 +142,27 @@ pub fn run(args: Args) -> Result<ExitCode> {
             report,
         },
     )
+}
+
+/// The direction of a file, or of one cell of a map, which is then said.
+fn read(file: &Path, cell: Option<&str>, report: Report) -> Result<Direction> {
+    let bundle = match (Opened::read(file)?, cell) {
+        (Opened::Direction(direction), None) => return Ok(direction),
+        (Opened::Direction(_), Some(_)) => bail!("--cell: {} is no map", file.display()),
+        (Opened::Map(bundle), _) => bundle,
+    };
+    let idx = cell::find(&bundle, cell.unwrap_or(cell::BEST))?;
+    let direction = bundle.direction(idx)?;
+    let what = match cell {
+        None => "the best one",
+        Some(_) => "one",
+    };
+    report.line(format!(
+        "Taking {what} of the map's {} cells: {}",
+        bundle.cells().len(),
+        cell::name(&bundle.cells()[idx])
+    ));
+    Ok(direction)
 }
 
 impl Job for Eval {

@@ -2,22 +2,31 @@
 
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    bundle::{Bundle, BundleFacts, FileKind, Sheet},
+    bundle::{Bundle, BundleFacts, Method, Sheet},
     direction::{Controls, Direction, Facts},
 };
 
-use super::read_direction_bytes;
-use crate::{model_files::ModelFiles, report::Report};
+use super::{Opened, cell, sweep::keep_existing};
+use crate::{model_files::ModelFiles, output::Output, report::Report};
 
 /// Options of `inspect`.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
     /// Direction file, bundle, model folder, Hub id, or `solver`
     what: PathBuf,
+    /// Only this cell of a map, as in layer2@129 or op5.best: parts of its name that no other cell has
+    #[arg(long, value_name = "NAME")]
+    cell: Option<String>,
+    /// Write the cell as a direction file
+    #[arg(long, value_name = "FILE", requires = "cell")]
+    out: Option<PathBuf>,
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
     /// Print one JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -25,22 +34,34 @@ pub struct Args {
 
 /// Runs `inspect`.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let Args { what, json } = args;
-    let report = if json { Report::Json } else { Report::Human };
-    if what.is_file() {
-        let bytes = read_direction_bytes(&what)?;
-        let reading = || format!("reading {}", what.display());
-        match FileKind::of_bytes(&bytes).with_context(reading)? {
-            FileKind::Direction => {
-                let direction = Direction::from_bytes(&bytes).with_context(reading)?;
-                inspect_direction(&direction, report);
-            }
-            FileKind::Bundle => {
-                inspect_bundle(&Bundle::from_bytes(&bytes).with_context(reading)?, report);
+    let Args {
+        what,
+        cell,
+        out,
+        force,
+        json,
+    } = args;
+    let report = Report::new(json);
+    let opened = match what.is_file() {
+        true => Some(Opened::read(&what)?),
+        false => None,
+    };
+    match (opened, cell) {
+        (Some(Opened::Map(bundle)), Some(name)) => {
+            let direction = bundle.direction(cell::find(&bundle, &name)?)?;
+            inspect_direction(&direction, report);
+            if let Some(out) = out {
+                keep_existing(&out, force)?;
+                let file = Output::create(&out)?.finish(&direction.to_bytes())?;
+                report.line(format!("Wrote {}", file.display()));
             }
         }
-    } else {
-        inspect_model(&ModelFiles::open(&what.to_string_lossy())?, report);
+        (Some(Opened::Direction(_)) | None, Some(_)) => {
+            bail!("--cell: {} is no map", what.display());
+        }
+        (Some(Opened::Map(bundle)), None) => inspect_bundle(&bundle, report),
+        (Some(Opened::Direction(direction)), None) => inspect_direction(&direction, report),
+        (None, None) => inspect_model(&ModelFiles::open(&what.to_string_lossy())?, report),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -167,6 +188,7 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
         base,
         source,
         n_planned,
+        part,
         run,
         created_by,
     } = bundle.facts();
@@ -174,16 +196,16 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
     let best = bundle.best();
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     for (name, value) in [
-        (
-            "bundle",
+        ("bundle", {
+            let method = method.name();
+            let part = part.map_or(String::new(), |part| format!(", part {part} of a map"));
             match bundle.is_complete() {
-                true => format!("{}, {n_cells} cells", method.name()),
-                false => format!(
-                    "{}, {n_cells} of {n_planned} cells: interrupted",
-                    method.name()
-                ),
-            },
-        ),
+                true => format!("{method}, {n_cells} cells{part}"),
+                false => {
+                    format!("{method}, {n_cells} of {n_planned} cells{part}: interrupted")
+                }
+            }
+        }),
         ("task", or_dash(task.clone())),
         ("model", weights(model, model_sha256)),
         ("scores", format!("on {test_pairs} held-out pairs")),
@@ -205,9 +227,16 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
             report.line(line);
         }
     }
+    if let (Method::LowRank, Some(best)) = (method, best) {
+        report.line(format!(
+            "\n--cell NAME --out FILE writes one cell as a direction file; the best is {}",
+            cell::name(&bundle.cells()[best])
+        ));
+    }
     let cells: Vec<_> = (bundle.cells().iter())
         .map(|cell| {
             json!({
+                "name": cell::name(cell),
                 "layer": cell.site.layer,
                 "component": cell.site.component.name(),
                 "head": cell.head,
@@ -234,6 +263,7 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
         "base": base,
         "source": source,
         "n_planned": n_planned,
+        "part": part.map(|part| part.to_string()),
         "run": run,
         "created_by": created_by,
         "best": best,

@@ -1,12 +1,13 @@
 //! `sweep`: a map of places in the model: how well an intervention works at each layer, position, component, head, rank and
 //! variable, in one bundle, with a picture.
 
+mod identity;
 mod picture;
 mod work;
 
 use std::{
-    collections::BTreeMap,
-    ops::RangeInclusive,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
     process::ExitCode,
     str::FromStr,
@@ -20,7 +21,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
     Component, Gpt2Config,
-    bundle::{Bundle, BundleFacts, Cell, Method},
+    bundle::{Bundle, BundleFacts, Cell, Method, Part},
     task::{Pair, PairShape},
     train,
 };
@@ -33,7 +34,8 @@ use crate::{
     output::Output,
     report::Report,
 };
-use picture::Metric;
+pub use identity::{difference, n_cells};
+pub use picture::Metric;
 
 /// Least time between two writes of the bundle while cells are still being computed.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
@@ -60,7 +62,7 @@ pub struct Args {
     /// Layers: `all`, `last`, numbers and ranges, as in 0,3-5
     #[arg(long, default_value = "all", value_name = "LIST")]
     layers: Span,
-    /// Positions: `all`, `last`, `last:N` for the last N, numbers and ranges
+    /// Positions: numbers from 0 and ranges, as in 3 (token 3 alone) or 120-129; `last:3` (the last three), `last`, `all`
     #[arg(long, default_value = "last:10", value_name = "LIST")]
     positions: Span,
     /// Components of the sites, separated by commas
@@ -102,23 +104,26 @@ pub struct Args {
     /// Seed of data, initial bases and shuffling
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// What the pictures show
-    #[arg(long, default_value = "iia", value_parser = Metric::ALL.map(|(_, name)| name))]
-    metric: String,
-    /// Where the bundle goes; the picture goes beside it, as .svg [default: directions/MODEL-PROGRAM-VARIABLE-METHOD-map.safetensors]
+    /// What the picture shows
+    #[arg(long, value_enum, default_value_t = Metric::Iia)]
+    metric: Metric,
+    /// Compute one of N parts of the map, which `merge` puts together: 1/4 is the first of four
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Part>,
+    /// Where the bundle goes; the picture goes beside it, as .svg [default: directions/MODEL-PROGRAM-VARIABLE-METHOD-map.safetensors, of a part …-map-1of4.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Begin a map anew that another sweep has written or begun
-    #[arg(long)]
-    restart: bool,
+    /// Replace the file if it is there; without, the same command goes on with the map in it
+    #[arg(long, visible_alias = "restart")]
+    force: bool,
 }
 
 /// A list of numbers as typed: `all`, `last`, `last:3`, `0,3-5`.
 #[derive(Clone, Debug)]
-struct Span(Vec<Part>);
+struct Span(Vec<Numbers>);
 
 #[derive(Clone, Debug)]
-enum Part {
+enum Numbers {
     All,
     Last(usize),
     Range(RangeInclusive<usize>),
@@ -134,18 +139,18 @@ impl FromStr for Span {
             )
         };
         let part = |part: &str| match part.trim() {
-            "all" => Some(Part::All),
-            "last" => Some(Part::Last(1)),
+            "all" => Some(Numbers::All),
+            "last" => Some(Numbers::Last(1)),
             part => {
                 if let Some(n) = part.strip_prefix("last:") {
-                    return n.parse().ok().filter(|n| *n > 0).map(Part::Last);
+                    return n.parse().ok().filter(|n| *n > 0).map(Numbers::Last);
                 }
                 let (first, last) = part.split_once('-').unwrap_or((part, part));
                 let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-                (first <= last).then_some(Part::Range(first..=last))
+                (first <= last).then_some(Numbers::Range(first..=last))
             }
         };
-        let parts: Option<Vec<Part>> = text.split(',').map(part).collect();
+        let parts: Option<Vec<Numbers>> = text.split(',').map(part).collect();
         parts.map(Self).ok_or_else(wrong)
     }
 }
@@ -156,9 +161,9 @@ impl Span {
         let mut numbers: Vec<usize> = Vec::new();
         for part in &self.0 {
             let range = match part {
-                Part::All => 0..=n - 1,
-                Part::Last(last) => n.saturating_sub(*last)..=n - 1,
-                Part::Range(range) => range.clone(),
+                Numbers::All => 0..=n - 1,
+                Numbers::Last(last) => n.saturating_sub(*last)..=n - 1,
+                Numbers::Range(range) => range.clone(),
             };
             if *range.end() >= n {
                 bail!("{what} {} is outside; expected 0 to {}", range.end(), n - 1);
@@ -202,8 +207,10 @@ pub struct Sweep {
     pub method: Method,
     /// Pairs, one set a variable.
     pub variables: Vec<Variable>,
-    /// The cells, the cheapest first.
+    /// The cells of the whole map, the cheapest first.
     pub cells: Vec<Planned>,
+    /// Those of them that are computed here: all, or a part.
+    pub here: Range<usize>,
     /// How directions are learned.
     learn: LearnArgs,
     seed: u64,
@@ -225,11 +232,8 @@ impl Sweep {
 /// Runs `sweep`.
 pub fn run(args: Args) -> Result<ExitCode> {
     let report = Report::new(args.json);
-    let Some(method) = by_name(&Method::ALL, &args.method) else {
+    let Some((method, _)) = (Method::ALL.into_iter()).find(|(_, name)| *name == args.method) else {
         bail!("unknown method `{}`", args.method);
-    };
-    let Some(metric) = by_name(&Metric::ALL, &args.metric) else {
-        bail!("unknown metric `{}`", args.metric);
     };
     let is_learned = method == Method::LowRank;
     args.learn.check()?;
@@ -243,76 +247,82 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let files = ModelFiles::open(args.model.as_deref().unwrap_or(SOLVER))?;
     let (variables, task) = variables(&args, &files, is_learned)?;
     let cells = plan(&args, &files.config, &variables, is_learned)?;
-    let n_cells = cells.len();
-    let rule = args.learn.rule(files.config.d_model, true, args.seed);
     let first = &variables[0];
-    let names: Vec<&str> = (variables.iter())
-        .filter_map(|variable| variable.name.as_deref())
-        .collect();
-    let run = json!({
-        "method": method.name(),
-        "task": task,
-        "variables": names,
-        "shots": args.task.shots,
-        "synonyms": args.task.synonyms,
-        "train_data": args.train_data,
-        "test_data": args.test_data,
-        "cells": (cells.iter())
-            .map(|cell| format!("{} {} {} {}", cell.place, cell.position, cell.rank, cell.variable))
-            .collect::<Vec<_>>(),
-        "rule": is_learned.then_some((rule, args.learn.lr)),
-        "train_pairs": first.train.len(),
-        "test_pairs": first.test.len(),
-        "shuffled": args.shuffled,
-        "storage": format!("{:?}", args.keep.storage()),
-        "seed": args.seed,
-    });
+    let n_tokens = first.test[0].base.len();
+    let jobs = work::jobs(&cells, method, n_tokens, &args.learn);
+    let jobs = match args.shard {
+        None => jobs,
+        Some(part) => {
+            let (n_jobs, n_cells) = (jobs.len(), cells.len());
+            let cost = |job: &Range<usize>| {
+                work::cost(&cells[job.clone()], files.config.n_layers, n_tokens)
+            };
+            let jobs = work::share(part, &jobs, cost).with_context(|| {
+                format!(
+                    "--shard {part}: this map of {n_cells} cells has at most {n_jobs} parts, since some cells are computed together"
+                )
+            })?;
+            jobs.to_vec()
+        }
+    };
+    let here = (jobs.first().zip(jobs.last())).map(|(first, last)| first.start..last.end);
+    let here = here.context("there are no cells")?;
+    let rule = args.learn.rule(files.config.d_model, true, args.seed);
+    let rule = is_learned.then_some(rule);
     let facts = BundleFacts {
         method,
         model: files.name.clone(),
         model_sha256: files.sha256()?,
+        run: identity::run(&args, task.as_deref(), &variables, &cells, rule)?,
         task,
         train_pairs: is_learned.then_some(first.train.len()),
         test_pairs: first.test.len(),
-        epochs: is_learned.then_some(rule.epochs),
-        lr: is_learned.then_some(rule.lr),
+        epochs: rule.map(|rule| rule.epochs),
+        lr: rule.map(|rule| rule.lr),
         seed: Some(args.seed),
         base: first.test[0].base.clone(),
         source: first.test[0].source.clone(),
-        n_planned: n_cells,
-        run: run.to_string(),
+        n_planned: here.len(),
+        part: args.shard,
         created_by: Some(CREATED_BY.to_owned()),
     };
-    let out = args.out.clone().unwrap_or_else(|| {
-        let model = files.name.rsplit(['/', '\\']).next().unwrap_or_default();
-        let what = match &facts.task {
-            Some(task) => format!("{}-{}", task.replace("programs/", ""), names.join("-")),
-            None => "data".to_owned(),
-        };
-        PathBuf::from(format!(
-            "directions/{model}-{what}-{}-map.safetensors",
-            method.name()
-        ))
-    });
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => default_path(&facts, &variables),
+    };
     let sweep = Sweep {
         files,
         method,
         variables,
         cells,
-        learn: args.learn.clone(),
+        here,
+        learn: args.learn,
         seed: args.seed,
         shuffled: args.shuffled,
-        keep: args.keep.clone(),
+        keep: args.keep,
         report,
     };
-    let mut map = Map::open(&out, facts, &sweep, args.restart)?;
-    map.fill(Arc::new(sweep), &args.device, metric)
+    let mut map = Map::open(&out, facts, &sweep, args.force)?;
+    map.fill(Arc::new(sweep), jobs, &args.device, args.metric)
 }
 
-fn by_name<T: Copy>(all: &[(T, &str)], name: &str) -> Option<T> {
-    all.iter()
-        .find(|(_, other)| *other == name)
-        .map(|(value, _)| *value)
+/// Where a map goes if nobody says: parts have names of their own.
+fn default_path(facts: &BundleFacts, variables: &[Variable]) -> PathBuf {
+    let model = facts.model.rsplit(['/', '\\']).next().unwrap_or_default();
+    let names: Vec<&str> = (variables.iter())
+        .filter_map(|variable| variable.name.as_deref())
+        .collect();
+    let what = match &facts.task {
+        Some(task) => format!("{}-{}", task.replace("programs/", ""), names.join("-")),
+        None => "data".to_owned(),
+    };
+    let part = facts.part.map_or(String::new(), |part| {
+        format!("-{}of{}", part.number(), part.n_parts())
+    });
+    PathBuf::from(format!(
+        "directions/{model}-{what}-{}-map{part}.safetensors",
+        facts.method.name()
+    ))
 }
 
 /// The pairs of each variable, and the task's name.
@@ -456,33 +466,40 @@ struct Map {
 
 impl Map {
     /// A new map, or the one that an interrupted sweep has left at `path`.
-    fn open(path: &Path, facts: BundleFacts, sweep: &Sweep, restart: bool) -> Result<Self> {
+    fn open(path: &Path, facts: BundleFacts, sweep: &Sweep, force: bool) -> Result<Self> {
         let mut map = Self {
             path: path.to_owned(),
             facts,
             done: BTreeMap::new(),
             saved: Instant::now(),
         };
-        if restart || !path.exists() {
+        if force || !path.exists() {
+            if map.facts.part.is_none() {
+                keep_existing(&picture_path(path), force)?;
+            }
             drop(Output::create(path)?); // whether it can be written
             return Ok(map);
         }
-        let advice = "choose another name with --out, or begin anew with --restart";
+        let advice = "choose another name with --out, or replace it with --force";
         let begun = Bundle::from_bytes(&super::read_direction_bytes(path)?)
             .with_context(|| format!("{} cannot be gone on with; {advice}", path.display()))?;
-        if begun.facts() != &map.facts {
-            bail!("{} holds another map; {advice}", path.display());
+        if let Some(difference) = difference(begun.facts(), &map.facts) {
+            bail!(
+                "{} holds another map, which differs in: {difference}; {advice}",
+                path.display()
+            );
         }
         for cell in begun.cells() {
             let position = cell.position.resolve(map.facts.base.len())?;
-            let is_planned = |planned: &Planned| {
+            let is_planned = |idx: &usize| {
+                let planned = &sweep.cells[*idx];
                 let Place { site, head, .. } = planned.place;
                 let rank = cell.basis.as_ref().map_or(0, |basis| basis.rank());
                 (site, head, planned.position, planned.rank)
                     == (cell.site, cell.head, position, rank)
                     && sweep.variables[planned.variable].name == cell.variable
             };
-            let idx = sweep.cells.iter().position(is_planned);
+            let idx = sweep.here.clone().find(is_planned);
             let idx = idx.with_context(|| {
                 format!("{}: {} is not in the plan", path.display(), cell.title())
             })?;
@@ -509,14 +526,17 @@ impl Map {
     fn fill(
         &mut self,
         sweep: Arc<Sweep>,
+        jobs: Vec<Range<usize>>,
         devices: &[DeviceChoice],
         metric: Metric,
     ) -> Result<ExitCode> {
         let started = Instant::now();
         let report = sweep.report;
-        let jobs = work::jobs(&sweep, |idx| self.done.contains_key(&idx));
         self.announce(&sweep, devices);
         let (sender, receiver) = mpsc::channel();
+        // A job is done whole or not at all: cells that are learned together depend on each other's being there in the last bit.
+        let is_left = |job: &Range<usize>| job.clone().any(|idx| !self.done.contains_key(&idx));
+        let jobs: VecDeque<_> = jobs.into_iter().filter(is_left).collect();
         let queue = Arc::new(Mutex::new(jobs));
         let workers: Vec<_> = (devices.iter().cloned())
             .map(|device| {
@@ -525,11 +545,14 @@ impl Map {
             })
             .collect();
         drop(sender);
-        let mut live = picture::Live::new(report, &sweep.cells, self.facts.n_planned);
+        let mut live = picture::Live::new(&sweep);
         self.done
             .iter()
             .for_each(|(idx, cell)| live.show(*idx, cell, metric));
         for work::Done { idx, cell, seconds } in receiver {
+            if self.done.contains_key(&idx) {
+                continue; // its neighbours were missing
+            }
             report.event(&json!({
                 "layer": cell.site.layer,
                 "component": cell.site.component.name(),
@@ -573,7 +596,7 @@ impl Map {
         if let Some(cause) = failure {
             report.warn(format!("{cause:#}; other devices did its work"));
         }
-        self.finish(report, metric, started)
+        publish(&self.bundle()?, &self.path, metric, report, started)
     }
 
     fn announce(&self, sweep: &Sweep, devices: &[DeviceChoice]) {
@@ -590,7 +613,12 @@ impl Map {
             Method::Zero => "Setting the value to zero at each place",
             Method::Mean => "Setting the value to its mean at each place",
         };
-        report.line(format!("{what} of {model}"));
+        let here = &sweep.cells[sweep.here.clone()];
+        report.line(format!(
+            "{what} of {model}: {}, {}",
+            in_words("layer", here.iter().map(|cell| cell.place.site.layer)),
+            in_words("token", here.iter().map(|cell| cell.position))
+        ));
         if let Some(task) = task {
             let names = sweep
                 .variables
@@ -606,7 +634,10 @@ impl Map {
             0 => String::new(),
             n => format!(", {n} of them done before"),
         };
-        report.line(format!("  cells     {n_planned}{gone_on}"));
+        let of = self.facts.part.map_or(String::new(), |part| {
+            format!(" of {}, part {part}", sweep.cells.len())
+        });
+        report.line(format!("  cells     {n_planned}{of}{gone_on}"));
         if let (Some(n), Some(epochs)) = (self.facts.train_pairs, self.facts.epochs) {
             report.line(format!(
                 "  training  {n} pairs, {epochs} epochs, batch {}",
@@ -622,50 +653,99 @@ impl Map {
         report.event(&json!({
             "event": "config",
             "run": serde_json::from_str::<serde_json::Value>(&self.facts.run).ok(),
+            "part": self.facts.part.map(|part| part.to_string()),
             "n_planned": n_planned,
             "n_done": n_done,
             "devices": devices,
         }));
     }
+}
 
-    /// Shows the finished map and writes its picture.
-    fn finish(&self, report: Report, metric: Metric, started: Instant) -> Result<ExitCode> {
-        let bundle = self.bundle()?;
-        for sheet in bundle.sheets() {
-            for line in super::inspect::table(&bundle, &sheet) {
-                report.line(line);
-            }
-        }
-        let svg = self.path.with_extension("svg");
-        let picture = picture::svg(&bundle, metric)?;
-        Output::create(&svg)?.finish(picture.as_bytes())?;
-        let seconds = started.elapsed().as_secs_f64();
-        if let Some(best) = bundle.best().map(|idx| &bundle.cells()[idx]) {
-            let controls = best.controls.as_ref().map_or(String::new(), |controls| {
-                format!(
-                    " (random {:.3}, whole vector {:.3})",
-                    controls.random, controls.full
-                )
-            });
-            report.line(format!(
-                "\nBest: {}, IIA {:.3}{controls}",
-                best.title(),
-                best.iia
-            ));
-        }
-        report.line(format!(
-            "Wrote {} and {} after {seconds:.1} s; drop the first on the page to see where it is, and turn it.",
-            self.path.display(),
-            svg.display()
-        ));
-        report.event(&json!({
-            "event": "done",
-            "file": self.path,
-            "picture": svg,
-            "cells": bundle.cells().len(),
-            "best": bundle.best(),
-            "seconds": seconds,
-        }));
-        Ok(ExitCode::SUCCESS)
+/// Numbers for people: `layer 2`, `tokens 3, 120 to 129`.
+fn in_words(what: &str, numbers: impl Iterator<Item = usize>) -> String {
+    let numbers: Vec<usize> = numbers.collect::<BTreeSet<_>>().into_iter().collect();
+    if let [number] = numbers[..] {
+        return format!("{what} {number} alone");
     }
+    let spans = numbers.chunk_by(|a, b| a + 1 == *b);
+    let spans = spans.map(|span| match span {
+        [first, .., last] => format!("{first} to {last}"),
+        _ => span.iter().map(usize::to_string).collect(),
+    });
+    format!("{what}s {}", spans.collect::<Vec<_>>().join(", "))
+}
+
+/// Where the picture of a map goes.
+pub fn picture_path(map: &Path) -> PathBuf {
+    map.with_extension("svg")
+}
+
+/// Refuses to write over a file unless that is wished.
+pub fn keep_existing(path: &Path, force: bool) -> Result<()> {
+    if path.exists() && !force {
+        bail!(
+            "{} is there already; choose another name with --out, or replace it with --force",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Shows a finished map and, of a whole one, writes the picture beside its file.
+pub fn publish(
+    bundle: &Bundle,
+    path: &Path,
+    metric: Metric,
+    report: Report,
+    started: Instant,
+) -> Result<ExitCode> {
+    for sheet in bundle.sheets() {
+        for line in super::inspect::table(bundle, &sheet) {
+            report.line(line);
+        }
+    }
+    let best = bundle.best();
+    if let Some(best) = best.map(|idx| &bundle.cells()[idx]) {
+        let controls = best.controls.as_ref().map_or(String::new(), |controls| {
+            format!(
+                " (random {:.3}, whole vector {:.3})",
+                controls.random, controls.full
+            )
+        });
+        report.line(format!(
+            "\nBest: {}, IIA {:.3}{controls}",
+            best.title(),
+            best.iia
+        ));
+    }
+    let part = bundle.facts().part;
+    let picture = match part {
+        Some(_) => None,
+        None => {
+            let picture = picture::svg(bundle, metric)?;
+            Some(Output::create(&picture_path(path))?.finish(picture.as_bytes())?)
+        }
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    let (file, n_cells) = (path.display(), bundle.cells().len());
+    report.line(match (&picture, part) {
+        (Some(picture), _) => format!(
+            "Wrote {file} and {} after {seconds:.1} s; drop the first on the page to see where it is, and turn it.",
+            picture.display()
+        ),
+        (None, part) => format!(
+            "Wrote {file}, {n_cells} cells, after {seconds:.1} s; `merge` makes one map of all {} parts.",
+            part.map_or(1, Part::n_parts)
+        ),
+    });
+    report.event(&json!({
+        "event": "done",
+        "file": path,
+        "picture": picture,
+        "part": part.map(|part| part.to_string()),
+        "cells": n_cells,
+        "best": best,
+        "seconds": seconds,
+    }));
+    Ok(ExitCode::SUCCESS)
 }

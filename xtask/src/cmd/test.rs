@@ -151,14 +151,14 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
             "cargo test --release --workspace --exclude swivel-e2e",
         ),
         step(
-            "GPU and remote backends",
+            "GPU backends",
             Runs::Full,
-            "cargo check --release -p native-trainer --features cuda,wgpu,remote",
+            "cargo check --release -p native-trainer --features cuda,wgpu",
         ),
         step(
-            "lints of the GPU and remote backends",
+            "lints of the GPU backends",
             Runs::Full,
-            "cargo clippy --release -p native-trainer --features cuda,wgpu,remote --all-targets -- -D warnings",
+            "cargo clippy --release -p native-trainer --features cuda,wgpu --all-targets -- -D warnings",
         ),
         step(
             "lints of the web app",

@@ -221,6 +221,7 @@ fn sync<B: Backend>(model: &Gpt2<B>) -> Result<()> {
 fn wanted(sites: &[Site], positions: RangeInclusive<usize>) -> Wanted {
     Wanted {
         sites: sites.to_vec(),
+        first_layer: 0,
         logits: false,
         base: positions.clone(),
         source: positions,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, io::IsTerminal};
 
 use anyhow::{Result, anyhow};
+use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use plotters::prelude::*;
 use swivel_core::{
@@ -10,14 +11,15 @@ use swivel_core::{
     direction::Controls,
 };
 
-use super::Planned;
+use super::{Planned, Sweep};
 use crate::{
     experiment::short,
     report::{self, Report},
 };
 
 /// What a picture shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum Metric {
     /// Share of the pairs whose intervened top-1 is the label.
     Iia,
@@ -30,14 +32,6 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// Every metric with its name.
-    pub const ALL: [(Metric, &'static str); 4] = [
-        (Metric::Iia, "iia"),
-        (Metric::Probability, "probability"),
-        (Metric::LogitDifference, "logit_difference"),
-        (Metric::Kl, "kl"),
-    ];
-
     /// Its value in a cell; `None` where the task does not know the base's label.
     fn of(self, cell: &Cell) -> Option<f64> {
         match self {
@@ -123,15 +117,17 @@ struct Row {
 }
 
 impl<'a> Live<'a> {
-    /// A map of these cells.
-    pub fn new(report: Report, cells: &'a [Planned], n_planned: usize) -> Self {
+    /// A map of the cells that are computed here.
+    pub fn new(sweep: &'a Sweep) -> Self {
         /// Rows that fit into a terminal; larger maps show the number of cells only.
         const MOST_ROWS: usize = 36;
+        let cells = &sweep.cells;
         let drawing = std::io::stderr().is_terminal().then(|| {
             let bars = MultiProgress::new();
             let mut rows: Vec<Row> = Vec::new();
             let of = |cell: &Planned| (cell.variable, cell.place.site, cell.place.head, cell.rank);
-            for (idx, cell) in cells.iter().enumerate() {
+            for idx in sweep.here.clone() {
+                let cell = &cells[idx];
                 match rows
                     .last_mut()
                     .filter(|row| of(&cells[row.cells[0]]) == of(cell))
@@ -156,11 +152,11 @@ impl<'a> Live<'a> {
                     .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
                 row.draw();
             }
-            let total = bars.add(report::progress("cells", n_planned));
+            let total = bars.add(report::progress("cells", sweep.here.len()));
             Drawing { bars, total, rows }
         });
         Self {
-            report,
+            report: sweep.report,
             cells,
             drawing,
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::Instant,
 };
@@ -13,7 +14,7 @@ use burn::tensor::{
 };
 use swivel_core::{
     Gpt2, Position,
-    bundle::{Cell, Method, Metrics},
+    bundle::{Cell, Method, Metrics, Part},
     cone::KeptSource,
     direction::{Basis, Controls},
     intervention::{Featurizer, Intervention, Op, Source},
@@ -21,17 +22,17 @@ use swivel_core::{
     train::Rotation,
 };
 
-use super::{Planned, Sweep, Variable};
+use super::{LearnArgs, Planned, Sweep, Variable};
 use crate::{
     device::Job,
-    experiment::{n_together, read_floats, shuffled},
+    experiment::{n_together, read_floats, read_ids, shuffled, top},
     interrupt,
     kept::{Kept, KeptRuns, SCORE_BATCH, Wanted, label_ids},
     side_by_side::{in_workers, n_workers},
 };
 
-/// Cells that are computed together, by their index in the plan.
-pub type Queue = Arc<Mutex<VecDeque<Vec<usize>>>>;
+/// Jobs: cells that are computed together, by their indices in the plan.
+pub type Queue = Arc<Mutex<VecDeque<Range<usize>>>>;
 
 /// A cell that is done.
 pub struct Done {
@@ -43,36 +44,61 @@ pub struct Done {
     pub seconds: f64,
 }
 
-/// The cells that are still to be computed. All positions of a site are one job where nothing is learned, and as many as are
-/// learned together best where a direction is.
-pub fn jobs(sweep: &Sweep, is_done: impl Fn(usize) -> bool) -> VecDeque<Vec<usize>> {
-    let of = |idx: &usize| {
-        let Planned {
-            place,
-            rank,
-            variable,
-            ..
-        } = sweep.cells[*idx];
-        (place.site, place.head, rank, variable)
-    };
-    let left: Vec<usize> = (0..sweep.cells.len())
-        .filter(|idx| !is_done(*idx))
-        .collect();
-    let n_tokens = sweep.variables[0].test[0].base.len();
-    let mut jobs = VecDeque::new();
-    for mut row in left.chunk_by(|a, b| of(a) == of(b)) {
+/// The jobs that a whole map consists of, in the order of the plan. All positions of a site are one job where nothing is
+/// learned, and as many as are learned together best where a direction is. A cell is always computed with the same
+/// neighbours, so that its last bit depends on nothing else.
+pub fn jobs(
+    cells: &[Planned],
+    method: Method,
+    n_tokens: usize,
+    learn: &LearnArgs,
+) -> Vec<Range<usize>> {
+    let of = |cell: &Planned| (cell.place.site, cell.place.head, cell.rank, cell.variable);
+    let mut jobs = Vec::new();
+    let mut start = 0;
+    for mut row in cells.chunk_by(|a, b| of(a) == of(b)) {
         while !row.is_empty() {
-            let positions: Vec<usize> = row.iter().map(|idx| sweep.cells[*idx].position).collect();
-            let n = match sweep.method {
-                Method::LowRank => n_together(&positions, n_tokens, sweep.learn.batch_size),
+            let positions: Vec<usize> = row.iter().map(|cell| cell.position).collect();
+            let n = match method {
+                Method::LowRank => n_together(&positions, n_tokens, learn.batch_size),
                 _ => row.len(),
             };
-            let (job, rest) = row.split_at(n);
-            jobs.push_back(job.to_vec());
-            row = rest;
+            jobs.push(start..start + n);
+            start += n;
+            row = &row[n..];
         }
     }
     jobs
+}
+
+/// What a job costs, in a unit of its own: rows that run through blocks, and reading the answer off, a tenth of a block.
+pub fn cost(job: &[Planned], n_layers: usize, n_tokens: usize) -> usize {
+    let cost = |cell: &Planned| {
+        let n_blocks = n_layers - cell.place.site.resumes_at(n_layers);
+        (n_tokens - cell.position) * (10 * n_blocks + 1)
+    };
+    job.iter().map(cost).sum()
+}
+
+/// One part of the jobs, by what they cost: neighbours, which share what is kept, and about as dear as any other part. `None`
+/// if there are more parts than jobs.
+pub fn share<T>(part: Part, jobs: &[T], cost: impl Fn(&T) -> usize) -> Option<&[T]> {
+    let n_spare = jobs.len().checked_sub(part.n_parts())?;
+    let ends: Vec<usize> = (jobs.iter())
+        .scan(0, |sum, job| {
+            *sum += cost(job);
+            Some(*sum)
+        })
+        .collect();
+    let total = *ends.last()?;
+    let mut bounds = [0, 0];
+    for number in 1..=part.number() {
+        let until = |end: &usize| end * part.n_parts() <= total * number;
+        // Each part has one job at least, and leaves one for each part to come.
+        let end = ends.partition_point(until).min(n_spare + number);
+        bounds = [bounds[1], end.max(bounds[1] + 1)];
+    }
+    jobs.get(bounds[0]..bounds[1])
 }
 
 /// A device's part in a sweep.
@@ -92,11 +118,11 @@ impl Worker {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Vec<usize>>> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Range<usize>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Vec<usize>> {
+    fn next(&self) -> Option<Range<usize>> {
         self.queue().pop_front()
     }
 }
@@ -126,14 +152,15 @@ impl Job for Worker {
         in_workers(n_workers::<A::InnerBackend>(&device), || {
             while let Some(job) = self.next() {
                 interrupt::check("what is done is kept")?;
-                let bench = bench(sweep.cells[job[0]].variable)?;
+                let planned = &sweep.cells[job.clone()];
+                let bench = bench(planned[0].variable)?;
                 let started = Instant::now();
                 let cells = match sweep.method {
-                    Method::LowRank => bench.learn::<A>(sweep, &model, &job)?,
-                    _ => bench.measure(sweep, &model, &job)?,
+                    Method::LowRank => bench.learn::<A>(sweep, &model, planned)?,
+                    _ => bench.measure(sweep, &model, planned)?,
                 };
                 let seconds = started.elapsed().as_secs_f64() / cells.len() as f64;
-                for (idx, cell) in job.into_iter().zip(cells) {
+                for (idx, cell) in job.zip(cells) {
                     let done = Done { idx, cell, seconds };
                     drop(self.done.send(done)); // nobody listens once the sweep has failed
                 }
@@ -148,6 +175,8 @@ struct Bench<B: Backend> {
     variable: usize,
     train: Option<KeptRuns<B>>,
     test: KeptRuns<B>,
+    /// The map's example pair, which is the first one of the first variable.
+    probe: KeptRuns<B>,
     /// The base runs' own logits, `[batch, d_vocab]` a batch of test pairs.
     base_logits: Vec<Tensor<B, 2>>,
     /// Token ids of the base's own answers, where they are known.
@@ -170,9 +199,16 @@ impl<B: Backend> Bench<B> {
             .context("a variable without cells")?;
         let last = positions.max().unwrap_or(first);
         let n_tokens = test[0].base.len();
+        // All that the whole map needs is computed, so that a part has the same bits; what is kept is what cells here need.
+        let here = sweep.cells[sweep.here.clone()].iter();
+        let first_layer = here
+            .filter(|cell| cell.variable == variable)
+            .map(|cell| cell.place.site.resumes_at(config.n_layers))
+            .min();
         let wanted = |logits: bool| -> Result<Wanted> {
             Ok(Wanted {
                 sites: sites.clone(),
+                first_layer: first_layer.unwrap_or(0),
                 logits,
                 base: first..=if logits { n_tokens - 1 } else { last },
                 source: first..=last,
@@ -192,6 +228,8 @@ impl<B: Backend> Bench<B> {
         };
         let base_labels = test.iter().map(|pair| pair.base_label).collect();
         let test = keep(test, true, "test pairs")?;
+        let probe = &sweep.variables[0].test[..1];
+        let probe = KeptRuns::run(model, config, probe, &wanted(false)?, "probe")?;
         let n_layers = config.n_layers;
         let base_logits = batches(test.labels.len()).map(|rows| {
             let (base, _) = test.select(&rows)?;
@@ -201,6 +239,7 @@ impl<B: Backend> Bench<B> {
         Ok(Self {
             variable,
             train,
+            probe,
             base_logits: base_logits.collect::<Result<_>>()?,
             base_labels,
             device: model.wte.weight.val().device(),
@@ -213,12 +252,11 @@ impl<B: Backend> Bench<B> {
         &self,
         sweep: &Sweep,
         model: &Gpt2<B>,
-        job: &[usize],
+        cells: &[Planned],
     ) -> Result<Vec<Cell>> {
-        let cells: Vec<&Planned> = job.iter().map(|idx| &sweep.cells[*idx]).collect();
-        let Planned { place, rank, .. } = *cells[0];
+        let Planned { place, rank, .. } = cells[0];
         let kept = |runs: &KeptRuns<B>| -> Result<Vec<Kept<B>>> {
-            let at = |cell: &&Planned| runs.at((place.site, place.head), [cell.position; 2]);
+            let at = |cell: &Planned| runs.at((place.site, place.head), [cell.position; 2]);
             cells.iter().map(at).collect()
         };
         let train = kept(self.train.as_ref().context("there are no training pairs")?)?;
@@ -238,12 +276,15 @@ impl<B: Backend> Bench<B> {
             }
             false => Vec::new(),
         };
+        let probes = kept(&self.probe)?;
         let mut scored = Vec::with_capacity(cells.len());
         for (idx, (test, basis)) in kept(&self.test)?.iter().zip(bases).enumerate() {
+            let learned = swap(basis.clone());
             let mut scores = Scores::new(self);
-            for logits in test.logits(model, &swap(basis.clone())) {
+            for logits in test.logits(model, &learned) {
                 scores.add(logits?)?;
             }
+            let answer = answer(probes[idx].select(&[0])?.logits(model, &learned))?;
             let noise = noises
                 .get(idx)
                 .map(|noise| test.iia(model, &swap(noise.clone())));
@@ -253,14 +294,17 @@ impl<B: Backend> Bench<B> {
                 shuffled: noise.transpose()?,
             };
             let basis = Basis::new(read_floats(basis)?, rank)?;
-            scored.push(scores.cell(sweep, cells[idx], Some(basis), Some(controls)));
+            scored.push(Cell {
+                basis: Some(basis),
+                controls: Some(controls),
+                ..scores.cell(sweep, &cells[idx], answer)
+            });
         }
         Ok(scored)
     }
 
     /// Scores whole-value interventions at all positions of a site.
-    fn measure(&self, sweep: &Sweep, model: &Gpt2<B>, job: &[usize]) -> Result<Vec<Cell>> {
-        let cells: Vec<&Planned> = job.iter().map(|idx| &sweep.cells[*idx]).collect();
+    fn measure(&self, sweep: &Sweep, model: &Gpt2<B>, cells: &[Planned]) -> Result<Vec<Cell>> {
         let place = cells[0].place;
         let positions = cells.iter().map(|cell| cell.position);
         let (first, last) = (positions.clone().min(), positions.max());
@@ -274,8 +318,8 @@ impl<B: Backend> Bench<B> {
             Method::Mean => Some(self.mean(&values)?),
             _ => None,
         };
-        for rows in batches(self.test.labels.len()) {
-            let (base, source) = self.test.select(&rows)?;
+        let logits = |runs: &KeptRuns<B>, rows: &[usize]| -> Result<Tensor<B, 3>> {
+            let (base, source) = runs.select(rows)?;
             let values = match (&mean, sweep.method) {
                 (Some(mean), _) => mean.map(
                     |x| x.repeat_dim(0, rows.len()),
@@ -286,17 +330,23 @@ impl<B: Backend> Bench<B> {
                 }
                 _ => values(&source)?,
             };
-            let logits =
-                model.interchange_each(&base, &values, place.site, place.head, first..last + 1);
+            let positions = first..last + 1;
+            Ok(model.interchange_each(&base, &values, place.site, place.head, positions))
+        };
+        let at = |logits: &Tensor<B, 3>, cell: &Planned| -> Tensor<B, 2> {
+            let logits = logits.clone().narrow(1, cell.position - first, 1);
+            logits.squeeze_dim(1)
+        };
+        for rows in batches(self.test.labels.len()) {
+            let logits = logits(&self.test, &rows)?;
             for (cell, scores) in cells.iter().zip(&mut all) {
-                let logits = logits.clone().narrow(1, cell.position - first, 1);
-                scores.add(logits.squeeze_dim(1))?;
+                scores.add(at(&logits, cell))?;
             }
         }
-        let scored = cells.into_iter().zip(all);
-        Ok(scored
-            .map(|(cell, scores)| scores.cell(sweep, cell, None, None))
-            .collect())
+        let probe = logits(&self.probe, &[0])?;
+        (cells.iter().zip(all))
+            .map(|(cell, scores)| Ok(scores.cell(sweep, cell, answer(at(&probe, cell))?)))
+            .collect()
     }
 
     /// Mean of the source runs' values, one row.
@@ -322,6 +372,16 @@ fn batches(n_pairs: usize) -> impl Iterator<Item = Vec<usize>> {
     starts.map(move |start| (start..n_pairs.min(start + SCORE_BATCH)).collect())
 }
 
+/// What a run of one pair answers, and that token's logit.
+///
+/// # Shapes
+/// - `logits`: `[1, d_vocab]`
+fn answer<B: Backend>(logits: Tensor<B, 2>) -> Result<(u32, f32)> {
+    let top = top(&read_floats(logits)?, 1);
+    let top = top.first().context("the model has no tokens")?;
+    Ok((top.token, top.logit))
+}
+
 /// Scores of a cell, batch by batch.
 struct Scores<'a, B: Backend> {
     bench: &'a Bench<B>,
@@ -331,7 +391,6 @@ struct Scores<'a, B: Backend> {
     probability: [f64; 2],
     logit_difference: [f64; 2],
     kl: f64,
-    first: Option<(u32, f32)>,
 }
 
 impl<'a, B: Backend> Scores<'a, B> {
@@ -344,7 +403,6 @@ impl<'a, B: Backend> Scores<'a, B> {
             probability: [0.0; 2],
             logit_difference: [0.0; 2],
             kl: 0.0,
-            first: None,
         }
     }
 
@@ -366,7 +424,6 @@ impl<'a, B: Backend> Scores<'a, B> {
             None => Tensor::zeros([n], &bench.device),
         };
         let columns = [
-            logits.clone().max_dim(1).squeeze_dim(1),
             metric::probability(base.clone(), ids.clone()),
             metric::probability(logits.clone(), ids.clone()),
             difference(&base),
@@ -378,8 +435,7 @@ impl<'a, B: Backend> Scores<'a, B> {
             let values = &values[column * n..(column + 1) * n];
             values.iter().map(|value| f64::from(*value)).sum()
         };
-        let top_1 = crate::experiment::read_ids(metric::top_1(logits))?;
-        self.first.get_or_insert((top_1[0], values[0]));
+        let top_1 = read_ids(metric::top_1(logits))?;
         self.n_hits += top_1
             .iter()
             .zip(labels)
@@ -390,31 +446,25 @@ impl<'a, B: Backend> Scores<'a, B> {
             .chain([&mut self.kl])
             .enumerate()
         {
-            *total += sum(idx + 1);
+            *total += sum(idx);
         }
         self.n_pairs += n;
         self.n_batches += 1;
         Ok(())
     }
 
-    fn cell(
-        self,
-        sweep: &Sweep,
-        planned: &Planned,
-        basis: Option<Basis>,
-        controls: Option<Controls>,
-    ) -> Cell {
+    /// The cell without what was learned there.
+    fn cell(self, sweep: &Sweep, planned: &Planned, (top_1, logit): (u32, f32)) -> Cell {
         let n = self.n_pairs as f64;
-        let (top_1, logit) = self.first.unwrap_or_default();
         let difference = self.bench.base_labels.as_ref();
         Cell {
             site: planned.place.site,
             head: planned.place.head,
             position: Position::Index(planned.position),
             variable: sweep.variables[self.bench.variable].name.clone(),
-            basis,
+            basis: None,
             iia: self.n_hits as f64 / n,
-            controls,
+            controls: None,
             metrics: Metrics {
                 probability: self.probability.map(|sum| sum / n),
                 logit_difference: difference.map(|_| self.logit_difference.map(|sum| sum / n)),
@@ -423,5 +473,35 @@ impl<'a, B: Backend> Scores<'a, B> {
             top_1,
             logit,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_parts(costs: &[usize], expected: &[&[usize]]) {
+        let n = expected.len();
+        let parts = (1..=n).map(|number| {
+            let part: Part = format!("{number}/{n}").parse().unwrap();
+            share(part, costs, |cost| *cost).unwrap()
+        });
+        assert_eq!(parts.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn parts_are_neighbours_that_cost_alike_and_leave_nothing_out() {
+        check_parts(&[1, 2, 3], &[&[1, 2, 3]]);
+        check_parts(&[1, 1, 1, 1], &[&[1, 1], &[1, 1]]);
+        check_parts(&[1, 1, 1, 1, 4, 4], &[&[1, 1, 1, 1], &[4], &[4]]);
+        check_parts(&[9, 1, 1], &[&[9], &[1], &[1]]);
+        check_parts(&[1, 1, 9], &[&[1], &[1], &[9]]);
+        check_parts(&[0, 0, 0], &[&[0], &[0], &[0]]);
+        assert_eq!(
+            share("1/4".parse().unwrap(), &[1, 1, 1], |cost| *cost),
+            None
+        );
     }
 }

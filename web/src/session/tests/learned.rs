@@ -25,6 +25,7 @@ fn map_of(method: Method, change: impl Fn(&mut BundleFacts)) -> Bundle {
         base: prompts.base,
         source: prompts.source,
         n_planned: 6,
+        part: None,
         run: "{}".to_owned(),
         created_by: None,
     };

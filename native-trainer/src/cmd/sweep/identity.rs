@@ -1,0 +1,100 @@
+//! What makes two maps the same map: the facts that a file carries, and in which of them two files differ.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use swivel_core::bundle::BundleFacts;
+
+use super::{Args, Planned, Variable};
+use crate::experiment::Rule;
+
+/// The configuration of a whole map, for the file's `run`. Pairs count by what they are, not by where they came from.
+pub fn run(
+    args: &Args,
+    task: Option<&str>,
+    variables: &[Variable],
+    cells: &[Planned],
+    rule: Option<Rule>,
+) -> Result<String> {
+    let names: Vec<&str> = (variables.iter())
+        .filter_map(|variable| variable.name.as_deref())
+        .collect();
+    let run = json!({
+        "method": args.method,
+        "task": task,
+        "variables": names,
+        "pairs": sha256(variables)?,
+        "train_pairs": variables[0].train.len(),
+        "test_pairs": variables[0].test.len(),
+        "cells": (cells.iter())
+            .map(|cell| format!("{} {} {} {}", cell.place, cell.position, cell.rank, cell.variable))
+            .collect::<Vec<_>>(),
+        "rule": rule.map(|rule| (rule, args.learn.lr)),
+        "shuffled": args.shuffled,
+        "storage": format!("{:?}", args.keep.storage()),
+        "seed": args.seed,
+    });
+    Ok(run.to_string())
+}
+
+/// Number of cells of the whole map, by the `run` of one of its files.
+pub fn n_cells(run: &str) -> Option<usize> {
+    let run: Value = serde_json::from_str(run).ok()?;
+    Some(run["cells"].as_array()?.len())
+}
+
+/// SHA-256 of all pairs, hexadecimal.
+fn sha256(variables: &[Variable]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for Variable { train, test, .. } in variables {
+        for pairs in [train, test] {
+            for pair in pairs {
+                hasher.update(serde_json::to_vec(pair).context("writing a pair as JSON")?);
+            }
+            hasher.update("\n"); // where one set ends and the next begins
+        }
+    }
+    let bytes = hasher.finalize();
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// In what two maps differ, for people: `model, pairs`; `None` if they are the same one.
+pub fn difference(left: &BundleFacts, right: &BundleFacts) -> Option<String> {
+    if left == right {
+        return None;
+    }
+    let run = |facts: &BundleFacts| match serde_json::from_str(&facts.run) {
+        Ok(Value::Object(run)) => run,
+        _ => serde_json::Map::new(),
+    };
+    let (left_run, right_run) = (run(left), run(right));
+    let settings = [
+        ("method", "method"),
+        ("task", "task"),
+        ("variables", "variables"),
+        ("pairs", "pairs"),
+        ("cells", "cells"),
+        ("rule", "rule of learning"),
+        ("shuffled", "control on shuffled labels"),
+        ("storage", "format of kept values"),
+        ("seed", "seed"),
+    ];
+    let settings = settings
+        .iter()
+        .map(|(key, name)| (*name, left_run.get(*key) != right_run.get(*key)));
+    let facts = [
+        (
+            "model",
+            (&left.model, &left.model_sha256) != (&right.model, &right.model_sha256),
+        ),
+        ("division into parts", left.part != right.part),
+        ("version", left.created_by != right.created_by),
+    ];
+    let names: Vec<&str> = (facts.into_iter().chain(settings))
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect();
+    Some(match names.is_empty() {
+        true => "what it says of itself".to_owned(),
+        false => names.join(", "),
+    })
+}
