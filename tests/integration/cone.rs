@@ -15,6 +15,9 @@ const TOLERANCE: f32 = 1e-5;
 /// The same with values that were kept with 11 significant bits.
 const TOLERANCE_F16: f32 = 5e-3;
 const N_TOKENS: usize = 9;
+/// An edit that matters moves the logits by more than this share of the largest: more than any rounding, so that a resumed run
+/// without the edit would not pass.
+const MOVED: f32 = 3.0 * TOLERANCE;
 
 fn interchange() -> Intervention<B> {
     Intervention::new(Op::Interchange, Featurizer::Identity)
@@ -63,11 +66,66 @@ fn units(site: Site, positions: &[usize], heads: &[usize]) -> Vec<Units> {
     }
 }
 
+/// Whether an interchange at a site and a position can change what the model answers after the token `query`: by what a
+/// causal transformer computes from what, not by what the cone says.
+fn can_change(site: Site, position: usize, query: usize, n_layers: usize) -> bool {
+    use Component::*;
+    let is_read_from_later = matches!(
+        site.component,
+        Embedding
+            | BlockInput
+            | AttentionInput
+            | KeyOutput
+            | ValueOutput
+            | HeadKeyOutput
+            | HeadValueOutput
+    );
+    let is_key = matches!(site.component, KeyOutput | HeadKeyOutput);
+    let is_about_where_to_look = matches!(
+        site.component,
+        QueryOutput | HeadQueryOutput | AttentionScore | AttentionWeight
+    );
+    match query {
+        // The first token sees itself alone: wherever it looks, it sees the same.
+        _ if position == 0 && is_about_where_to_look => false,
+        0 if is_key => false,
+        query if query == position => true,
+        query if query > position => is_read_from_later || site.layer + 1 < n_layers,
+        _ => false,
+    }
+}
+
+/// The edited run differs from the base run where it can, in every row, and nowhere else in any bit.
+#[track_caller]
+fn assert_changes(
+    edited: &Tensor<B, 3>,
+    base: &Tensor<B, 3>,
+    is_reached: impl Fn(usize) -> bool,
+    what: &str,
+) {
+    let [n_rows, n_positions, _] = base.dims();
+    for query in 0..n_positions {
+        for row in 0..n_rows {
+            let at = |x: &Tensor<B, 3>| x.clone().narrow(0, row, 1).narrow(1, query, 1).into_data();
+            let found = difference(&at(edited), &at(base));
+            match is_reached(query) {
+                true => assert!(
+                    found > MOVED && found.is_finite(),
+                    "{what}: row {row}, token {query} changes by {found:e} only"
+                ),
+                false => assert_eq!(found, 0.0, "{what}: row {row}, token {query} changes"),
+            }
+        }
+    }
+}
+
 /// Base and source runs, recorded and kept once.
 struct Runs {
     model: swivel_core::Gpt2<B>,
     config: Gpt2Config,
     reference: Reference,
+    /// Logits of the base run.
+    base: Tensor<B, 3>,
     source: Recorder<B>,
     kept: KeptRun<B>,
 }
@@ -80,10 +138,12 @@ impl Runs {
         model.forward(reference.ints("source_ids"), &mut source);
         let cone = Cone::whole(config.n_layers, N_TOKENS);
         let kept = model.keep_run(reference.ints("base_ids"), &cone);
+        let base = model.forward(reference.ints("base_ids"), &mut ());
         Self {
             model,
             config,
             reference,
+            base,
             source,
             kept,
         }
@@ -98,7 +158,7 @@ impl Runs {
         }
     }
 
-    /// Logits of the full and of the resumed run, at the positions from the first edited one on.
+    /// Logits of the full run at every position, and of the resumed run at those from the first edited one on.
     fn full_and_resumed(&self, kept: &KeptRun<B>, edits: Vec<Edit<B>>) -> [Tensor<B, 3>; 2] {
         let editor = Editor::new(&self.config, N_TOKENS, edits).unwrap();
         let (layer, start) = editor.resumes_at(self.config.n_layers).unwrap();
@@ -112,20 +172,35 @@ impl Runs {
             .model
             .resume(&kept.base_at(layer, start), 0, &mut editor);
         editor.finish().unwrap();
-        [expected.narrow(1, start, N_TOKENS - start), found]
+        [expected, found]
     }
+}
+
+/// The last positions of `full`, as many as `resumed` has.
+fn end_of(full: Tensor<B, 3>, resumed: &Tensor<B, 3>) -> Tensor<B, 3> {
+    let n_positions = resumed.dims()[1];
+    full.narrow(1, N_TOKENS - n_positions, n_positions)
 }
 
 #[test]
 fn resumed_run_equals_the_full_run_everywhere() {
     let runs = Runs::new();
+    let n_layers = runs.config.n_layers;
     for site in sites(&runs.config) {
         for position in 0..N_TOKENS {
             for units in units(site, &[position], &[1]) {
                 let what = format!("{site}, {units:?}");
+                let edited = match &units.positions {
+                    None => 0..N_TOKENS,
+                    Some(_) => position..position + 1,
+                };
                 let edit = runs.edit(site, units, interchange());
                 let [full, resumed] = runs.full_and_resumed(&runs.kept, vec![edit]);
-                assert_close(resumed, full, TOLERANCE, &what);
+                let is_reached =
+                    |query| (edited.clone()).any(|at| can_change(site, at, query, n_layers));
+                assert_changes(&full, &runs.base, is_reached, &what);
+                assert_eq!(resumed.dims()[1], N_TOKENS - edited.start, "{what}");
+                assert_close(resumed.clone(), end_of(full, &resumed), TOLERANCE, &what);
             }
         }
     }
@@ -181,9 +256,17 @@ fn half_the_memory_costs_a_few_thousandths() {
     let halved = runs.kept.clone().stored(Storage::F16);
     assert_eq!(2 * halved.n_bytes(), runs.kept.n_bytes());
     for site in sites(&runs.config) {
-        let edit = || runs.edit(site, Units::positions([4]), interchange());
-        let [full, resumed] = runs.full_and_resumed(&halved, vec![edit()]);
-        assert_close(resumed, full, TOLERANCE_F16, &site.to_string());
+        let edit = runs.edit(site, Units::positions([4]), interchange());
+        let [full, resumed] = runs.full_and_resumed(&halved, vec![edit]);
+        let what = site.to_string();
+        let is_reached = |query| can_change(site, 4, query, runs.config.n_layers);
+        assert_changes(&full, &runs.base, is_reached, &what);
+        assert_close(
+            resumed.clone(),
+            end_of(full, &resumed),
+            TOLERANCE_F16,
+            &what,
+        );
     }
 }
 
@@ -245,10 +328,12 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
                 };
                 let edit = runs.edit(site, units, interchange());
                 let [full, _] = runs.full_and_resumed(&runs.kept, vec![edit]);
-                let last = full.dims()[1] - 1;
                 let what = format!("{site}, head {head:?}, position {position}");
                 let row = each.clone().narrow(1, position - FIRST, 1);
-                assert_close(row.clone(), full.narrow(1, last, 1), TOLERANCE, &what);
+                let last = |x: &Tensor<B, 3>| x.clone().narrow(1, N_TOKENS - 1, 1);
+                let is_reached = |_| can_change(site, position, N_TOKENS - 1, runs.config.n_layers);
+                assert_changes(&last(&full), &last(&runs.base), is_reached, &what);
+                assert_close(row.clone(), last(&full), TOLERANCE, &what);
 
                 // A source run that stops right there is as good.
                 let source = runs.model.keep_source(ids(), &[site], position..=position);
@@ -312,6 +397,7 @@ proptest! {
             .collect();
         let what = format!("{edits:?}");
         let [full, resumed] = runs.full_and_resumed(&runs.kept, edits);
+        let full = end_of(full, &resumed);
         let found = difference(&resumed.into_data(), &full.into_data());
         prop_assert!(found <= TOLERANCE, "{what}: {found:e}");
     }

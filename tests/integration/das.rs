@@ -12,6 +12,26 @@ use crate::support::{B, Reference, assert_close, config, device, model};
 const BATCH: usize = 16;
 const LAST: usize = 8;
 
+/// The reference's pairs at some tokens of a site, of the same kept runs.
+fn kept_together(
+    model: &Gpt2<B>,
+    reference: &Reference,
+    site: Site,
+    head: Option<usize>,
+    positions: &[usize],
+) -> Vec<KeptPairs<B>> {
+    let n_layers = model.n_layers();
+    let (first, last) = (positions[0], *positions.last().unwrap());
+    let cone = Cone::of(&[site], first..=last, n_layers).unwrap();
+    let base = model.keep_run(reference.ints("base_ids"), &cone);
+    let source = model.keep_source(reference.ints("source_ids"), &[site], first..=last);
+    let at = |position: &usize| {
+        let (place, labels) = ((site, head), reference.ints("labels"));
+        KeptPairs::at(&base, &source, place, [*position; 2], labels, n_layers).unwrap()
+    };
+    positions.iter().map(at).collect()
+}
+
 /// The reference's pairs at the last token of a site.
 fn kept_pairs(
     model: &Gpt2<B>,
@@ -19,12 +39,7 @@ fn kept_pairs(
     site: Site,
     head: Option<usize>,
 ) -> KeptPairs<B> {
-    let n_layers = model.n_layers();
-    let cone = Cone::of(&[site], LAST..=LAST, n_layers).unwrap();
-    let base = model.keep_run(reference.ints("base_ids"), &cone);
-    let source = model.keep_source(reference.ints("source_ids"), &[site], LAST..=LAST);
-    let labels = reference.ints("labels");
-    KeptPairs::at(&base, &source, (site, head), [LAST, LAST], labels, n_layers).unwrap()
+    kept_together(model, reference, site, head, &[LAST]).remove(0)
 }
 
 struct Run {
@@ -119,6 +134,80 @@ fn losses_and_parameters_equal_pyvene() {
             name,
         );
         assert_orthonormal(trainer.rotation().basis(), name);
+    }
+}
+
+/// Trainers that share their runs take the steps that each would take alone: at a site of the stream and in a head, with
+/// starts and labels of their own.
+#[test]
+fn training_together_equals_training_apart() {
+    /// Not in order: the run that they share starts at the last of them.
+    const POSITIONS: [usize; 3] = [5, LAST, 2];
+    const N_STEPS: usize = 12;
+    /// f32 sums over other shapes, which twelve steps of Adam carry on.
+    const TOLERANCE: f32 = 1e-5;
+    let reference = Reference::open("das_training.safetensors");
+    let (model, n_ids) = (model(), config().d_vocab as i64);
+    for (site, head) in [
+        (Component::BlockOutput.at(0), None),
+        (Component::HeadValueOutput.at(1), Some(2)),
+    ] {
+        let kept = kept_together(&model, &reference, site, head, &[2, 5, LAST]);
+        let mut places = Vec::new();
+        for (idx, position) in POSITIONS.into_iter().enumerate() {
+            let mut pairs = (kept.iter().find(|pairs| pairs.base.start == position))
+                .unwrap()
+                .clone();
+            pairs.labels = (pairs.labels + idx as i64).remainder_scalar(n_ids);
+            places.push(pairs);
+        }
+        let width = site.component.width(&config()).unwrap();
+        let start = |idx: usize| Rotation::random(width, 1, idx as u64, &device()).unwrap();
+        let new = |idx: usize| {
+            // Another rate each, too.
+            let lr = 1e-2 * (idx + 1) as f64;
+            let rule = TrainConfig {
+                lr,
+                ..TrainConfig::new(N_STEPS)
+            };
+            DasTrainer::<Autodiff<B>>::new(&model, start(idx), rule)
+        };
+        let rows = |step: usize| -> Vec<usize> {
+            let first = step * BATCH % 64;
+            (first..first + BATCH).rev().collect()
+        };
+
+        let mut trainers: Vec<_> = (0..places.len()).map(new).collect();
+        let mut together = vec![Vec::new(); places.len()];
+        for step in 0..N_STEPS {
+            let batch = KeptPairs::select_together(&places.iter().collect::<Vec<_>>(), &rows(step));
+            let losses = DasTrainer::step_together(&mut trainers, &batch);
+            assert_eq!(losses.len(), places.len());
+            for (losses, loss) in together.iter_mut().zip(losses) {
+                losses.push(loss);
+            }
+        }
+
+        let mut apart = Vec::new();
+        for (idx, (pairs, losses)) in places.iter().zip(together).enumerate() {
+            let what = format!("{site}, position {}", POSITIONS[idx]);
+            let mut trainer = new(idx);
+            let alone = (0..N_STEPS).map(|step| trainer.step(&pairs.select(&rows(step))));
+            let alone = Tensor::cat(alone.collect(), 0);
+            assert_close(Tensor::cat(losses, 0), alone.clone(), TOLERANCE, &what);
+            let basis = trainer.rotation().basis();
+            let found = trainers[idx].rotation().basis();
+            assert_close(found, basis.clone(), TOLERANCE, &what);
+            let moved = (basis - start(idx).basis()).abs().max().into_scalar();
+            assert!(moved > 1e-2, "{what}: moved by {moved}");
+            apart.push(alone);
+        }
+        // Trainers that were mixed up would show.
+        for (one, other) in [(0, 1), (1, 2), (0, 2)] {
+            let apart = (apart[one].clone() - apart[other].clone()).abs().max();
+            let apart = apart.into_scalar();
+            assert!(apart > 0.1, "{site}: losses of {one} and {other}: {apart}");
+        }
     }
 }
 

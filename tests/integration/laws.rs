@@ -143,6 +143,33 @@ fn strength_zero_is_identity_and_half_is_between() {
 }
 
 #[test]
+fn strength_is_the_share_of_the_way() {
+    let value = |seed| {
+        let rows = random_rows(24, 4, seed);
+        Tensor::<B, 1>::from_floats(rows.as_slice(), &device()).reshape([2, 2, 24])
+    };
+    let (x, source) = (value(9), value(10));
+    for op in [Op::Interchange, Op::Zero, Op::Add, Op::Subtract] {
+        for featurizer in [Featurizer::Identity, Featurizer::Rotation(basis(3))] {
+            let at = |strength| {
+                let intervention = Intervention {
+                    strength,
+                    ..Intervention::new(op, featurizer.clone())
+                };
+                intervention.apply(x.clone(), source.clone())
+            };
+            let way = at(1.0) - x.clone();
+            assert!(way.clone().abs().max().into_scalar() > 0.1, "{op:?}");
+            for strength in [-1.0, 0.25, 0.5, 2.0] {
+                let expected = x.clone() + way.clone() * strength;
+                let what = format!("{op:?} at strength {strength}");
+                assert_close(at(strength), expected, 1e-6, &what);
+            }
+        }
+    }
+}
+
+#[test]
 fn ablating_twice_is_ablating_once_and_leaves_no_component() {
     let featurizer = Featurizer::Rotation(basis(2));
     let ablate = Intervention::new(Op::Zero, featurizer.clone());
@@ -168,9 +195,15 @@ fn several_edits_at_one_place_are_applied_in_order() {
     );
     assert_close(
         last_wins,
-        edited("source_ids", 0, &units, &[zero]),
+        edited("source_ids", 0, &units, std::slice::from_ref(&zero)),
         0.0,
         "add, add, zero",
+    );
+    assert_close(
+        edited("source_ids", 0, &units, &[zero, add]),
+        edited("source_ids", 0, &units, &[swap(Featurizer::Identity)]),
+        TOLERANCE,
+        "zero, add",
     );
 }
 
