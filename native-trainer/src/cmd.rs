@@ -6,6 +6,7 @@ pub mod data;
 pub mod eval;
 pub mod inspect;
 pub mod pretrain;
+pub mod serve;
 pub mod serve_device;
 pub mod sweep;
 pub mod train;

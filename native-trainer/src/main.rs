@@ -11,6 +11,7 @@ mod output;
 #[cfg(feature = "remote")]
 mod remote;
 mod report;
+mod serve;
 mod side_by_side;
 mod weights;
 
@@ -51,6 +52,8 @@ enum Command {
     Bench(cmd::bench::Args),
     /// Say what a direction file or a model folder holds
     Inspect(cmd::inspect::Args),
+    /// Serve the page, models and learned directions at localhost
+    Serve(cmd::serve::Args),
     /// Do the operations of commands that run elsewhere with `--device ws://HOST:PORT`
     ///
     /// Whoever reaches the address can use the device and its memory: there is no password and no encryption. No file is
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
             Command::Data(args) => cmd::data::run(args),
             Command::Pretrain(args) => cmd::pretrain::run(args),
             Command::Inspect(args) => cmd::inspect::run(args),
+            Command::Serve(args) => cmd::serve::run(args),
             Command::ServeDevice(args) => cmd::serve_device::run(args),
         });
     match result {
