@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::State,
-    http::{HeaderName, header},
+    http::{HeaderName, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
     routing::get,
@@ -55,8 +55,14 @@ pub fn router(offer: Offer, port: u16) -> Router {
         .and(NotForContentType::const_new("application/octet-stream"));
     // The native engine adds its routes here: what is answered is behind the guard.
     Router::new()
-        .route("/directions/index.json", get(directions))
-        .route("/models/index.json", get(models))
+        .route(
+            "/directions/index.json",
+            get(|State(offer): State<Offer>| list(move || offer.directions())),
+        )
+        .route(
+            "/models/index.json",
+            get(|State(offer): State<Offer>| list(move || offer.models())),
+        )
         .with_state(offer.clone())
         .fallback_service(ServeDir::with_backend("", offer))
         .layer(
@@ -70,23 +76,18 @@ pub fn router(offer: Offer, port: u16) -> Router {
         ))
 }
 
-async fn directions(State(offer): State<Offer>) -> Response {
-    list(move || offer.directions()).await
-}
-
-async fn models(State(offer): State<Offer>) -> Response {
-    list(move || offer.models()).await
-}
-
-/// A list that is made anew for each who asks.
-async fn list(names: impl FnOnce() -> Vec<String> + Send + 'static) -> Response {
-    let names = tokio::task::spawn_blocking(names).await.unwrap_or_default();
+/// A list of names, made anew for each who asks.
+async fn list(
+    names: impl FnOnce() -> Vec<String> + Send + 'static,
+) -> Result<Response, StatusCode> {
+    let names = tokio::task::spawn_blocking(names).await;
+    let names = names.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, "no-store"),
         (MARK, env!("CARGO_PKG_VERSION")),
     ];
-    (headers, serde_json::Value::from(names).to_string()).into_response()
+    Ok((headers, serde_json::Value::from(names).to_string()).into_response())
 }
 
 /// Answers until Ctrl-C.

@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
-use tower_http::services::fs::{self as served};
+use tower_http::services::fs as served;
 
 use super::page::{EmbeddedFile, Page};
 use crate::model_files::ModelFolder;
