@@ -63,7 +63,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let address = format!("http://127.0.0.1:{port}/");
         report.line(format!("Serving {address}, end with Ctrl-C"));
         report.line(format!("  page        {page_name}"));
-        report.line(format!("  models      {}", models.join(", ")));
+        let names = match models.is_empty() {
+            true => "none".to_owned(),
+            false => models.join(", "),
+        };
+        report.line(format!("  models      {names}"));
         report.line(format!("  directions  {directions_name}"));
         report.event(&json!({
             "event": "serving",
@@ -94,9 +98,9 @@ fn cannot_listen(port: u16, error: io::Error) -> Error {
 /// Where there is no desktop, or no browser, the address that was printed is enough.
 fn open_browser(address: String) {
     // Without a desktop, Linux' opener starts a browser for terminals, in this one.
-    let is_desktop = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let desktops = ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"];
-    if !cfg!(target_os = "linux") || desktops.iter().any(|name| is_desktop(&name)) {
+    if !cfg!(target_os = "linux") || desktops.into_iter().any(is_set) {
         std::thread::spawn(move || drop(open::that_detached(address)));
     }
 }
