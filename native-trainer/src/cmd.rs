@@ -8,6 +8,7 @@ pub mod eval;
 pub mod inspect;
 pub mod merge;
 pub mod pretrain;
+pub mod serve;
 pub mod sweep;
 pub mod train;
 

@@ -3,15 +3,20 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use tokio::sync::Notify;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on, Ctrl-C is noticed by [`check`]; a second one ends the program at once.
+/// Wakes who waits for Ctrl-C.
+static PRESSED: Notify = Notify::const_new();
+
+/// From now on, Ctrl-C is noticed by [`check`] and [`pressed`]; a second one ends the program at once.
 pub fn install() -> Result<()> {
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(2);
         }
+        PRESSED.notify_one();
     })
     .context("listening for Ctrl-C")
 }
@@ -22,4 +27,9 @@ pub fn check(kept: &str) -> Result<()> {
         anyhow::bail!("interrupted; {kept}");
     }
     Ok(())
+}
+
+/// Waits for Ctrl-C, for work that ends in no other way: then it is done, and nothing was cut short.
+pub async fn pressed() {
+    PRESSED.notified().await;
 }

@@ -9,6 +9,7 @@ mod kept;
 mod model_files;
 mod output;
 mod report;
+mod serve;
 mod side_by_side;
 mod weights;
 
@@ -51,6 +52,8 @@ enum Command {
     Bench(cmd::bench::Args),
     /// Say what a direction file or a model folder holds
     Inspect(cmd::inspect::Args),
+    /// Serve the page, models and learned directions at localhost
+    Serve(cmd::serve::Args),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
             Command::Data(args) => cmd::data::run(args),
             Command::Pretrain(args) => cmd::pretrain::run(args),
             Command::Inspect(args) => cmd::inspect::run(args),
+            Command::Serve(args) => cmd::serve::run(args),
         });
     match result {
         Ok(code) => code,

@@ -3,11 +3,13 @@
 use std::{
     borrow::Cow,
     collections::BTreeSet,
+    io::Read,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::Backend;
+use safetensors::tensor::Metadata;
 use serde::Deserialize;
 use swivel_core::{Gpt2, Gpt2Config, Tokenizer, Weights};
 
@@ -61,42 +63,18 @@ impl ModelFiles {
     }
 
     fn folder(name: &str, folder: &Path) -> Result<Self> {
-        let config = Gpt2Config::from_json(&read(&folder.join("config.json"))?)?;
-        let is_there = |file: &str| folder.join(file).is_file();
-        let tokenizer = if is_there("tokenizer.json") {
-            Some(Tokenizer::from_json(&read(
-                &folder.join("tokenizer.json"),
-            )?)?)
-        } else if is_there("vocab.json") && is_there("merges.txt") {
-            let merges = String::from_utf8(read(&folder.join("merges.txt"))?)
-                .context("merges.txt is not UTF-8")?;
-            Some(Tokenizer::from_vocab_and_merges(
-                &read(&folder.join("vocab.json"))?,
-                &merges,
-            )?)
-        } else {
-            None
-        };
-        let weights = if is_there("model.safetensors") {
-            vec![read(&folder.join("model.safetensors"))?.into()]
-        } else if is_there("model.safetensors.index.json") {
-            let shards = shards(&read(&folder.join("model.safetensors.index.json"))?)?;
-            shards
-                .iter()
-                .map(|shard| Ok(read(&folder.join(shard))?.into()))
-                .collect::<Result<_>>()?
-        } else if is_there("pytorch_model.bin") {
-            bail!(
-                "the weights are in pytorch_model.bin, a pickle; save them as model.safetensors first"
-            );
-        } else {
-            bail!("there is no model.safetensors and no model.safetensors.index.json");
-        };
+        let ModelFolder {
+            config,
+            tokenizer,
+            weights,
+            ..
+        } = ModelFolder::open(folder)?;
+        let weights = weights.iter().map(|path| Ok(read(path)?.into()));
         Ok(Self {
             name: name.to_owned(),
             config,
             tokenizer,
-            weights,
+            weights: weights.collect::<Result<_>>()?,
         })
     }
 
@@ -179,6 +157,107 @@ impl ModelFiles {
     pub fn n_bytes(&self) -> usize {
         self.weights.iter().map(|file| file.len()).sum()
     }
+}
+
+/// A folder in Hugging Face's layout: which of its files are the model, all but the weights read.
+pub struct ModelFolder {
+    config: Gpt2Config,
+    tokenizer: Option<Tokenizer>,
+    /// All files but the weights.
+    described_by: Vec<PathBuf>,
+    weights: Vec<PathBuf>,
+}
+
+impl ModelFolder {
+    /// Finds the files of a model, and reads what is small.
+    ///
+    /// # Errors
+    /// - If `config.json` or the weights are missing, or a file that was read is not what its name says.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let at = |file: &str| folder.join(file);
+        let is_there = |file: &str| at(file).is_file();
+        let mut described_by = vec![at("config.json")];
+        let config = Gpt2Config::from_json(&read(&at("config.json"))?)?;
+        let tokenizer = if is_there("tokenizer.json") {
+            described_by.push(at("tokenizer.json"));
+            Some(Tokenizer::from_json(&read(&at("tokenizer.json"))?)?)
+        } else if is_there("vocab.json") && is_there("merges.txt") {
+            described_by.extend([at("vocab.json"), at("merges.txt")]);
+            let merges =
+                String::from_utf8(read(&at("merges.txt"))?).context("merges.txt is not UTF-8")?;
+            Some(Tokenizer::from_vocab_and_merges(
+                &read(&at("vocab.json"))?,
+                &merges,
+            )?)
+        } else {
+            None
+        };
+        let weights = if is_there("model.safetensors") {
+            vec![at("model.safetensors")]
+        } else if is_there("model.safetensors.index.json") {
+            let index = at("model.safetensors.index.json");
+            let shards = shards(&read(&index)?)?;
+            described_by.push(index);
+            shards.iter().map(|shard| at(shard)).collect()
+        } else if is_there("pytorch_model.bin") {
+            bail!(
+                "the weights are in pytorch_model.bin, a pickle; save them as model.safetensors first"
+            );
+        } else {
+            bail!("there is no model.safetensors and no model.safetensors.index.json");
+        };
+        Ok(Self {
+            config,
+            tokenizer,
+            described_by,
+            weights,
+        })
+    }
+
+    /// Checks what can be known without the tensors: each weight file has a header, and the length that it says.
+    ///
+    /// # Errors
+    /// - If the tokenizer is another model's.
+    /// - If a weight file is missing, was cut, or is no safetensors file.
+    pub fn check(&self) -> Result<()> {
+        if let Some(tokenizer) = &self.tokenizer {
+            tokenizer.check(&self.config)?;
+        }
+        for path in &self.weights {
+            check_header(path).with_context(|| format!("reading {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Every file of the model, the weights last.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.described_by.iter().chain(&self.weights);
+        files.map(PathBuf::as_path)
+    }
+}
+
+/// Reads no more of a safetensors file than its header.
+fn check_header(path: &Path) -> Result<()> {
+    /// The format's own bound.
+    const MOST_BYTES: u64 = 100_000_000;
+    let mut file = std::fs::File::open(path)?;
+    let mut n_header = [0; 8];
+    file.read_exact(&mut n_header)
+        .context("it is too short for a safetensors file")?;
+    let n_header = u64::from_le_bytes(n_header);
+    let n_bytes = file.metadata()?.len();
+    if n_header > n_bytes.min(MOST_BYTES) {
+        bail!("it is no safetensors file, or was cut: its header would have {n_header} bytes");
+    }
+    let mut header = Vec::new();
+    file.take(n_header).read_to_end(&mut header)?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).context("it is no safetensors file")?;
+    let expected = (metadata.data_len() as u64).saturating_add(8 + n_header);
+    if expected != n_bytes {
+        bail!("its header says {expected} bytes, and it has {n_bytes}: it was cut");
+    }
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

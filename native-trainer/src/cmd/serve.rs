@@ -1,0 +1,106 @@
+//! `serve`: the page, models and learned directions, for a browser on this machine.
+
+use std::{io, net::Ipv4Addr, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Error, Result, anyhow};
+use clap::Args as ClapArgs;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::{
+    report::Report,
+    serve::{self, Offer, Page},
+};
+
+/// Options of `serve`.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    /// Model folder in Hugging Face's layout to offer beside the page's own; may be given several times
+    #[arg(long = "model", value_name = "FOLDER")]
+    models: Vec<PathBuf>,
+    /// Folder of learned directions and maps; what is written there later appears in the open page
+    #[arg(long, value_name = "DIR", default_value = "directions")]
+    directions: PathBuf,
+    /// Folder of the built page [default: the page inside this program, else `dist`]
+    #[arg(long, value_name = "DIR")]
+    page: Option<PathBuf>,
+    /// Port at localhost; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Do not open the browser
+    #[arg(long)]
+    no_open: bool,
+    /// Print one JSON object a line on stdout, and text for people on stderr
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `serve` until Ctrl-C, which is its end and no failure: status 0.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let Args {
+        models,
+        directions,
+        page,
+        port,
+        no_open,
+        json,
+    } = args;
+    let report = Report::new(json);
+    let page = Page::find(page)?;
+    let page_name = page.to_string();
+    let directions_name = directions.display().to_string();
+    let offer = Offer::new(page, &models, directions)?;
+    let models = offer.models();
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the server")?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+        let listener = listener.map_err(|error| cannot_listen(port, error))?;
+        let port = listener.local_addr().context("asking for the port")?.port();
+        let address = format!("http://127.0.0.1:{port}/");
+        report.line(format!("Serving {address}, end with Ctrl-C"));
+        report.line(format!("  page        {page_name}"));
+        let names = match models.is_empty() {
+            true => "none".to_owned(),
+            false => models.join(", "),
+        };
+        report.line(format!("  models      {names}"));
+        report.line(format!("  directions  {directions_name}"));
+        report.event(&json!({
+            "event": "serving",
+            "address": address,
+            "port": port,
+            "page": page_name,
+            "models": models,
+            "directions": directions_name,
+        }));
+        if !no_open {
+            open_browser(address);
+        }
+        serve::run(listener, serve::router(offer, port)).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn cannot_listen(port: u16, error: io::Error) -> Error {
+    let remedy = "choose another with --port; --port 0 takes a free one";
+    match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow!(
+            "port {port} is taken by another program, perhaps by another `swivel serve`; end it, or {remedy}"
+        ),
+        _ => Error::new(error).context(format!("listening on port {port}; {remedy}")),
+    }
+}
+
+/// Where there is no desktop, or no browser, the address that was printed is enough.
+fn open_browser(address: String) {
+    // Without a desktop, Linux' opener starts a browser for terminals, in this one.
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let desktops = ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"];
+    if !cfg!(target_os = "linux") || desktops.into_iter().any(is_set) {
+        std::thread::spawn(move || drop(open::that_detached(address)));
+    }
+}

@@ -1,0 +1,118 @@
+//! The server behind `swivel serve`: the page, models and learned directions, for browsers of this machine.
+
+mod guard;
+mod offer;
+mod page;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderName, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::net::TcpListener;
+use tower_http::{
+    CompressionLevel,
+    compression::{
+        CompressionLayer,
+        predicate::{NotForContentType, Predicate, SizeAbove},
+    },
+    services::ServeDir,
+};
+
+use crate::interrupt;
+use guard::{Names, guard};
+pub use offer::Offer;
+pub use page::Page;
+
+/// The header by which the page knows that its host is this server, and that lists change while it is open.
+const MARK: HeaderName = HeaderName::from_static("swivel-serve");
+
+/// A connection that has not sent the head of a request for so long is closed; answers may take as long as they take.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// Most bytes of a request's head.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Answers that are on their way when the program is ended get so long.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Every path that is answered.
+pub fn router(offer: Offer, port: u16) -> Router {
+    // Weights do not get smaller, and whoever fetches them wants to know their length.
+    let compressed = SizeAbove::new(1024)
+        .and(NotForContentType::IMAGES)
+        .and(NotForContentType::const_new("application/octet-stream"));
+    // The native engine adds its routes here: what is answered is behind the guard.
+    Router::new()
+        .route(
+            "/directions/index.json",
+            get(|State(offer): State<Offer>| list(move || offer.directions())),
+        )
+        .route(
+            "/models/index.json",
+            get(|State(offer): State<Offer>| list(move || offer.models())),
+        )
+        .with_state(offer.clone())
+        .fallback_service(ServeDir::with_backend("", offer))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(compressed),
+        )
+        .layer(middleware::from_fn_with_state(
+            Arc::new(Names::new(port)),
+            guard,
+        ))
+}
+
+/// A list of names, made anew for each who asks.
+async fn list(
+    names: impl FnOnce() -> Vec<String> + Send + 'static,
+) -> Result<Response, StatusCode> {
+    let names = tokio::task::spawn_blocking(names).await;
+    let names = names.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+        (MARK, env!("CARGO_PKG_VERSION")),
+    ];
+    Ok((headers, serde_json::Value::from(names).to_string()).into_response())
+}
+
+/// Answers until Ctrl-C.
+pub async fn run(listener: TcpListener, router: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES);
+    let ending = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = interrupt::pressed() => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Too many files are open, or the other side is gone already: neither is helped by trying at once.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        // A browser that goes away in the middle of an answer is nobody's failure.
+        tokio::spawn(ending.watch(connection));
+    }
+    drop(listener);
+    // Whoever reads on after that reads from a server that is gone.
+    let _ = tokio::time::timeout(GRACE, ending.shutdown()).await;
+}

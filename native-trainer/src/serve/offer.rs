@@ -1,0 +1,288 @@
+//! What is offered: the page, models, and the folder of directions, by the path that a browser asks for.
+//!
+//! `/models/NAME/…` are the files of which a model consists, and no others of its folder.
+//! They are found once, when the folder is checked; so a model of the Hub's cache, whose files are links, is served too.
+//! `/directions/…` are the direction files and bundles that the folder has at that moment.
+//! Everything else is the page's. No link leads out of the page or of the directions, and hidden files are not there.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    future::{Ready, ready},
+    io::{self, Cursor, SeekFrom},
+    path::{Component, Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Task, Poll},
+    time::SystemTime,
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+use tower_http::services::fs as served;
+
+use super::page::{EmbeddedFile, Page};
+use crate::model_files::ModelFolder;
+
+/// What is served, and where it lies.
+#[derive(Clone)]
+pub struct Offer(Arc<Folders>);
+
+struct Folders {
+    page: Page,
+    models: Vec<Model>,
+    directions: PathBuf,
+}
+
+/// A model beside those of the page.
+struct Model {
+    name: String,
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl Offer {
+    /// Checks the folders.
+    ///
+    /// # Errors
+    /// - If a folder is no model, or two models have one name.
+    /// - If `directions` is there and no folder.
+    pub fn new(page: Page, models: &[PathBuf], directions: PathBuf) -> Result<Self> {
+        if directions.exists() && !directions.is_dir() {
+            bail!("--directions {}: it is no folder", directions.display());
+        }
+        let mut places: BTreeMap<String, String> = page
+            .models()
+            .into_iter()
+            .map(|name| (name, "the page's own".to_owned()))
+            .collect();
+        let mut offered = Vec::new();
+        for folder in models {
+            let model = Model::open(folder)
+                .with_context(|| format!("--model {}: it is no model", folder.display()))?;
+            let place = folder.display().to_string();
+            if let Some(other) = places.insert(model.name.clone(), place.clone()) {
+                bail!(
+                    "two models are called `{}`: {other} and {place}; give one folder another name",
+                    model.name
+                );
+            }
+            offered.push(model);
+        }
+        Ok(Self(Arc::new(Folders {
+            page,
+            models: offered,
+            directions,
+        })))
+    }
+
+    /// Names of the models, the page's own first.
+    pub fn models(&self) -> Vec<String> {
+        let mut names = self.0.page.models();
+        names.extend(self.0.models.iter().map(|model| model.name.clone()));
+        names
+    }
+
+    /// Names of the direction files and bundles that are there now, sorted.
+    pub fn directions(&self) -> Vec<String> {
+        let folder = &self.0.directions;
+        let mut names: Vec<String> = names_in(folder)
+            .filter(|name| is_direction(name) && Found::inside(folder, name).is_some())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn find(&self, path: &Path) -> Option<Found> {
+        let parts: Vec<&str> = path
+            .components()
+            .filter(|part| matches!(part, Component::Normal(_)))
+            .map(|part| part.as_os_str().to_str())
+            .collect::<Option<_>>()?;
+        let Folders {
+            page,
+            models,
+            directions,
+        } = &*self.0;
+        let model = |name: &str| models.iter().find(|model| model.name == name);
+        match *parts.as_slice() {
+            [] => Some(Found::folder()),
+            ["directions", name] if is_direction(name) => Found::inside(directions, name),
+            ["directions", ..] => None,
+            ["models", name, ref rest @ ..] if model(name).is_some() => match *rest {
+                [file] => Found::at(model(name)?.files.get(file)?),
+                _ => None,
+            },
+            _ if parts.iter().any(|part| part.starts_with('.')) => None,
+            _ => page.file(&parts.join("/")),
+        }
+    }
+}
+
+impl Model {
+    fn open(folder: &Path) -> Result<Self> {
+        // `.` has a name only in full.
+        let whole = folder.canonicalize().context("there is no such folder")?;
+        let name = folder.file_name().or(whole.file_name());
+        let name = name.and_then(|name| name.to_str());
+        let name = name.context("a browser cannot ask for a folder of this name")?;
+        let model = ModelFolder::open(folder)?;
+        model.check()?;
+        let mut files = BTreeMap::new();
+        for path in model.files() {
+            if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                files.insert(name.to_owned(), path.canonicalize()?);
+            }
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            files,
+        })
+    }
+}
+
+/// Whether a file of this name is a direction or a bundle, and whole: what is being written is hidden.
+fn is_direction(name: &str) -> bool {
+    name.ends_with(".safetensors") && !name.starts_with('.')
+}
+
+/// Names in a folder, none where there is no folder.
+pub fn names_in(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
+}
+
+/// A file that was found, ready to be read.
+pub struct Found {
+    bytes: Box<dyn Bytes>,
+    facts: Facts,
+}
+
+trait Bytes: AsyncRead + AsyncSeek + Unpin + Send + Sync {}
+
+impl<T: AsyncRead + AsyncSeek + Unpin + Send + Sync> Bytes for T {}
+
+/// What is said about a file; its tag is made of it.
+#[derive(Clone, Copy)]
+pub struct Facts {
+    is_folder: bool,
+    n_bytes: u64,
+    modified: SystemTime,
+}
+
+impl Found {
+    /// The regular file at a path below a folder, unless a link leads out of the folder.
+    pub fn inside(folder: &Path, path: &str) -> Option<Self> {
+        let folder = folder.canonicalize().ok()?;
+        let path = folder.join(path).canonicalize().ok()?;
+        match path.starts_with(folder) {
+            true => Self::at(&path),
+            false => None,
+        }
+    }
+
+    fn at(path: &Path) -> Option<Self> {
+        // A pipe would be waited for when it is opened.
+        if !path.is_file() {
+            return None;
+        }
+        let file = File::open(path).ok()?;
+        let metadata = file.metadata().ok()?;
+        Some(Self {
+            facts: Facts {
+                is_folder: false,
+                n_bytes: metadata.len(),
+                modified: metadata.modified().ok()?,
+            },
+            bytes: Box::new(tokio::fs::File::from_std(file)),
+        })
+    }
+
+    /// A file inside this program.
+    pub fn embedded(EmbeddedFile { bytes, modified }: EmbeddedFile) -> Self {
+        Self {
+            facts: Facts {
+                is_folder: false,
+                n_bytes: bytes.len() as u64,
+                modified,
+            },
+            bytes: Box::new(Cursor::new(bytes)),
+        }
+    }
+
+    /// The root, whose `index.html` is asked for next.
+    fn folder() -> Self {
+        Self {
+            facts: Facts {
+                is_folder: true,
+                n_bytes: 0,
+                modified: SystemTime::UNIX_EPOCH,
+            },
+            bytes: Box::new(tokio::io::empty()),
+        }
+    }
+}
+
+type Later<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+
+impl served::Backend for Offer {
+    type File = Found;
+    type Metadata = Facts;
+    type OpenFuture = Later<Found>;
+    type MetadataFuture = Later<Facts>;
+
+    fn open(&self, path: PathBuf) -> Later<Found> {
+        let offer = self.clone();
+        Box::pin(async move {
+            let found = tokio::task::spawn_blocking(move || offer.find(&path)).await?;
+            found.ok_or_else(|| io::ErrorKind::NotFound.into())
+        })
+    }
+
+    fn metadata(&self, path: PathBuf) -> Later<Facts> {
+        let found = self.open(path);
+        Box::pin(async move { Ok(found.await?.facts) })
+    }
+}
+
+impl served::File for Found {
+    type Metadata = Facts;
+    type MetadataFuture<'a> = Ready<io::Result<Facts>>;
+
+    fn metadata(&self) -> Self::MetadataFuture<'_> {
+        ready(Ok(self.facts))
+    }
+}
+
+impl served::Metadata for Facts {
+    fn is_dir(&self) -> bool {
+        self.is_folder
+    }
+
+    fn modified(&self) -> io::Result<SystemTime> {
+        Ok(self.modified)
+    }
+
+    fn len(&self) -> u64 {
+        self.n_bytes
+    }
+}
+
+impl AsyncRead for Found {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Task<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_read(task, to)
+    }
+}
+
+impl AsyncSeek for Found {
+    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        Pin::new(&mut self.bytes).start_seek(to)
+    }
+
+    fn poll_complete(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<u64>> {
+        Pin::new(&mut self.bytes).poll_complete(task)
+    }
+}
