@@ -4,7 +4,8 @@ use burn::{backend::Autodiff, tensor::Tensor};
 use swivel_core::{
     Component, Gpt2, Site,
     cone::Cone,
-    train::{DasTrainer, KeptPairs, Rotation, TrainConfig, random_rows},
+    direction::Basis,
+    train::{DasTrainer, KeptPairs, Rotation, TrainConfig, orthonormal, random_rows},
 };
 
 use crate::support::{B, Reference, assert_close, config, device, model};
@@ -249,6 +250,30 @@ fn basis_stays_orthonormal_at_every_rank() {
             "rank {rank}"
         );
     }
+}
+
+/// The first steps of Adam are all of one size, whose squares f32 adds up with one bias.
+#[test]
+fn wide_basis_is_orthonormal_in_its_file() {
+    const WIDTH: usize = 3072;
+    let start = Rotation::<B>::random(WIDTH, 2, 5, &device()).unwrap();
+    let step = Tensor::full([WIDTH, 2], 0.013, &device()).tril(-1);
+    let rotation = Rotation::new(start.original.clone() + step, start.base.clone());
+    let rows: Vec<f32> = rotation.basis().into_data().to_vec().unwrap();
+    let stored = orthonormal(&rows, WIDTH);
+    Basis::new(stored.clone(), 2).unwrap();
+    let exact = |left: usize, right: usize| -> f64 {
+        let [left, right] = [left, right].map(|row| &stored[row * WIDTH..(row + 1) * WIDTH]);
+        let pairs = left.iter().zip(right);
+        pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    for (left, right, expected) in [(0, 0, 1.0), (0, 1, 0.0), (1, 1, 1.0)] {
+        let found = exact(left, right);
+        assert!((found - expected).abs() < 1e-7, "{left} x {right}: {found}");
+    }
+    // It is the same subspace still.
+    let furthest = rows.iter().zip(&stored).map(|(a, b)| (a - b).abs());
+    assert!(furthest.fold(0.0, f32::max) < 1e-4);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use swivel_core::{
     direction::{Basis, Controls},
     intervention::{Featurizer, Intervention, Op, Source},
     metric,
-    train::Rotation,
+    train::{Rotation, orthonormal},
 };
 
 use super::{Planned, Sweep, Variable};
@@ -252,7 +252,7 @@ impl<B: Backend> Bench<B> {
                 full: test.full_iia(model)?,
                 shuffled: noise.transpose()?,
             };
-            let basis = Basis::new(read_floats(basis)?, rank)?;
+            let basis = Basis::new(orthonormal(&read_floats(basis)?, width), rank)?;
             scored.push(scores.cell(sweep, cells[idx], Some(basis), Some(controls)));
         }
         Ok(scored)
