@@ -295,10 +295,23 @@ pub fn random_rows(d_model: usize, rank: usize, seed: u64) -> Vec<f32> {
         let row: Vec<f64> = (0..d_model).map(|_| gaussian(&mut rng)).collect();
         rows.extend(orthonormal_to(&rows, row));
     }
-    rows.into_iter()
-        .flatten()
-        .map(|value| value as f32)
-        .collect()
+    to_f32(rows)
+}
+
+/// The same rows, row-major `[rank, width]`, made orthonormal in f64: what f32 leaves of a wide basis after some steps may be
+/// off by more than a file allows. Rows that cannot be are left as they are.
+pub fn orthonormal(rows: &[f32], width: usize) -> Vec<f32> {
+    let mut done: Vec<Vec<f64>> = Vec::new();
+    for row in rows.chunks(width) {
+        let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
+        done.push(orthonormal_to(&done, row.clone()).unwrap_or(row));
+    }
+    to_f32(done)
+}
+
+fn to_f32(rows: Vec<Vec<f64>>) -> Vec<f32> {
+    let values = rows.into_iter().flatten();
+    values.map(|value| value as f32).collect()
 }
 
 /// `row` without its parts along `rows`, of length 1; `None` if next to nothing is left.

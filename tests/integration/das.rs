@@ -2,9 +2,11 @@
 
 use burn::{backend::Autodiff, tensor::Tensor};
 use swivel_core::{
-    Component, Gpt2, Site,
+    Component, Gpt2, Recorder, Site,
     cone::Cone,
-    train::{DasTrainer, KeptPairs, Rotation, TrainConfig, random_rows},
+    direction::Basis,
+    intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
+    train::{DasTrainer, KeptPairs, Rotation, TrainConfig, orthonormal, random_rows},
 };
 
 use crate::support::{B, Reference, assert_close, config, device, model};
@@ -164,10 +166,10 @@ fn training_together_equals_training_apart() {
         let width = site.component.width(&config()).unwrap();
         let start = |idx: usize| Rotation::random(width, 1, idx as u64, &device()).unwrap();
         let new = |idx: usize| {
-            // Another rate each, too.
-            let lr = 1e-2 * (idx + 1) as f64;
+            // Another rate each, too; with this epsilon the size of a gradient counts, not only its sign.
             let rule = TrainConfig {
-                lr,
+                lr: 1e-2 * (idx + 1) as f64,
+                epsilon: 1e-3,
                 ..TrainConfig::new(N_STEPS)
             };
             DasTrainer::<Autodiff<B>>::new(&model, start(idx), rule)
@@ -249,6 +251,81 @@ fn basis_stays_orthonormal_at_every_rank() {
             "rank {rank}"
         );
     }
+}
+
+/// What is trained and scored on kept pairs is what full runs with the same edit say, at every component that has directions.
+#[test]
+fn kept_pairs_answer_as_full_runs() {
+    const POSITIONS: [usize; 3] = [2, 5, LAST];
+    const N_TOKENS: usize = LAST + 1;
+    let reference = Reference::open("das_training.safetensors");
+    let (model, config) = (model(), config());
+    let last = |logits: Tensor<B, 3>| -> Tensor<B, 2> { logits.narrow(1, LAST, 1).squeeze_dim(1) };
+    let base = last(model.forward(reference.ints("base_ids"), &mut ()));
+    for (component, name, _) in Component::ALL {
+        let Some(width) = component.width(&config) else {
+            continue; // as wide as the prompt is long: no direction of its own
+        };
+        let layer = match component {
+            Component::Embedding => 0,
+            _ => config.n_layers - 1,
+        };
+        let (site, head) = (component.at(layer), component.is_per_head().then_some(2));
+        let mut recorder = Recorder::new([site]);
+        model.forward(reference.ints("source_ids"), &mut recorder);
+        let rows = Tensor::<B, 1>::from_floats(random_rows(width, 2, 8).as_slice(), &device());
+        let featurizer = Featurizer::Rotation(rows.reshape([2, width]));
+        let swap = Intervention::new(Op::Interchange, featurizer);
+        let kept = kept_together(&model, &reference, site, head, &POSITIONS);
+        for (pairs, position) in kept.iter().zip(POSITIONS) {
+            let units = Units {
+                positions: Some(vec![position]),
+                heads: head.map(|head| vec![head]),
+            };
+            let source = match (recorder.get(site), recorder.get_heads(site)) {
+                (Some(x), _) => Source::Stream(units.select(x.clone())),
+                (_, Some(x)) => Source::Heads(units.select(x.clone())),
+                _ => panic!("{name} was not recorded"),
+            };
+            let edit = Edit {
+                site,
+                units,
+                intervention: swap.clone(),
+                source,
+            };
+            let mut editor = Editor::new(&config, N_TOKENS, vec![edit]).unwrap();
+            let expected = last(model.forward(reference.ints("base_ids"), &mut editor));
+            editor.finish().unwrap();
+            let what = format!("{site}, position {position}");
+            let change = (expected.clone() - base.clone()).abs().max().into_scalar();
+            assert!(position < LAST || change > 1e-2, "{what}: {change}");
+            assert_close(pairs.logits(&model, &swap), expected, 1e-5, &what);
+        }
+    }
+}
+
+/// The first steps of Adam are all of one size, whose squares f32 adds up with one bias.
+#[test]
+fn wide_basis_is_orthonormal_in_its_file() {
+    const WIDTH: usize = 3072;
+    let start = Rotation::<B>::random(WIDTH, 2, 5, &device()).unwrap();
+    let step = Tensor::full([WIDTH, 2], 0.013, &device()).tril(-1);
+    let rotation = Rotation::new(start.original.clone() + step, start.base.clone());
+    let rows: Vec<f32> = rotation.basis().into_data().to_vec().unwrap();
+    let stored = orthonormal(&rows, WIDTH);
+    Basis::new(stored.clone(), 2).unwrap();
+    let exact = |left: usize, right: usize| -> f64 {
+        let [left, right] = [left, right].map(|row| &stored[row * WIDTH..(row + 1) * WIDTH]);
+        let pairs = left.iter().zip(right);
+        pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    for (left, right, expected) in [(0, 0, 1.0), (0, 1, 0.0), (1, 1, 1.0)] {
+        let found = exact(left, right);
+        assert!((found - expected).abs() < 1e-7, "{left} x {right}: {found}");
+    }
+    // It is the same subspace still.
+    let furthest = rows.iter().zip(&stored).map(|(a, b)| (a - b).abs());
+    assert!(furthest.fold(0.0, f32::max) < 1e-4);
 }
 
 #[test]

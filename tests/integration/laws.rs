@@ -305,8 +305,18 @@ fn metrics_are_what_they_are_called() {
         )),
         [2.0, -3.0],
     );
-    // By hand: the sums are alike, so the divergence is the mean difference of the logits under the base.
+    // By hand: of the first row the sums are alike, so that the divergence is the mean difference of the logits under the base;
+    // the second is not what it would be the other way round.
+    let found = Tensor::cat(
+        vec![
+            found.narrow(0, 0, 1),
+            logits([[1.0, 0.0, 0.0]; 2]).narrow(0, 0, 1),
+        ],
+        0,
+    );
     let expected = (0.0 * -2.0 + e(2.0) * 2.0 + -2.0) / sum;
-    close(values(metric::kl(base.clone(), found)), [expected, 0.0]);
+    let [of_base, of_found] = [e(3.0) + 2.0, e(1.0) + 2.0];
+    let other = e(3.0) / of_base * 2.0 + (of_found / of_base).ln();
+    close(values(metric::kl(base.clone(), found)), [expected, other]);
     close(values(metric::kl(base.clone(), base)), [0.0, 0.0]);
 }

@@ -422,8 +422,7 @@ impl<B: Backend> Engine<B> {
             Component::Embedding | Component::BlockInput => return Ok(stream(site.layer)),
             Component::BlockOutput => return Ok(stream(site.layer + 1)),
             Component::FinalNorm => {
-                let last = stream(self.config.n_layers).narrow(1, 0, 1);
-                self.model.unembed(last, &mut recorder);
+                return Ok(self.model.ln_f.forward(stream(self.config.n_layers)));
             }
             _ => self
                 .model

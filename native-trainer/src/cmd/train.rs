@@ -460,6 +460,7 @@ impl Train {
             probe,
             created_by: Some(CREATED_BY.to_owned()),
         };
+        let basis = train::orthonormal(&basis, basis.len() / rank);
         Ok(Direction::new(basis, *rank, facts)?)
     }
 }

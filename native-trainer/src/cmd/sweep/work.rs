@@ -19,7 +19,7 @@ use swivel_core::{
     direction::{Basis, Controls},
     intervention::{Featurizer, Intervention, Op, Source},
     metric,
-    train::Rotation,
+    train::{Rotation, orthonormal},
 };
 
 use super::{LearnArgs, Planned, Sweep, Variable};
@@ -293,7 +293,7 @@ impl<B: Backend> Bench<B> {
                 full: test.full_iia(model)?,
                 shuffled: noise.transpose()?,
             };
-            let basis = Basis::new(read_floats(basis)?, rank)?;
+            let basis = Basis::new(orthonormal(&read_floats(basis)?, width), rank)?;
             scored.push(Cell {
                 basis: Some(basis),
                 controls: Some(controls),

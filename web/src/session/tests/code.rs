@@ -27,17 +27,6 @@ fn set_cards(session: &mut Session, cards: Vec<Card>) {
     session.change(|choices| choices.cards = cards);
 }
 
-/// Base and source that differ in length.
-fn set_long_base(session: &mut Session) {
-    session.shots = 1;
-    session.new_pair(2).unwrap();
-    let source = session.choices.source.ids.clone();
-    session.shots = 3;
-    session.new_pair(1).unwrap();
-    let base = session.choices.base.ids.clone();
-    session.set_prompts(&Prompts { base, source }).unwrap();
-}
-
 /// A direction of rank 2, the first of the embedded ones with a second row.
 fn open_rank_2(session: &mut Session) -> usize {
     let direction = &session.directions[0].direction;

@@ -6,7 +6,10 @@ use swivel_core::{
 };
 
 use super::*;
-use crate::session::learned::{Facet, LearnedMap, OpenedFile};
+use crate::{
+    protocol::AnswerRow,
+    session::learned::{Facet, LearnedMap, OpenedFile},
+};
 
 /// A map over the recorded example: the page's own direction at layer 2, and something else elsewhere.
 fn map_of(method: Method, change: impl Fn(&mut BundleFacts)) -> Bundle {
@@ -318,7 +321,6 @@ fn other_models_and_heads_are_named() {
 /// The engine swaps among all heads side by side; a full run that swaps in the head itself says the same.
 #[test]
 fn direction_of_a_head_is_swapped_in_that_head() {
-    let (layer, head, position) = (1, 2, 9);
     let config = model().config;
     let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
     let rows: Vec<f32> = (0..2 * config.d_head())
@@ -330,31 +332,25 @@ fn direction_of_a_head_is_swapped_in_that_head() {
             }
         })
         .collect();
-    let components = [
-        Component::HeadQueryOutput,
-        Component::HeadKeyOutput,
-        Component::HeadValueOutput,
-        Component::HeadAttentionValueOutput,
+    // Heads that the answer depends on; at the last token, keys and values of both prompts are nearly the same.
+    let places = [
+        (Component::HeadQueryOutput, 2, 1, 9),
+        (Component::HeadKeyOutput, 1, 3, 8),
+        (Component::HeadValueOutput, 1, 3, 8),
+        (Component::HeadAttentionValueOutput, 2, 1, 9),
     ];
     let mut bundle = map_of(Method::LowRank, |facts| facts.n_planned = 8);
-    for component in components {
+    for (component, layer, head, position) in places {
         let mut cell = cell(component, layer, position, 0.99, &own);
         cell.head = Some(head);
         cell.basis = Some(Basis::new(rows.clone(), 2).unwrap());
         bundle.push(cell).unwrap();
     }
 
-    let weights = file("models/solver/model.safetensors");
-    let device = Default::default();
-    let gpt2 = Gpt2::<Flex>::load(&config, &Weights::new(&[&weights]).unwrap(), &device).unwrap();
-    let ids = |ids: &[u32]| {
-        let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-        let n_tokens = ids.len();
-        burn::tensor::Tensor::from_data(burn::tensor::TensorData::new(ids, [1, n_tokens]), &device)
-    };
+    let gpt2 = gpt2();
     let mut session = live();
     let mut engine = engine();
-    for (idx, component) in components.into_iter().enumerate() {
+    for (idx, (component, layer, head, position)) in places.into_iter().enumerate() {
         open(&mut session, &bundle);
         let sheets = bundle.sheets();
         let sheet = bundle.cells()[4 + idx].sheet();
@@ -363,7 +359,7 @@ fn direction_of_a_head_is_swapped_in_that_head() {
         session.toggle_learned(Cursor { layer, position }).unwrap();
         let titles = on(&session);
         assert!(
-            titles[0].contains(&format!("{component}, head 2")),
+            titles[0].contains(&format!("{component}, head {head}")),
             "{titles:?}"
         );
         let found = answer(&mut engine, &mut session);
@@ -374,11 +370,11 @@ fn direction_of_a_head_is_swapped_in_that_head() {
             positions: Some(vec![position]),
             heads: Some(vec![head]),
         };
-        let mut recorder = swivel_core::Recorder::new([site]);
-        gpt2.forward(ids(&source), &mut recorder);
+        let mut recorder = Recorder::new([site]);
+        gpt2.forward(batch(&source), &mut recorder);
         let value = recorder.get_heads(site).unwrap().clone();
-        let basis = burn::tensor::TensorData::new(rows.clone(), [2, config.d_head()]);
-        let basis = burn::tensor::Tensor::from_data(basis, &device);
+        let basis = TensorData::new(rows.clone(), [2, config.d_head()]);
+        let basis = Tensor::from_data(basis, &Default::default());
         let edit = Edit {
             site,
             source: Source::Heads(units.select(value)),
@@ -386,7 +382,7 @@ fn direction_of_a_head_is_swapped_in_that_head() {
             intervention: Intervention::new(Op::Interchange, Featurizer::Rotation(basis)),
         };
         let mut editor = Editor::new(&config, base.len(), vec![edit]).unwrap();
-        let logits = gpt2.forward(ids(&base), &mut editor);
+        let logits = gpt2.forward(batch(&base), &mut editor);
         editor.finish().unwrap();
         let last = logits.narrow(1, base.len() - 1, 1);
         let logits: Vec<f32> = last.into_data().into_vec().unwrap();
@@ -394,11 +390,14 @@ fn direction_of_a_head_is_swapped_in_that_head() {
             let (found, expected) = (row.scores[1].logit, logits[row.id as usize]);
             assert!((found - expected).abs() < TOLERANCE, "{found} {expected}");
         }
+        let change = |row: &AnswerRow| (row.scores[1].logit - row.scores[0].logit).abs();
+        let change = found.rows.iter().map(change).fold(0.0, f32::max);
+        assert!(change > 10.0 * TOLERANCE, "{component} moves by {change}");
     }
     // The same from a file of its own.
     let bytes = bundle.direction(4).unwrap().to_bytes();
     let idx = session.open_direction("head", &bytes, false).unwrap();
-    assert_eq!(session.directions[idx].head, Some(head));
+    assert_eq!(session.directions[idx].head, Some(places[0].2));
     assert!(
         Session::recorded()
             .unwrap()
