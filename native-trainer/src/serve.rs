@@ -3,6 +3,7 @@
 mod guard;
 mod offer;
 mod page;
+mod tag;
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,6 +35,7 @@ use crate::interrupt;
 use guard::{Names, guard};
 pub use offer::Offer;
 pub use page::Page;
+use tag::tag;
 
 /// The header by which the page knows that its host is this server, and that lists change while it is open.
 const MARK: HeaderName = HeaderName::from_static("swivel-serve");
@@ -70,6 +72,7 @@ pub fn router(offer: Offer, port: u16) -> Router {
                 .quality(CompressionLevel::Fastest)
                 .compress_when(compressed),
         )
+        .layer(middleware::from_fn(tag))
         .layer(middleware::from_fn_with_state(
             Arc::new(Names::new(port)),
             guard,
