@@ -661,7 +661,7 @@ impl Map {
     }
 }
 
-/// Numbers for people: `layer 2`, `tokens 3, 120 to 129`.
+/// Numbers for people: `layer 2 alone`, `tokens 3, 120 to 129`.
 fn in_words(what: &str, numbers: impl Iterator<Item = usize>) -> String {
     let numbers: Vec<usize> = numbers.collect::<BTreeSet<_>>().into_iter().collect();
     if let [number] = numbers[..] {
