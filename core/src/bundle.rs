@@ -780,8 +780,9 @@ mod tests {
         part.push(cell(1, 2, 0.9)).unwrap();
         let bytes = part.to_bytes();
         assert_eq!(Bundle::from_bytes(&bytes).unwrap(), part);
-        let text = String::from_utf8_lossy(&bytes);
-        let at = text.find("\"part\":\"2/4\"").unwrap() + "\"part\":\"".len();
+        let field = br#""part":"2/4""#;
+        let at = (bytes.windows(field.len())).position(|window| window == field);
+        let at = at.unwrap() + br#""part":""#.len();
         let mut changed = bytes.clone();
         changed[at] = b'5';
         let error = Bundle::from_bytes(&changed).unwrap_err().to_string();

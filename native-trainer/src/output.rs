@@ -8,6 +8,17 @@ use std::{
 use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
 
+/// Refuses to write over a file unless that is wished.
+pub fn keep_existing(path: &Path, force: bool) -> Result<()> {
+    if path.exists() && !force {
+        anyhow::bail!(
+            "{} is there already; choose another name with --out, or replace it with --force",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 /// A file that appears under its name only when it is complete.
 ///
 /// It is created before the work whose result it will hold, so that a folder that cannot be written is known at once.

@@ -32,7 +32,7 @@ fn swivel(args: &[&str]) {
 fn sweep(folder: &TempDir, pairs: &str, options: &[&str]) -> Bundle {
     let out = folder.path().join("map.safetensors");
     let names = ["--out", out.to_str().unwrap(), "--test-data", pairs];
-    let sweep = ["sweep", "--device", "flex", "--restart"];
+    let sweep = ["sweep", "--device", "flex", "--force"];
     swivel(&[&sweep[..], &names, options].concat());
     Bundle::from_bytes(&fs::read(out).unwrap()).unwrap()
 }

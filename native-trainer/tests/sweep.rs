@@ -258,6 +258,61 @@ fn shards_that_there_are_not_are_refused() {
     }
 }
 
+/// `examples/slurm.sh`, with programs in Slurm's stead that run each task at once.
+#[test]
+#[cfg(target_os = "linux")]
+fn slurm_example_makes_the_undivided_map() {
+    use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
+    let folder = TempDir::new().unwrap();
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let sbatch = r#"#!/bin/sh
+tasks=0
+while [ $# -gt 0 ]; do
+    case $1 in
+    --array) tasks=$(seq -s ' ' "${2%-*}" "${2#*-}") ;;
+    --wrap) wrap=$2 ;;
+    esac
+    shift
+done
+for task in $tasks; do
+    SLURM_ARRAY_TASK_ID=$task sh -c "$wrap" >&2 || exit 1
+done
+echo "7;cluster"
+"#;
+    for (name, text) in [("sbatch", sbatch), ("srun", "#!/bin/sh\nexec \"$@\"\n")] {
+        let file = bin.join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let [whole, map] =
+        ["whole.safetensors", "a map.safetensors"].map(|name| path_in(&folder, name));
+    ok(&with(&MEASURED, &["--out", &whole]));
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/slurm.sh");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let slurm = || {
+        Command::new("bash")
+            .arg(&example)
+            .args(["3", &map])
+            .args(&MEASURED[1..])
+            .env("PATH", &path)
+            .env("SWIVEL", env!("CARGO_BIN_EXE_swivel"))
+            .output()
+            .unwrap()
+    };
+    let output = slurm();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with("array job 7 computes 3 parts"), "{said}");
+    assert_eq!(fs::read(&map).unwrap(), fs::read(&whole).unwrap());
+    assert_eq!(
+        slurm().status.code(),
+        Some(2),
+        "a map that is there is kept"
+    );
+}
+
 /// A map knows its pairs by what they are, not by where they lie.
 #[test]
 fn edited_data_are_noticed_and_moved_data_are_not() {

@@ -157,11 +157,12 @@ fn read(file: &Path, cell: Option<&str>, report: Report) -> Result<Direction> {
         None => "the best one",
         Some(_) => "one",
     };
+    let name = cell::name(&bundle.cells()[idx]);
+    let n_cells = bundle.cells().len();
     report.line(format!(
-        "Taking {what} of the map's {} cells: {}",
-        bundle.cells().len(),
-        cell::name(&bundle.cells()[idx])
+        "Taking {what} of the map's {n_cells} cells: {name}"
     ));
+    report.event(&json!({ "event": "cell", "cell": name }));
     Ok(direction)
 }
 

@@ -10,8 +10,12 @@ use swivel_core::{
     direction::{Controls, Direction, Facts},
 };
 
-use super::{Opened, cell, sweep::keep_existing};
-use crate::{model_files::ModelFiles, output::Output, report::Report};
+use super::{Opened, cell};
+use crate::{
+    model_files::ModelFiles,
+    output::{Output, keep_existing},
+    report::Report,
+};
 
 /// Options of `inspect`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -49,11 +53,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
     match (opened, cell) {
         (Some(Opened::Map(bundle)), Some(name)) => {
             let direction = bundle.direction(cell::find(&bundle, &name)?)?;
+            if let Some(out) = &out {
+                keep_existing(out, force)?;
+                Output::create(out)?.finish(&direction.to_bytes())?;
+            }
             inspect_direction(&direction, report);
             if let Some(out) = out {
-                keep_existing(&out, force)?;
-                let file = Output::create(&out)?.finish(&direction.to_bytes())?;
-                report.line(format!("Wrote {}", file.display()));
+                report.line(format!("Wrote {}", out.display()));
             }
         }
         (Some(Opened::Direction(_)) | None, Some(_)) => {

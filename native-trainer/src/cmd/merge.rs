@@ -8,9 +8,12 @@ use swivel_core::bundle::{Bundle, BundleFacts, Part};
 
 use super::{
     read_direction_bytes,
-    sweep::{Metric, difference, keep_existing, n_cells, picture_path, publish},
+    sweep::{Metric, difference, n_cells, picture_path, publish},
 };
-use crate::{output::Output, report::Report};
+use crate::{
+    output::{Output, keep_existing},
+    report::Report,
+};
 
 /// Options of `merge`.
 #[derive(ClapArgs, Clone, Debug)]

@@ -31,7 +31,7 @@ use crate::{
     device::{self, DeviceChoice},
     experiment::{Rule, read_pairs},
     model_files::{ModelFiles, SOLVER},
-    output::Output,
+    output::{Output, keep_existing},
     report::Report,
 };
 pub use identity::{difference, n_cells};
@@ -534,7 +534,7 @@ impl Map {
         let report = sweep.report;
         self.announce(&sweep, devices);
         let (sender, receiver) = mpsc::channel();
-        // A job is done whole or not at all: cells that are learned together depend on each other's being there in the last bit.
+        // A job is computed whole even if a cell of it is there: among other neighbours its last bits could be others.
         let is_left = |job: &Range<usize>| job.clone().any(|idx| !self.done.contains_key(&idx));
         let jobs: VecDeque<_> = jobs.into_iter().filter(is_left).collect();
         let queue = Arc::new(Mutex::new(jobs));
@@ -661,7 +661,7 @@ impl Map {
     }
 }
 
-/// Numbers for people: `layer 2`, `tokens 3, 120 to 129`.
+/// Numbers for people: `layer 2 alone`, `tokens 3, 120 to 129`.
 fn in_words(what: &str, numbers: impl Iterator<Item = usize>) -> String {
     let numbers: Vec<usize> = numbers.collect::<BTreeSet<_>>().into_iter().collect();
     if let [number] = numbers[..] {
@@ -678,17 +678,6 @@ fn in_words(what: &str, numbers: impl Iterator<Item = usize>) -> String {
 /// Where the picture of a map goes.
 pub fn picture_path(map: &Path) -> PathBuf {
     map.with_extension("svg")
-}
-
-/// Refuses to write over a file unless that is wished.
-pub fn keep_existing(path: &Path, force: bool) -> Result<()> {
-    if path.exists() && !force {
-        bail!(
-            "{} is there already; choose another name with --out, or replace it with --force",
-            path.display()
-        );
-    }
-    Ok(())
 }
 
 /// Shows a finished map and, of a whole one, writes the picture beside its file.
