@@ -1102,27 +1102,10 @@ impl Session {
         Some(line.map(|word| words.word(word).to_owned()))
     }
 
-    /// First layer and first token that the cards that are on can change, in that layer's `block_output`.
-    pub fn cone(&self) -> Option<Cursor> {
-        let interchanges = self.interchanges();
-        let n_layers = self.n_layers();
-        // An edit of block_output of a layer changes that very cell.
-        let layer = interchanges
-            .iter()
-            .map(|i| match i.site().resumes_at(n_layers) {
-                0 => 0,
-                next if i.component == Component::BlockOutput => next - 1,
-                next => next.min(n_layers - 1),
-            });
-        Some(Cursor {
-            layer: layer.min()?,
-            position: interchanges.iter().map(|i| i.base_position).min()?,
-        })
-    }
-
-    /// True if a swap at this cell can change the answer: everything but earlier tokens of the last layer.
-    pub fn reaches_the_answer(&self, cell: Cursor) -> bool {
-        cell.layer + 1 < self.n_layers() || cell.position + 1 == self.choices.base.ids.len()
+    /// True if a swap at this site, at this base token, can change the answer.
+    pub fn reaches_the_answer(&self, site: Site, position: usize) -> bool {
+        let n_tokens = self.choices.base.ids.len();
+        n_tokens > 0 && site.reaches_logits(position, self.n_layers(), n_tokens - 1)
     }
 
     /// Cell of the lens as it is shown: value and, for a difference, how much it changed.

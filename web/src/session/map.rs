@@ -61,12 +61,10 @@ impl InterchangeMap {
         let mut queue = Vec::new();
         for layer in (0..n_layers).rev() {
             let mut end = n_tokens;
-            // In the last layer only the last token's value is ever read.
-            let first = if layer + 1 == n_layers {
-                n_tokens - 1
-            } else {
-                first
-            };
+            // Nor what the answer does not depend on, which is always what comes before the rest.
+            let site = component.at(layer);
+            let is_read = |at: &usize| site.reaches_logits(*at, n_layers, n_tokens - 1);
+            let first = (first..n_tokens).find(is_read).unwrap_or(n_tokens);
             while end > first {
                 let start = end.saturating_sub(CHUNK).max(first);
                 queue.push((layer, [start, end]));
