@@ -1,7 +1,9 @@
 //! The page: its state, what happens when something is done to it, and where its parts stand.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
 use js_sys::Uint8Array;
 use leptos::prelude::*;
 use swivel_core::{Component, Gpt2Config, task::programs::Lexicon};
@@ -18,7 +20,7 @@ use crate::{
         worker::Device,
     },
     protocol::{Answer, Interchange, Prompts, Request, Response},
-    session::{Model, Picture, Session, learned::OpenedFile, map::Metric, recorded},
+    session::{Job, Model, Picture, Session, learned::OpenedFile, map::Metric, recorded},
     view,
 };
 
@@ -105,8 +107,17 @@ pub struct App {
     source: StoredValue<ModelSource, LocalStorage>,
     /// True while the loop of [`App::pump`] runs.
     is_pumping: StoredValue<bool>,
+    /// What the loop has asked the engine; dropping it gives that up.
+    asked: StoredValue<Option<Asked>, LocalStorage>,
     /// Counts models and devices that were asked for; what an older request brings is dropped.
     generation: StoredValue<u32>,
+}
+
+/// A job that the engine is at.
+struct Asked {
+    job: Job,
+    /// Who waits for the answer waits as long as this is there.
+    _still_wanted: oneshot::Sender<()>,
 }
 
 /// A sentence in the notice line.
@@ -143,6 +154,7 @@ impl App {
             engine: StoredValue::new_local(None),
             source: StoredValue::new_local(ModelSource::Folder(folder)),
             is_pumping: StoredValue::new(false),
+            asked: StoredValue::new_local(None),
             generation: StoredValue::new(0),
         }
     }
@@ -187,9 +199,15 @@ impl App {
         }));
     }
 
-    /// Asks the engine for what is out of date, one thing after the other, until nothing is.
+    /// Asks the engine for what is out of date, one thing after the other, until nothing is; what it is at is given up if
+    /// something else is wanted more by now.
     fn pump(self) {
         if self.is_pumping.get_value() {
+            let is_wanted = |job: &Job| self.session.with_untracked(|session| session.wants(job));
+            let asked = |asked: &Option<Asked>| asked.as_ref().is_none_or(|own| is_wanted(&own.job));
+            if !self.asked.with_value(asked) {
+                self.asked.set_value(None);
+            }
             return;
         }
         self.is_pumping.set_value(true);
@@ -201,7 +219,16 @@ impl App {
                 let Some(job) = self.session.with_untracked(Session::next_job) else {
                     break;
                 };
-                let result = engine.ask(job.request.clone()).await;
+                let (still_wanted, given_up) = oneshot::channel();
+                self.asked.set_value(Some(Asked {
+                    job: job.clone(),
+                    _still_wanted: still_wanted,
+                }));
+                let answer = pin!(engine.ask(job.request.clone()));
+                let result = match select(answer, given_up).await {
+                    Either::Left((result, _)) => result,
+                    Either::Right(_) => continue,
+                };
                 let is_same = self
                     .engine
                     .with_value(|own| own.as_ref().is_some_and(|own| Rc::ptr_eq(own, &engine)));
@@ -223,6 +250,7 @@ impl App {
                     }
                 }
             }
+            self.asked.set_value(None);
             self.is_pumping.set_value(false);
         });
     }

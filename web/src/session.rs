@@ -902,6 +902,12 @@ impl Session {
         })
     }
 
+    /// True if a job that was asked is still what is wanted most. The engine need not end any other.
+    pub fn wants(&self, job: &Job) -> bool {
+        let next = self.next_job();
+        next.is_some_and(|next| next.revision == job.revision && next.request == job.request)
+    }
+
     /// True if the model can read both prompts.
     fn is_readable(&self) -> bool {
         let is_readable = |side| {

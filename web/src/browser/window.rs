@@ -5,7 +5,7 @@ use std::time::Duration;
 use js_sys::{Array, Reflect};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Event, Window};
+use web_sys::{Event, MessageChannel, Window};
 
 use super::error_text;
 
@@ -130,6 +130,22 @@ pub fn mark(name: &str) {
     if let Some(performance) = window().and_then(|window| window.performance()) {
         let _ = performance.mark(name);
     }
+}
+
+/// Lets the browser do what waits, as to deliver messages; in a window and in a worker. A timer would wait for some
+/// milliseconds, a message to oneself does not.
+///
+/// # Errors
+/// - if the browser has no channels
+pub async fn turn() -> Result<(), JsValue> {
+    let channel = MessageChannel::new()?;
+    let (sender, receiver) = (channel.port1(), channel.port2());
+    let arrived = js_sys::Promise::new(&mut |resolve, _| receiver.set_onmessage(Some(&resolve)));
+    sender.post_message(&JsValue::NULL)?;
+    JsFuture::from(arrived).await?;
+    receiver.set_onmessage(None);
+    sender.close();
+    Ok(())
 }
 
 /// Bytes of this program's memory.
