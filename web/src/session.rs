@@ -244,6 +244,18 @@ impl Opened {
     }
 }
 
+/// True if both swap the same for the same: what is said of it beside that, as by which program, makes no other direction.
+fn is_same_swap(left: &Direction, right: &Direction) -> bool {
+    let place = |direction: &Direction| (direction.facts.site, direction.facts.position);
+    let meaning = |direction: &Direction| {
+        let facts = &direction.facts;
+        [Some(facts.model_sha256.clone()), facts.task.clone(), facts.variable.clone()]
+    };
+    place(left) == place(right)
+        && meaning(left) == meaning(right)
+        && (left.rank(), left.rows()) == (right.rank(), right.rows())
+}
+
 /// The task's last part: `programs/07065a` is `07065a`.
 fn short_task(task: &str) -> &str {
     task.rsplit('/').next().unwrap_or(task)
@@ -676,7 +688,7 @@ impl Session {
             })
     }
 
-    /// Opens a direction file; a new card, switched off, shows it.
+    /// Opens a direction file; a new card, switched off, shows it, unless one shows the same swap.
     ///
     /// # Errors
     /// - those of [`Direction::from_bytes`]
@@ -700,7 +712,8 @@ impl Session {
         };
         let site = direction.facts.site;
         let position = direction.facts.position;
-        let known = self.directions.iter().position(|own| own.bytes == bytes);
+        let known = (self.directions.iter())
+            .position(|own| own.head == head && is_same_swap(&own.direction, &direction));
         let idx = match known {
             // Of a cell of a map there may be no card.
             Some(idx) if self.has_card(idx) || self.directions[idx].origin.is_none() => {

@@ -158,11 +158,15 @@ fn probe_outside_the_vocabulary_is_no_reason_to_stop() {
     let probe = r#"{"base":[1],"source":[4294967295],"top_1":4294967295,"logit":1.0}"#;
     fs::write(
         &path,
-        direction_file(|header, _| header["__metadata__"]["probe"] = json!(probe)),
+        direction_file(|header, values| {
+            header["__metadata__"]["probe"] = json!(probe);
+            values[3] ^= 0x80;
+        }),
     )
     .unwrap();
     page.upload("#direction-file", &[&path]);
     wait_notice(&page, &["probe.safetensors"]);
+    page.wait_for("#switch-2", SOON);
     page.click("#switch-0");
     wait_verdict(&page, "Switch a direction on");
     page.assert_clean_console();

@@ -101,6 +101,12 @@ pub fn listen(name: &str, call: impl Fn(Event) + 'static) {
     listener.forget();
 }
 
+/// True while a person can see the page.
+pub fn is_visible() -> bool {
+    let document = window().and_then(|window| window.document());
+    document.is_some_and(|document| !document.hidden())
+}
+
 /// Scrolls an element, and not the page, so that what a selector names in it can be seen; a little later, when it is there.
 pub fn show_inside(frame: &web_sys::HtmlElement, selector: &'static str) {
     let frame = frame.clone();

@@ -418,6 +418,36 @@ fn hostile_directions_are_refused() {
 }
 
 #[test]
+fn same_swap_from_another_file_is_the_same_card() {
+    let mut session = live();
+    let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    let with = |change: &dyn Fn(&mut Direction)| {
+        let mut other = own.clone();
+        change(&mut other);
+        other.to_bytes()
+    };
+    let learned_here = with(&|other| {
+        other.facts.created_by = Some("swivel".to_owned());
+        other.facts.controls.shuffled = Some(0.7);
+    });
+    assert_ne!(learned_here, recorded::DIRECTIONS[0].1);
+    let name = "solver-07065a-op5-layer2-rank1.safetensors";
+    let idx = session.open_direction(name, &learned_here, false).unwrap();
+    assert_eq!((idx, session.directions.len()), (0, 2));
+    assert_eq!(session.choices.cards.len(), 2);
+    for other in [
+        with(&|other| other.facts.position = Position::Index(3)),
+        with(&|other| other.facts.site.layer = 1),
+        with(&|other| other.facts.variable = Some("op1".to_owned())),
+        with(&|other| other.facts.model_sha256 = "other".to_owned()),
+    ] {
+        let n_cards = session.choices.cards.len();
+        session.open_direction("op5.safetensors", &other, false).unwrap();
+        assert_eq!(session.choices.cards.len(), n_cards + 1, "the same name");
+    }
+}
+
+#[test]
 fn numbers_have_a_fixed_form() {
     for (value, text) in [
         (0.97, "+.97"),
