@@ -458,7 +458,11 @@ mod tests {
         assert_eq!(get(&server, "/directions/a%20b").1, "new");
         fs::remove_file(live.path().join("a b")).unwrap();
         assert_eq!(get(&server, list).1, "[]");
-        assert!(get(&server, "/directions/a%20b").0.starts_with("HTTP/1.1 404"));
+        assert!(
+            get(&server, "/directions/a%20b")
+                .0
+                .starts_with("HTTP/1.1 404")
+        );
         assert!(!get(&server, "/").0.contains("swivel-serve"));
     }
 

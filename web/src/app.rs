@@ -234,7 +234,8 @@ impl App {
     fn pump(self) {
         if self.is_pumping.get_value() {
             let is_wanted = |job: &Job| self.session.with_untracked(|session| session.wants(job));
-            let asked = |asked: &Option<Asked>| asked.as_ref().is_none_or(|own| is_wanted(&own.job));
+            let asked =
+                |asked: &Option<Asked>| asked.as_ref().is_none_or(|own| is_wanted(&own.job));
             if !self.asked.with_value(asked) {
                 self.asked.set_value(None);
             }
@@ -699,7 +700,10 @@ impl App {
                 folder.is_asked = false;
                 folder.rest = match result {
                     Ok(()) => [0; 2],
-                    Err(_) => [folder.rest[1], (2 * folder.rest[1] + 1).min(MOST_TURNS_LEFT_OUT)],
+                    Err(_) => [
+                        folder.rest[1],
+                        (2 * folder.rest[1] + 1).min(MOST_TURNS_LEFT_OUT),
+                    ],
                 };
             });
         });
@@ -753,8 +757,9 @@ impl App {
     /// Asks a host that can say so what is new in its folder.
     fn look_into_folder(self) {
         let is_due = self.folder.try_update_value(|folder| {
+            let is_due = folder.is_live && folder.rest[0] == 0;
             folder.rest[0] = folder.rest[0].saturating_sub(1);
-            folder.is_live && folder.rest[0] == 0
+            is_due
         });
         if is_due == Some(true) && window::is_visible() {
             self.open_learned(RequestCache::NoStore);

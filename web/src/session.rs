@@ -21,7 +21,7 @@ use crate::protocol::{
     Answer, AttentionRows, Cell, Interchange, LensRow, Prompts, Request, Response,
 };
 use learned::{LearnedMap, Origin};
-use map::InterchangeMap;
+use map::{InterchangeMap, score};
 
 /// The program that the embedded solver knows.
 const PROGRAM: &str = "07065a";
@@ -237,7 +237,7 @@ impl Opened {
         }
         let facts = &self.direction.facts;
         match (facts.variable.as_deref(), &facts.task) {
-            (Some("op5"), Some(task)) => format!("output of {}", short_task(task)),
+            (Some("op5"), Some(task)) => format!("op5, the output of {}", short_task(task)),
             (Some(variable), Some(task)) => format!("{variable} of {}", short_task(task)),
             _ => self.name.clone(),
         }
@@ -249,7 +249,11 @@ fn is_same_swap(left: &Direction, right: &Direction) -> bool {
     let place = |direction: &Direction| (direction.facts.site, direction.facts.position);
     let meaning = |direction: &Direction| {
         let facts = &direction.facts;
-        [Some(facts.model_sha256.clone()), facts.task.clone(), facts.variable.clone()]
+        [
+            Some(facts.model_sha256.clone()),
+            facts.task.clone(),
+            facts.variable.clone(),
+        ]
     };
     place(left) == place(right)
         && meaning(left) == meaning(right)
@@ -671,6 +675,12 @@ impl Session {
             && facts.any(|facts| facts.model_sha256 == model.sha256 && facts.task.is_some())
     }
 
+    /// True if the model was trained on the task and both prompts are of it: only of such pairs is it known what a swap should do.
+    pub fn is_on_task(&self) -> bool {
+        let is_query = |side| self.query_words(side).is_some();
+        self.knows_task() && Side::BOTH.into_iter().all(is_query)
+    }
+
     /// The program of the task.
     pub fn program(&self) -> Option<&Program> {
         self.program.as_ref()
@@ -858,6 +868,12 @@ impl Session {
             return Some(format!(
                 "learned on other weights ({}): its scores say nothing about this model",
                 opened.direction.facts.model
+            ));
+        }
+        if opened.direction.facts.task.is_some() && !self.is_on_task() {
+            return Some(format!(
+                "{} was measured on other prompts than these: on pairs of the task",
+                score(opened.direction.facts.iia)
             ));
         }
         (opened.probe == Probe::Different).then(|| {

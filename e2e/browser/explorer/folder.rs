@@ -47,21 +47,28 @@ fn direction_that_is_learned_while_the_page_is_open_appears() {
     // It was asked for once, however often the list was.
     let n_asked = || {
         let all = server.requests().into_iter();
-        all.filter(|request| request.path.contains("my%20%231")).count()
+        all.filter(|request| request.path.contains("my%20%231"))
+            .count()
     };
     let before = lists(&page);
-    page.wait_until("another look", TWO_LOOKS, || (lists(&page) > before).then_some(()));
+    page.wait_until("another look", TWO_LOOKS, || {
+        (lists(&page) > before).then_some(())
+    });
     assert_eq!(n_asked(), 1);
 
     // What was opened stays when its file goes, and is the same card when it comes back.
     click_button(&page, ".notice-line", "Close");
     fs::remove_file(&mine).unwrap();
     let before = lists(&page);
-    page.wait_until("another look", TWO_LOOKS, || (lists(&page) > before).then_some(()));
+    page.wait_until("another look", TWO_LOOKS, || {
+        (lists(&page) > before).then_some(())
+    });
     fs::write(&mine, negated()).unwrap();
     fs::write(folder.path().join("letter.safetensors"), "Dear page,").unwrap();
     let before = lists(&page);
-    page.wait_until("two looks", 2 * TWO_LOOKS, || (lists(&page) > before + 1).then_some(()));
+    page.wait_until("two looks", 2 * TWO_LOOKS, || {
+        (lists(&page) > before + 1).then_some(())
+    });
     assert_eq!(page.count(".card"), 3);
     assert_eq!(texts(&page, ".notice"), [""; 0]);
     wait_verdict(&page, "flipped");
@@ -121,7 +128,10 @@ fn host_that_is_gone_is_asked_more_and_more_rarely() {
     page.wait_until("a look", TWO_LOOKS, || (lists(&page) > 1).then_some(()));
     server.replace("/directions/index.json", Overlay::Status(503));
     let before = lists(&page);
-    page.script("return new Promise((done) => setTimeout(done, 11_000));", &[]);
+    page.script(
+        "return new Promise((done) => setTimeout(done, 11_000));",
+        &[],
+    );
     // Of five turns the 1st, the 2nd or 3rd, and no more.
     let n_looks = lists(&page) - before;
     assert!((1..=3).contains(&n_looks), "{n_looks}");
@@ -174,7 +184,9 @@ fn host_without_a_list_offers_nothing_and_is_asked_once() {
     }
     page.wait_until("the question", SOON, || {
         let asked = server.requests().into_iter();
-        let n_asked = asked.filter(|request| request.path == "/models/index.json").count();
+        let n_asked = asked
+            .filter(|request| request.path == "/models/index.json")
+            .count();
         (n_asked == 1).then_some(())
     });
     assert_eq!(page.count("#listed-models, .notice"), 0);

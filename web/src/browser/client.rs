@@ -87,10 +87,7 @@ impl Client {
 
         let askers = Askers::default();
         let (sender, ready) = oneshot::channel();
-        askers
-            .borrow_mut()
-            .wait(0, sender)
-            .map_err(Problem::Died)?;
+        askers.borrow_mut().wait(0, sender).map_err(Problem::Died)?;
         let listening = Rc::clone(&askers);
         let on_message = Closure::<dyn Fn(Event)>::new(move |event: Event| {
             let Ok(event) = event.dyn_into::<MessageEvent>() else {

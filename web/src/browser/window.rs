@@ -117,12 +117,16 @@ pub fn show_inside(frame: &web_sys::HtmlElement, selector: &'static str) {
             return;
         };
         let (top, left) = (found.offset_top(), found.offset_left());
+        // The names of the rows stay where they are and cover what is under them.
+        let names = frame.query_selector("th[scope=row]").ok().flatten();
+        let names = names.and_then(|names| names.dyn_into::<web_sys::HtmlElement>().ok());
+        let covered = names.map_or(0, |names| names.offset_width());
         if top < frame.scroll_top()
             || top + found.offset_height() > frame.scroll_top() + frame.client_height()
         {
             frame.set_scroll_top(top - frame.client_height() / 2);
         }
-        if left < frame.scroll_left()
+        if left < frame.scroll_left() + covered
             || left + found.offset_width() > frame.scroll_left() + frame.client_width()
         {
             frame.set_scroll_left(left - frame.client_width() / 2);

@@ -164,6 +164,11 @@ pub fn without_zero(text: String) -> String {
     text.strip_prefix('0').map(str::to_owned).unwrap_or(text)
 }
 
+/// A score with three digits and without its zero: `.999`.
+pub fn score(value: f64) -> String {
+    without_zero(format!("{value:.3}"))
+}
+
 /// Nats with their sign: `+5.1`, `−0.3`.
 pub fn nats(value: f32) -> String {
     format!("{value:+.1}").replace('-', "−")

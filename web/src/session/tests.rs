@@ -396,6 +396,32 @@ fn a_card_that_cannot_be_done_says_why_and_is_left_out() {
 }
 
 #[test]
+fn off_the_task_a_card_says_that_its_score_is_of_other_prompts() {
+    let mut session = live();
+    let warning = |session: &Session, idx: usize| {
+        let card = &session.choices.cards[idx];
+        session.card_warning(card).unwrap_or_default()
+    };
+    assert!(session.is_on_task());
+    assert_eq!(warning(&session, 0), "");
+    session
+        .type_prompt(Side::Source, "Once upon a time")
+        .unwrap();
+    assert!(!session.is_on_task());
+    assert!(warning(&session, 0).starts_with(".999 was measured on other prompts than these"));
+    assert!(warning(&session, 1).starts_with(".997 was measured on other prompts than these"));
+    // Of what the scores were measured on otherwise, the page knows nothing.
+    let opened = &mut session.directions[0];
+    Arc::make_mut(&mut opened.direction).facts.task = None;
+    assert_eq!(warning(&session, 0), "");
+    // Five words that the task does not have are no line of it.
+    session.type_prompt(Side::Source, "a,b,c,d,e=").unwrap();
+    assert!(!session.is_on_task());
+    session.undo();
+    assert!(session.is_on_task());
+}
+
+#[test]
 fn hostile_directions_are_refused() {
     let mut session = live();
     let good = recorded::DIRECTIONS[0].1;
@@ -442,7 +468,9 @@ fn same_swap_from_another_file_is_the_same_card() {
         with(&|other| other.facts.model_sha256 = "other".to_owned()),
     ] {
         let n_cards = session.choices.cards.len();
-        session.open_direction("op5.safetensors", &other, false).unwrap();
+        session
+            .open_direction("op5.safetensors", &other, false)
+            .unwrap();
         assert_eq!(session.choices.cards.len(), n_cards + 1, "the same name");
     }
 }

@@ -2,10 +2,10 @@
 
 use leptos::prelude::*;
 
-use super::{page::chosen_files, score};
+use super::page::chosen_files;
 use crate::{
     app::App,
-    session::{Card, Opened, Probe, Session, What},
+    session::{Card, Opened, Probe, Session, What, map::score},
 };
 
 /// Strengths of the slider's ends and its steps.

@@ -134,7 +134,9 @@ fn close(menu: Details) {
 /// Closes a menu on a click elsewhere and on Escape, which gives the focus back to what opened it.
 fn close_by_itself(menu: Details) {
     window::listen("click", move |event| {
-        let target = event.target().and_then(|target| target.dyn_into::<Node>().ok());
+        let target = event
+            .target()
+            .and_then(|target| target.dyn_into::<Node>().ok());
         let is_inside = menu
             .get_untracked()
             .is_some_and(|menu| menu.contains(target.as_ref()));

@@ -161,7 +161,6 @@ fn PictureChoice(
                 {move || {
                     tabs.get()
                         .into_iter()
-                        .enumerate()
                         .map(|(idx, label)| {
                             button(Picture::Learned(idx), format!("picture-learned-{idx}"), label)
                         })
