@@ -807,8 +807,7 @@ pub fn mount() {
         app.folder.update_value(|folder| folder.rest = [0; 2]);
         app.look_into_folder();
     });
-    // Without a timer, the folder is looked into whenever the page comes into sight.
-    let _ = set_interval_with_handle(move || app.look_into_folder(), LOOK_EVERY);
+    set_interval(move || app.look_into_folder(), LOOK_EVERY);
 }
 
 /// Ctrl-Z and Ctrl-Shift-Z or Ctrl-Y, outside of text fields, which have their own.
