@@ -220,14 +220,15 @@ fn off_the_task_the_verdict_is_sober() {
     open_live(&page, CPU);
     wait_verdict(&page, "FLIPPED");
     page.wait_text(".card:nth-of-type(1)", SOON, |text| !text.contains("△"));
-    page.type_into("#base", "sugar,lady");
-    page.type_into("#source", "lemon,probable=");
+    // Four words are no line of it.
+    page.type_into("#base", "sugar,lady,sugar,scarf=");
+    page.type_into("#source", "lemon,probable,wool,likely=");
     page.wait_text(".card:nth-of-type(1)", SOON, |text| {
         text.contains(".999 was measured on other prompts than these")
     });
     page.click("#switch-0");
     // All of the source's last token: its answer.
-    page.click("#cell-2-2");
+    page.click("#cell-2-7");
     page.click("#arm");
     page.wait_for("#switch-2[aria-checked=true]", SOON);
     let verdict = wait_verdict(&page, "The answer changed from ");

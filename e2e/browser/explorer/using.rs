@@ -533,7 +533,26 @@ fn armed_token_of_a_long_prompt_is_in_sight() {
         LONG,
     );
     wait_verdict(&page, "flipped");
-    // Each in what it scrolls in: the strip, and the picture. The rows' names stay in sight and cover none.
+    // Each in what it scrolls in: the strip, and the picture.
+    for css in [
+        "#base-tokens li.marked",
+        "#source-tokens li.marked",
+        "#grid td.armed",
+    ] {
+        page.wait_script(
+            &format!(
+                "(() => {{
+                   const wanted = document.querySelector('{css}');
+                   const frame = wanted.closest('.tokens, .scroll').getBoundingClientRect();
+                   const box = wanted.getBoundingClientRect();
+                   return box.left >= frame.left - 1 && box.right <= frame.right + 1
+                     && box.top >= frame.top - 1 && box.bottom <= frame.bottom + 1;
+                 }})()"
+            ),
+            SOON,
+        );
+    }
+    // The rows' names stay in sight and cover no cell.
     page.script(
         "const [label, cell] = ['#grid th[scope=row]', '#grid td.armed'].map((css) => document.querySelector(css));
          const [left, right] = [label, cell].map((e) => e.getBoundingClientRect());
@@ -558,22 +577,4 @@ fn armed_token_of_a_long_prompt_is_in_sight() {
          })()",
         SOON,
     );
-    for css in [
-        "#base-tokens li.marked",
-        "#source-tokens li.marked",
-        "#grid td.armed",
-    ] {
-        page.wait_script(
-            &format!(
-                "(() => {{
-                   const wanted = document.querySelector('{css}');
-                   const frame = wanted.closest('.tokens, .scroll').getBoundingClientRect();
-                   const box = wanted.getBoundingClientRect();
-                   return box.left >= frame.left - 1 && box.right <= frame.right + 1
-                     && box.top >= frame.top - 1 && box.bottom <= frame.bottom + 1;
-                 }})()"
-            ),
-            SOON,
-        );
-    }
 }
