@@ -15,7 +15,7 @@
 mod each;
 mod kept;
 
-use std::ops::RangeInclusive;
+use std::{cmp::Ordering, ops::RangeInclusive};
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
@@ -92,6 +92,38 @@ impl Site {
             Component::BlockOutput => self.layer + 1,
             Component::FinalNorm => n_layers,
             _ => self.layer,
+        }
+    }
+
+    /// True if an edit here, at the token `position`, can change the `block_output` of `layer` at the token `at`.
+    ///
+    /// Nothing below and nothing earlier changes, and a later token only by an attention that reads what was edited: that of
+    /// the edit's own layer sees stream, keys and values, that of the next one sees the rest.
+    pub fn reaches(self, position: usize, layer: usize, at: usize) -> bool {
+        use Component::*;
+        // First layers that change at the edited token, and at later ones.
+        let (here, later) = match self.component {
+            // The first token sees itself alone, whatever query and key say.
+            QueryOutput | HeadQueryOutput | AttentionScore if position == 0 => (None, None),
+            KeyOutput | HeadKeyOutput if position == 0 => (None, Some(self.layer)),
+            Embedding | BlockInput | AttentionInput | KeyOutput | ValueOutput | HeadKeyOutput
+            | HeadValueOutput => (Some(self.layer), Some(self.layer)),
+            FinalNorm => (None, None),
+            _ => (Some(self.layer), Some(self.layer + 1)),
+        };
+        let first = match at.cmp(&position) {
+            Ordering::Less => None,
+            Ordering::Equal => here,
+            Ordering::Greater => later,
+        };
+        first.is_some_and(|first| layer >= first)
+    }
+
+    /// True if an edit here, at the token `position`, can change the logits at the token `at` of a model of `n_layers` layers.
+    pub fn reaches_logits(self, position: usize, n_layers: usize, at: usize) -> bool {
+        match self.component {
+            Component::FinalNorm => at == position,
+            _ => self.reaches(position, n_layers - 1, at),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod broken;
 mod files;
+mod folder;
 mod maps;
 mod measured;
 mod numbers;
@@ -32,10 +33,15 @@ const WEBGPU: &str = "/?device=webgpu";
 /// The answer belongs to what is on the page, and was computed here.
 const IS_CURRENT: &str = "document.querySelector('#answer')?.dataset.ms";
 
-/// The built page's server, without directions that were learned on this machine.
+/// The built page's server, without directions that were learned on this machine, and with one model.
 fn server() -> Server {
     let server = Server::start();
-    server.replace("/directions/index.json", Overlay::Bytes(b"[]".to_vec()));
+    for (path, list) in [
+        ("/directions/index.json", "[]"),
+        ("/models/index.json", r#"["solver"]"#),
+    ] {
+        server.replace(path, Overlay::Bytes(list.into()));
+    }
     server
 }
 

@@ -58,6 +58,7 @@ pub struct Server {
 struct Shared {
     dist: PathBuf,
     overlays: Mutex<BTreeMap<String, Overlay>>,
+    live: Mutex<BTreeMap<String, PathBuf>>,
     requests: Mutex<Vec<Request>>,
     stopped: AtomicBool,
 }
@@ -92,6 +93,7 @@ impl Server {
         let shared = Arc::new(Shared {
             dist,
             overlays: Mutex::default(),
+            live: Mutex::default(),
             requests: Mutex::default(),
             stopped: AtomicBool::new(false),
         });
@@ -121,6 +123,13 @@ impl Server {
     /// Answers requests of `path` with its file again.
     pub fn restore(&self, path: &str) {
         lock(&self.shared.overlays).remove(path);
+    }
+
+    /// Answers requests below `path`, as `/directions`, from `folder` from now on, as `swivel serve` does: `index.json` there
+    /// is the list of the names in the folder at that moment, and a header says so. Overlays come first.
+    pub fn serve_live(&self, path: &str, folder: &Path) {
+        self.restore(&format!("{path}/index.json"));
+        lock(&self.shared.live).insert(path.to_owned(), folder.to_owned());
     }
 
     /// The one path of the folder that ends with `suffix`: names change with the content.
@@ -226,7 +235,12 @@ impl Shared {
         if let Some(Overlay::Delayed(delay)) = overlay {
             thread::sleep(delay);
         }
-        let file = || self.file(&path);
+        let live = self.live(&path);
+        let live_header = match live {
+            Some(_) => "swivel-serve: 0.1.0\r\n",
+            None => "",
+        };
+        let file = || live.or_else(|| self.file(&path));
         let (status, mut body) = match (method, &overlay) {
             ("GET" | "HEAD", Some(Overlay::Bytes(bytes))) => (200, bytes.clone()),
             ("GET" | "HEAD", Some(Overlay::Status(status))) => (*status, Vec::new()),
@@ -258,6 +272,7 @@ impl Shared {
              Content-Length: {content_length}\r\n\
              Cache-Control: no-cache\r\n\
              Access-Control-Allow-Origin: *\r\n\
+             {live_header}\
              Connection: close\r\n\r\n",
             content_type(&path)
         )?;
@@ -267,13 +282,37 @@ impl Shared {
 
     /// The bytes of the file at `path`, if there is one in the folder.
     fn file(&self, path: &str) -> Option<Vec<u8>> {
-        let relative = PathBuf::from(percent_decoded(path.strip_prefix('/')?)?);
-        let stays = |part| matches!(part, Component::Normal(_));
-        if !relative.components().all(stays) {
-            return None;
-        }
-        fs::read(self.dist.join(relative)).ok()
+        file_in(&self.dist, path.strip_prefix('/')?)
     }
+
+    /// What a folder answers that is served live.
+    fn live(&self, path: &str) -> Option<Vec<u8>> {
+        lock(&self.live).iter().find_map(|(prefix, folder)| {
+            match path.strip_prefix(prefix)?.strip_prefix('/')? {
+                "index.json" => names_in(folder).ok(),
+                rest => file_in(folder, rest),
+            }
+        })
+    }
+}
+
+fn file_in(folder: &Path, path: &str) -> Option<Vec<u8>> {
+    let relative = PathBuf::from(percent_decoded(path)?);
+    let stays = |part| matches!(part, Component::Normal(_));
+    if !relative.components().all(stays) {
+        return None;
+    }
+    fs::read(folder.join(relative)).ok()
+}
+
+/// The names in a folder, in their order, as JSON.
+fn names_in(folder: &Path) -> Result<Vec<u8>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(serde_json::to_vec(&names)?)
 }
 
 /// Another thread's panic is that thread's failure; what is behind the lock is whole at any time.
@@ -403,6 +442,28 @@ mod tests {
         assert!(get(&server, path).0.starts_with("HTTP/1.1 503"));
         server.restore(path);
         assert_eq!(get(&server, path).1, "<p>Hello");
+    }
+
+    #[test]
+    fn live_folder_is_listed_as_it_is_now() {
+        let (server, _folder) = served();
+        let live = tempfile::tempdir().unwrap();
+        fs::write(live.path().join("a b"), "new").unwrap();
+        let list = "/directions/index.json";
+        server.replace(list, Overlay::Bytes(b"[]".to_vec()));
+        server.serve_live("/directions", live.path());
+        let (head, body) = get(&server, list);
+        assert!(head.contains("\r\nswivel-serve: "), "{head}");
+        assert_eq!(body, r#"["a b"]"#);
+        assert_eq!(get(&server, "/directions/a%20b").1, "new");
+        fs::remove_file(live.path().join("a b")).unwrap();
+        assert_eq!(get(&server, list).1, "[]");
+        assert!(
+            get(&server, "/directions/a%20b")
+                .0
+                .starts_with("HTTP/1.1 404")
+        );
+        assert!(!get(&server, "/").0.contains("swivel-serve"));
     }
 
     #[test]

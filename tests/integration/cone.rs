@@ -206,6 +206,50 @@ fn resumed_run_equals_the_full_run_everywhere() {
     }
 }
 
+/// Which positions of `[batch, pos, …]` differ in a single bit.
+fn changed(found: &Tensor<B, 3>, before: &Tensor<B, 3>) -> Vec<bool> {
+    let n_positions = found.dims()[1];
+    let at = |x: &Tensor<B, 3>, position| x.clone().narrow(1, position, 1).into_data();
+    (0..n_positions)
+        .map(|position| at(found, position) != at(before, position))
+        .collect()
+}
+
+#[test]
+fn an_edit_changes_what_its_site_reaches_and_nothing_else() {
+    let runs = Runs::new();
+    let n_layers = runs.config.n_layers;
+    let outputs = || Recorder::new((0..n_layers).map(|layer| Component::BlockOutput.at(layer)));
+    let ids = || runs.reference.ints("base_ids");
+    let mut before = outputs();
+    let logits_before = runs.model.forward(ids(), &mut before);
+    for site in sites(&runs.config) {
+        for position in 0..N_TOKENS {
+            // Twice the source on top: an interchange leaves the first token's weight of 1 what it is.
+            let add = Intervention {
+                strength: 2.0,
+                ..Intervention::new(Op::Add, Featurizer::Identity)
+            };
+            let edit = runs.edit(site, Units::positions([position]), add);
+            let editor = Editor::new(&runs.config, N_TOKENS, vec![edit]).unwrap();
+            let mut hooks = (editor, outputs());
+            let logits = runs.model.forward(ids(), &mut hooks);
+            let (editor, after) = hooks;
+            editor.finish().unwrap();
+            let what = format!("{site}, position {position}");
+            for layer in 0..n_layers {
+                let output = |of: &Recorder<B>| of.get(Component::BlockOutput.at(layer)).cloned();
+                let found = changed(&output(&after).unwrap(), &output(&before).unwrap());
+                let rule = (0..N_TOKENS).map(|at| site.reaches(position, layer, at));
+                assert_eq!(rule.collect::<Vec<_>>(), found, "{what}, layer {layer}");
+            }
+            let rule = (0..N_TOKENS).map(|at| site.reaches_logits(position, n_layers, at));
+            let found = changed(&logits, &logits_before);
+            assert_eq!(rule.collect::<Vec<_>>(), found, "{what}, logits");
+        }
+    }
+}
+
 #[test]
 fn a_cone_keeps_what_its_places_need_and_no_more() {
     let runs = Runs::new();

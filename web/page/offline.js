@@ -20,6 +20,8 @@ self.addEventListener("message", (event) => {
 self.addEventListener("fetch", (event) => {
   const { request } = event;
   if (request.method !== "GET" || new URL(request.url).origin !== self.location.origin) return;
+  // Who asks what is there now has no use for what was there before.
+  if (request.cache === "no-store") return;
   event.respondWith(answer(event));
 });
 

@@ -1,31 +1,39 @@
 //! The page: its state, what happens when something is done to it, and where its parts stand.
 
-use std::rc::Rc;
+use std::{collections::BTreeSet, pin::pin, rc::Rc, time::Duration};
 
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
 use js_sys::Uint8Array;
 use leptos::prelude::*;
 use swivel_core::{Component, Gpt2Config, task::programs::Lexicon};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{File, HashChangeEvent, KeyboardEvent};
+use web_sys::{File, HashChangeEvent, KeyboardEvent, RequestCache};
 
 use crate::{
     browser::{
         client::{Client, Loaded, Problem},
-        fetch::{fetch, read_file},
+        fetch::{self, fetch, read_file},
         model::{ModelFiles, ModelSource},
         window,
         worker::Device,
     },
     protocol::{Answer, Interchange, Prompts, Request, Response},
-    session::{Model, Picture, Session, learned::OpenedFile, map::Metric, recorded},
+    session::{Job, Model, Picture, Session, learned::OpenedFile, map::Metric, recorded},
     view,
 };
 
-/// Folder of the model that comes with the page.
-const SOLVER: &str = "models/solver";
-/// List of directions that were learned on this machine; written by `cargo xtask demo`.
-const LEARNED: &str = "directions/index.json";
+/// Folder of the models that the page's host has.
+pub const MODELS: &str = "models";
+/// The one of them that comes with the page.
+pub const BUILT_IN: &str = "solver";
+/// Folder of directions and maps that were learned where the page comes from.
+const LEARNED: &str = "directions";
+/// How often a host is asked what is new in that folder, while the page can be seen.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Turns that are left out after a host did not answer, at most.
+const MOST_TURNS_LEFT_OUT: u32 = 15;
 /// A graphics device must agree with the reference to this, nats.
 const GPU_TOLERANCE: f32 = 1e-3;
 
@@ -105,8 +113,40 @@ pub struct App {
     source: StoredValue<ModelSource, LocalStorage>,
     /// True while the loop of [`App::pump`] runs.
     is_pumping: StoredValue<bool>,
+    /// What the loop has asked the engine; dropping it gives that up.
+    asked: StoredValue<Option<Asked>, LocalStorage>,
     /// Counts models and devices that were asked for; what an older request brings is dropped.
     generation: StoredValue<u32>,
+    /// What was seen of the host's folder of directions.
+    folder: StoredValue<Folder>,
+}
+
+/// What was seen of the host's folder of directions.
+#[derive(Clone, Debug, Default)]
+struct Folder {
+    /// Files that were opened.
+    opened: BTreeSet<String>,
+    /// Files that do not fit the model of the page.
+    refused: BTreeSet<String>,
+    /// True if the host can be asked what is new.
+    is_live: bool,
+    /// True while it is asked.
+    is_asked: bool,
+    /// Turns to leave out, and how many after the next failure.
+    rest: [u32; 2],
+}
+
+impl Folder {
+    fn is_known(&self, name: &str) -> bool {
+        self.opened.contains(name) || self.refused.contains(name)
+    }
+}
+
+/// A job that the engine is at.
+struct Asked {
+    job: Job,
+    /// Who waits for the answer waits as long as this is there.
+    _still_wanted: oneshot::Sender<()>,
 }
 
 /// A sentence in the notice line.
@@ -126,7 +166,7 @@ impl App {
             Some("webgpu") => Some(Device::WebGpu),
             _ => None,
         };
-        let folder = window::query("model").unwrap_or_else(|| SOLVER.to_owned());
+        let folder = window::query("model").unwrap_or_else(|| fetch::address_in(MODELS, BUILT_IN));
         Self {
             session: RwSignal::new(session),
             loading: RwSignal::new(Loading::Preparing),
@@ -143,7 +183,9 @@ impl App {
             engine: StoredValue::new_local(None),
             source: StoredValue::new_local(ModelSource::Folder(folder)),
             is_pumping: StoredValue::new(false),
+            asked: StoredValue::new_local(None),
             generation: StoredValue::new(0),
+            folder: StoredValue::new(Folder::default()),
         }
     }
 
@@ -187,9 +229,16 @@ impl App {
         }));
     }
 
-    /// Asks the engine for what is out of date, one thing after the other, until nothing is.
+    /// Asks the engine for what is out of date, one thing after the other, until nothing is; what it is at is given up if
+    /// something else is wanted more by now.
     fn pump(self) {
         if self.is_pumping.get_value() {
+            let is_wanted = |job: &Job| self.session.with_untracked(|session| session.wants(job));
+            let asked =
+                |asked: &Option<Asked>| asked.as_ref().is_none_or(|own| is_wanted(&own.job));
+            if !self.asked.with_value(asked) {
+                self.asked.set_value(None);
+            }
             return;
         }
         self.is_pumping.set_value(true);
@@ -201,7 +250,16 @@ impl App {
                 let Some(job) = self.session.with_untracked(Session::next_job) else {
                     break;
                 };
-                let result = engine.ask(job.request.clone()).await;
+                let (still_wanted, given_up) = oneshot::channel();
+                self.asked.set_value(Some(Asked {
+                    job: job.clone(),
+                    _still_wanted: still_wanted,
+                }));
+                let answer = pin!(engine.ask(job.request.clone()));
+                let result = match select(answer, given_up).await {
+                    Either::Left((result, _)) => result,
+                    Either::Right(_) => continue,
+                };
                 let is_same = self
                     .engine
                     .with_value(|own| own.as_ref().is_some_and(|own| Rc::ptr_eq(own, &engine)));
@@ -223,6 +281,7 @@ impl App {
                     }
                 }
             }
+            self.asked.set_value(None);
             self.is_pumping.set_value(false);
         });
     }
@@ -255,9 +314,14 @@ impl App {
         self.load_model();
     }
 
+    /// Opens a model that the host of the page lists.
+    pub fn open_listed(self, name: &str) {
+        self.open_model(ModelSource::Folder(fetch::address_in(MODELS, name)));
+    }
+
     /// Opens the model that comes with the page.
     pub fn open_solver(self) {
-        self.open_model(ModelSource::Folder(SOLVER.to_owned()));
+        self.open_listed(BUILT_IN);
     }
 
     /// Fetches the model and puts it on a device.
@@ -275,6 +339,7 @@ impl App {
                     window::mark("swivel-model");
                     self.open_address();
                     self.pump();
+                    self.retry_refused();
                     spawn_local(window::keep_for_offline());
                     if self.devices.with_untracked(|devices| devices.wish) != Some(Device::Cpu) {
                         self.try_web_gpu(generation).await;
@@ -586,17 +651,19 @@ impl App {
             opened
         });
         match opened {
-            Ok(opened) => {
-                let what = self.session.with_untracked(|session| match opened {
-                    OpenedFile::Direction(idx) => session.directions[idx].title(),
-                    OpenedFile::Map(idx) => session.maps[idx].summary(),
-                });
-                self.tell(format!("Opened {name}: {what}."));
-            }
+            Ok(opened) => self.tell(format!("Opened {name}: {}.", self.describe(opened))),
             Err(error) => self.complain(format!(
                 "{name} was not opened: {error}. A model needs its config.json beside the weights."
             )),
         }
+    }
+
+    /// What a file turned out to hold.
+    fn describe(self, opened: OpenedFile) -> String {
+        self.session.with_untracked(|session| match opened {
+            OpenedFile::Direction(idx) => session.directions[idx].title(),
+            OpenedFile::Map(idx) => session.maps[idx].summary(),
+        })
     }
 
     /// Opens an address: a direction file, a bundle, or a model folder.
@@ -618,21 +685,85 @@ impl App {
         });
     }
 
-    /// Opens the directions and maps that were learned on this machine, where the server lists them.
-    fn open_learned(self) {
+    /// Opens the directions and maps of the host's folder, where it lists them; where it is `swivel serve`, also those that come
+    /// while the page is open. What was opened stays, whatever becomes of the file.
+    fn open_learned(self, cache: RequestCache) {
+        let is_asked = self
+            .folder
+            .try_update_value(|folder| std::mem::replace(&mut folder.is_asked, true));
+        if is_asked != Some(false) {
+            return;
+        }
         spawn_local(async move {
-            let Ok(Some(list)) = fetch(LEARNED, &|_, _| ()).await else {
-                return;
-            };
-            let names: Vec<String> = serde_json::from_slice(&list.to_vec()).unwrap_or_default();
-            for name in names {
-                if let Ok(Some(bytes)) = fetch(&format!("directions/{name}"), &|_, _| ()).await {
-                    let bytes = bytes.to_vec();
-                    // One that does not fit the model of the page is not this page's.
-                    let _ = self.edit(|session| session.open_file(&name, &bytes));
-                }
-            }
+            let result = self.read_folder(cache).await;
+            self.folder.update_value(|folder| {
+                folder.is_asked = false;
+                folder.rest = match result {
+                    Ok(()) => [0; 2],
+                    Err(_) => [
+                        folder.rest[1],
+                        (2 * folder.rest[1] + 1).min(MOST_TURNS_LEFT_OUT),
+                    ],
+                };
+            });
         });
+    }
+
+    /// What did not fit the model before may fit this one; a direction of a head needs one to be there.
+    fn retry_refused(self) {
+        let refused = self
+            .folder
+            .try_update_value(|folder| std::mem::take(&mut folder.refused));
+        if refused.is_some_and(|refused| !refused.is_empty()) {
+            self.open_learned(RequestCache::Default);
+        }
+    }
+
+    async fn read_folder(self, cache: RequestCache) -> Result<(), String> {
+        let Some(list) = fetch::list(LEARNED, cache).await? else {
+            return Ok(());
+        };
+        self.folder
+            .update_value(|folder| folder.is_live = list.is_live);
+        for name in list.names {
+            if self.folder.with_value(|folder| folder.is_known(&name)) {
+                continue;
+            }
+            let address = fetch::address_in(LEARNED, &name);
+            // One that is gone already is no loss.
+            let Some(bytes) = fetch(&address, &|_, _| ()).await? else {
+                continue;
+            };
+            let size = |session: &Session| (session.directions.len(), session.maps.len());
+            let before = self.session.with_untracked(size);
+            let opened = self.edit(|session| session.open_file(&name, &bytes.to_vec()));
+            if let Ok(opened) = &opened
+                && cache == RequestCache::NoStore
+                && self.session.with_untracked(size) != before
+            {
+                self.tell(format!("New: {name}, {}.", self.describe(*opened)));
+            }
+            self.folder.update_value(|folder| {
+                let names = match opened {
+                    Ok(_) => &mut folder.opened,
+                    Err(_) => &mut folder.refused,
+                };
+                names.insert(name);
+            });
+        }
+        Ok(())
+    }
+
+    /// Asks a host that can say so what is new in its folder.
+    fn look_into_folder(self) {
+        let is_due = self.folder.try_update_value(|folder| {
+            let is_due = folder.is_live && folder.rest[0] == 0;
+            folder.rest[0] = folder.rest[0].saturating_sub(1);
+            is_due
+        });
+        if is_due == Some(true) && window::is_visible() {
+            self.open_learned(RequestCache::NoStore);
+        }
     }
 }
 
@@ -671,7 +802,12 @@ pub fn mount() {
         }
     });
     app.load_model();
-    app.open_learned();
+    app.open_learned(RequestCache::Default);
+    window::listen("visibilitychange", move |_| {
+        app.folder.update_value(|folder| folder.rest = [0; 2]);
+        app.look_into_folder();
+    });
+    set_interval(move || app.look_into_folder(), LOOK_EVERY);
 }
 
 /// Ctrl-Z and Ctrl-Shift-Z or Ctrl-Y, outside of text fields, which have their own.

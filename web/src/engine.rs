@@ -2,7 +2,7 @@
 //!
 //! Runs of prompts are kept, so that a toggle computes only the cone of what it can change.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::{collections::VecDeque, fmt, rc::Rc};
 
 use burn::tensor::{Int, Tensor, TensorData, activation, backend::Backend};
 use swivel_core::{
@@ -33,6 +33,18 @@ pub enum Failure {
     Request(Error),
     /// The device did not compute, or did not hand out what it computed.
     Device(String),
+    /// It was not wanted any more.
+    Unwanted,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request(error) => error.fmt(f),
+            Self::Device(error) => f.write_str(error),
+            Self::Unwanted => f.write_str("not wanted any more"),
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -42,6 +54,14 @@ impl From<Error> for Failure {
 }
 
 type Result<T> = std::result::Result<T, Failure>;
+
+/// Ends a job between two of its steps if its answer is not wanted any more.
+async fn look(is_wanted: &impl AsyncFn() -> bool) -> Result<()> {
+    match is_wanted().await {
+        true => Ok(()),
+        false => Err(Failure::Unwanted),
+    }
+}
 
 /// A prompt's run, kept.
 struct Run<B: Backend> {
@@ -95,23 +115,35 @@ impl<B: Backend> Engine<B> {
         self.compute(&ids).await.map(drop)
     }
 
-    /// Answers one request.
+    /// Answers one request. After each step that takes time and is not the last, it asks whether the answer is still wanted;
+    /// what was computed until then is kept.
     ///
     /// # Errors
     /// - [`Failure::Request`] if a prompt, a site or a position does not fit the model.
     /// - [`Failure::Device`] if the device fails.
-    pub async fn handle(&mut self, request: &Request) -> Result<Response> {
+    /// - [`Failure::Unwanted`] if the answer is not wanted any more.
+    pub async fn handle(
+        &mut self,
+        request: &Request,
+        is_wanted: &impl AsyncFn() -> bool,
+    ) -> Result<Response> {
         Ok(match request {
             Request::Answer {
                 prompts,
                 interchanges,
-            } => Response::Answer(self.answer(prompts, interchanges).await?),
+            } => Response::Answer(self.answer(prompts, interchanges, is_wanted).await?),
             Request::Lens {
                 prompts,
                 interchanges,
                 layer,
                 pair,
-            } => Response::Lens(self.lens(prompts, interchanges, *layer, *pair).await?),
+            } => {
+                let (layer, pair) = (*layer, *pair);
+                Response::Lens(
+                    self.lens(prompts, interchanges, layer, pair, is_wanted)
+                        .await?,
+                )
+            }
             Request::Attention {
                 prompts,
                 interchanges,
@@ -120,7 +152,7 @@ impl<B: Backend> Engine<B> {
             } => {
                 let [layer, position] = [*layer, *position];
                 Response::Attention(
-                    self.attention(prompts, interchanges, layer, position)
+                    self.attention(prompts, interchanges, layer, position, is_wanted)
                         .await?,
                 )
             }
@@ -132,19 +164,27 @@ impl<B: Backend> Engine<B> {
                 pair,
             } => {
                 let site = component.at(*layer).check(&self.config)?;
-                Response::Scan(self.scan(prompts, site, *positions, *pair).await?)
+                Response::Scan(
+                    self.scan(prompts, site, *positions, *pair, is_wanted)
+                        .await?,
+                )
             }
         })
     }
 
     /// The next token after base, intervened and source run.
-    async fn answer(&mut self, prompts: &Prompts, interchanges: &[Interchange]) -> Result<Answer> {
+    async fn answer(
+        &mut self,
+        prompts: &Prompts,
+        interchanges: &[Interchange],
+        is_wanted: &impl AsyncFn() -> bool,
+    ) -> Result<Answer> {
         let is_kept = |ids: &Vec<u32>| self.runs.iter().any(|run| run.ids == *ids);
         let new_runs = [&prompts.base, &prompts.source]
             .into_iter()
             .filter(|ids| !is_kept(ids))
             .count();
-        let [base, source] = self.runs(prompts).await?;
+        let [base, source] = self.runs(prompts, is_wanted).await?;
         let whole = self.config.n_layers * base.ids.len();
         let (intervened, computed) = if interchanges.is_empty() {
             (base.logits.clone(), 0)
@@ -169,17 +209,22 @@ impl<B: Backend> Engine<B> {
         interchanges: &[Interchange],
         layer: usize,
         pair: [u32; 2],
+        is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<LensRow> {
         let site = Component::BlockOutput.at(layer).check(&self.config)?;
         self.config.check_ids(&[pair])?;
-        let [base, source] = self.runs(prompts).await?;
-        let cells = self.lens_cells(base.kept.stream(layer + 1), pair).await?;
+        let [base, source] = self.runs(prompts, is_wanted).await?;
+        let stream = base.kept.stream(layer + 1);
+        let cells = self.lens_cells(stream, pair, is_wanted).await?;
         let changed = self.streams(prompts, &base, &source, interchanges)?;
         let intervened = match changed {
             None => None,
             Some((start, recorder)) => match recorder.get(site) {
                 None => None,
-                Some(x) => Some((start, self.lens_cells(x.clone(), pair).await?)),
+                Some(x) => {
+                    look(is_wanted).await?;
+                    Some((start, self.lens_cells(x.clone(), pair, is_wanted).await?))
+                }
             },
         };
         Ok(LensRow {
@@ -190,10 +235,18 @@ impl<B: Backend> Engine<B> {
 
     /// # Shapes
     /// - `x`: `[1, pos, d_model]`
-    async fn lens_cells(&self, x: Tensor<B, 3>, pair: [u32; 2]) -> Result<Vec<Cell>> {
+    async fn lens_cells(
+        &self,
+        x: Tensor<B, 3>,
+        pair: [u32; 2],
+        is_wanted: &impl AsyncFn() -> bool,
+    ) -> Result<Vec<Cell>> {
         let pos = x.dims()[1];
         let mut cells = Vec::with_capacity(pos);
         for start in (0..pos).step_by(LENS_CHUNK) {
+            if start > 0 {
+                look(is_wanted).await?;
+            }
             let x = x.clone().narrow(1, start, LENS_CHUNK.min(pos - start));
             let logits = self.model.unembed(x, &mut ()).squeeze_dim(0); // [pos, d_vocab]
             cells.extend(self.cells(logits, pair).await?);
@@ -207,9 +260,10 @@ impl<B: Backend> Engine<B> {
         interchanges: &[Interchange],
         layer: usize,
         position: usize,
+        is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<AttentionRows> {
         let site = Component::AttentionWeight.at(layer).check(&self.config)?;
-        let [base, source] = self.runs(prompts).await?;
+        let [base, source] = self.runs(prompts, is_wanted).await?;
         check_position(position, &base)?;
         let mut recorder = Recorder::new([site]);
         self.model
@@ -288,9 +342,10 @@ impl<B: Backend> Engine<B> {
         site: Site,
         [start, end]: [usize; 2],
         pair: [u32; 2],
+        is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Vec<Cell>> {
         self.config.check_ids(&[pair])?;
-        let [base, source] = self.runs(prompts).await?;
+        let [base, source] = self.runs(prompts, is_wanted).await?;
         check_position(end.saturating_sub(1), &base)?;
         let rest = base.ids.len() - start;
         let read_from = source
@@ -335,12 +390,16 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Base and source run, computed where they are not kept.
-    async fn runs(&mut self, prompts: &Prompts) -> Result<[Rc<Run<B>>; 2]> {
-        let base = self.run(&prompts.base).await?;
-        Ok([base, self.run(&prompts.source).await?])
+    async fn runs(
+        &mut self,
+        prompts: &Prompts,
+        is_wanted: &impl AsyncFn() -> bool,
+    ) -> Result<[Rc<Run<B>>; 2]> {
+        let base = self.run(&prompts.base, is_wanted).await?;
+        Ok([base, self.run(&prompts.source, is_wanted).await?])
     }
 
-    async fn run(&mut self, ids: &[u32]) -> Result<Rc<Run<B>>> {
+    async fn run(&mut self, ids: &[u32], is_wanted: &impl AsyncFn() -> bool) -> Result<Rc<Run<B>>> {
         if let Some(idx) = self.runs.iter().position(|run| run.ids == ids) {
             if let Some(run) = self.runs.remove(idx) {
                 self.runs.push_front(run);
@@ -356,6 +415,7 @@ impl<B: Backend> Engine<B> {
             };
             let n_runs = self.runs.iter().map(fits).take_while(|fits| *fits).count();
             self.runs.truncate(n_runs.clamp(2, MOST_RUNS));
+            look(is_wanted).await?;
         }
         Ok(Rc::clone(&self.runs[0]))
     }

@@ -3,6 +3,7 @@
 pub mod engine;
 pub mod protocol;
 pub mod session;
+pub mod waiting;
 
 #[cfg(target_arch = "wasm32")]
 pub mod app;

@@ -21,7 +21,7 @@ use crate::protocol::{
     Answer, AttentionRows, Cell, Interchange, LensRow, Prompts, Request, Response,
 };
 use learned::{LearnedMap, Origin};
-use map::InterchangeMap;
+use map::{InterchangeMap, score};
 
 /// The program that the embedded solver knows.
 const PROGRAM: &str = "07065a";
@@ -237,11 +237,27 @@ impl Opened {
         }
         let facts = &self.direction.facts;
         match (facts.variable.as_deref(), &facts.task) {
-            (Some("op5"), Some(task)) => format!("output of {}", short_task(task)),
+            (Some("op5"), Some(task)) => format!("op5, the output of {}", short_task(task)),
             (Some(variable), Some(task)) => format!("{variable} of {}", short_task(task)),
             _ => self.name.clone(),
         }
     }
+}
+
+/// True if both swap the same for the same: what is said of it beside that, as by which program, makes no other direction.
+fn is_same_swap(left: &Direction, right: &Direction) -> bool {
+    let place = |direction: &Direction| (direction.facts.site, direction.facts.position);
+    let meaning = |direction: &Direction| {
+        let facts = &direction.facts;
+        [
+            Some(facts.model_sha256.clone()),
+            facts.task.clone(),
+            facts.variable.clone(),
+        ]
+    };
+    place(left) == place(right)
+        && meaning(left) == meaning(right)
+        && (left.rank(), left.rows()) == (right.rank(), right.rows())
 }
 
 /// The task's last part: `programs/07065a` is `07065a`.
@@ -659,6 +675,12 @@ impl Session {
             && facts.any(|facts| facts.model_sha256 == model.sha256 && facts.task.is_some())
     }
 
+    /// True if the model was trained on the task and both prompts are of it: only of such pairs is it known what a swap should do.
+    pub fn is_on_task(&self) -> bool {
+        let is_query = |side| self.query_words(side).is_some();
+        self.knows_task() && Side::BOTH.into_iter().all(is_query)
+    }
+
     /// The program of the task.
     pub fn program(&self) -> Option<&Program> {
         self.program.as_ref()
@@ -676,7 +698,7 @@ impl Session {
             })
     }
 
-    /// Opens a direction file; a new card, switched off, shows it.
+    /// Opens a direction file; a new card, switched off, shows it, unless one shows the same swap.
     ///
     /// # Errors
     /// - those of [`Direction::from_bytes`]
@@ -700,7 +722,8 @@ impl Session {
         };
         let site = direction.facts.site;
         let position = direction.facts.position;
-        let known = self.directions.iter().position(|own| own.bytes == bytes);
+        let known = (self.directions.iter())
+            .position(|own| own.head == head && is_same_swap(&own.direction, &direction));
         let idx = match known {
             // Of a cell of a map there may be no card.
             Some(idx) if self.has_card(idx) || self.directions[idx].origin.is_none() => {
@@ -847,6 +870,12 @@ impl Session {
                 opened.direction.facts.model
             ));
         }
+        if opened.direction.facts.task.is_some() && !self.is_on_task() {
+            return Some(format!(
+                "{} was measured on other prompts than these: on pairs of the task",
+                score(opened.direction.facts.iia)
+            ));
+        }
         (opened.probe == Probe::Different).then(|| {
             "its probe gives another answer here than when it was learned: damaged, or another program".to_owned()
         })
@@ -900,6 +929,12 @@ impl Session {
             kind,
             revision,
         })
+    }
+
+    /// True if a job that was asked is still what is wanted most. The engine need not end any other.
+    pub fn wants(&self, job: &Job) -> bool {
+        let next = self.next_job();
+        next.is_some_and(|next| next.revision == job.revision && next.request == job.request)
     }
 
     /// True if the model can read both prompts.
@@ -1102,27 +1137,10 @@ impl Session {
         Some(line.map(|word| words.word(word).to_owned()))
     }
 
-    /// First layer and first token that the cards that are on can change, in that layer's `block_output`.
-    pub fn cone(&self) -> Option<Cursor> {
-        let interchanges = self.interchanges();
-        let n_layers = self.n_layers();
-        // An edit of block_output of a layer changes that very cell.
-        let layer = interchanges
-            .iter()
-            .map(|i| match i.site().resumes_at(n_layers) {
-                0 => 0,
-                next if i.component == Component::BlockOutput => next - 1,
-                next => next.min(n_layers - 1),
-            });
-        Some(Cursor {
-            layer: layer.min()?,
-            position: interchanges.iter().map(|i| i.base_position).min()?,
-        })
-    }
-
-    /// True if a swap at this cell can change the answer: everything but earlier tokens of the last layer.
-    pub fn reaches_the_answer(&self, cell: Cursor) -> bool {
-        cell.layer + 1 < self.n_layers() || cell.position + 1 == self.choices.base.ids.len()
+    /// True if a swap at this site, at this base token, can change the answer.
+    pub fn reaches_the_answer(&self, site: Site, position: usize) -> bool {
+        let n_tokens = self.choices.base.ids.len();
+        n_tokens > 0 && site.reaches_logits(position, self.n_layers(), n_tokens - 1)
     }
 
     /// Cell of the lens as it is shown: value and, for a difference, how much it changed.

@@ -17,11 +17,6 @@ pub fn probability(value: f32) -> String {
     without_zero(format!("{value:.2}"))
 }
 
-/// A score with three digits and without its zero: `.999`.
-pub fn score(value: f64) -> String {
-    without_zero(format!("{value:.3}"))
-}
-
 /// Milliseconds with a digit below ten.
 pub fn milliseconds(ms: f64) -> String {
     match ms {

@@ -92,6 +92,75 @@ fn config_that_lies_about_the_weights_is_said() {
     );
 }
 
+/// Keeps the page's workers in `workers`, and counts in `takenBack` the messages that take another one back.
+const WATCH_WORKERS: &str = "
+    window.workers = [];
+    window.takenBack = 0;
+    window.Worker = class extends Worker {
+      constructor(...given) {
+        super(...given);
+        workers.push(this);
+      }
+      postMessage(data, ...rest) {
+        if (Array.isArray(data) && data.length === 1) takenBack++;
+        super.postMessage(data, ...rest);
+      }
+    };";
+
+/// A worker that died while nobody asked it anything: the next question is not waited for in vain.
+#[test]
+fn worker_that_died_unnoticed_is_said_at_the_next_question() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    page.before_load(WATCH_WORKERS);
+    open_live(&page, CPU);
+    wait_verdict(&page, "flipped");
+    page.wait_script(
+        "document.querySelectorAll('#grid td.unknown').length === 0",
+        LONG,
+    );
+    page.script(
+        "workers.at(-1).dispatchEvent(new ErrorEvent('error', { message: 'out of memory' }));",
+        &[],
+    );
+    page.click("#switch-0");
+    wait_failure(&page, &["The engine stopped: out of memory"]);
+    click_button(&page, "#failure", "Try again");
+    wait_verdict(&page, "Switch a direction on");
+    page.click("#switch-0");
+    wait_verdict(&page, "The answer flipped from False to True.");
+    page.assert_clean_console();
+}
+
+#[test]
+fn toggle_during_a_scan_takes_back_what_the_engine_is_at() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    page.before_load(WATCH_WORKERS);
+    open_live(&page, CPU);
+    page.set_value("#shots", "10");
+    page.click("#new-pair");
+    wait_verdict(&page, "The answer");
+    page.click("#picture-interchange");
+    page.script(
+        "const progress = () => document.querySelector('#scan-progress').textContent;
+         document.querySelector('#scan').click();
+         while (!/^[1-9]\\d* %, \\d+ s left$/.test(progress())) await new Promise((done) => setTimeout(done));
+         window.takenBack = 0;
+         document.querySelector('#switch-0').click();",
+        &[],
+    );
+    page.wait_script("takenBack === 1", SOON);
+    wait_verdict(&page, "Switch a direction on");
+    // The scan goes on where it was.
+    page.wait_text("#scan-progress", LONG, |text| text == "done");
+    assert_eq!(page.count("#grid tr:last-child td.unknown"), 0);
+    assert_eq!(page.script("return takenBack;", &[]), json!(1));
+    page.assert_clean_console();
+}
+
 #[test]
 fn hostile_directions_are_refused_and_do_nothing() {
     let server = server();
@@ -158,11 +227,15 @@ fn probe_outside_the_vocabulary_is_no_reason_to_stop() {
     let probe = r#"{"base":[1],"source":[4294967295],"top_1":4294967295,"logit":1.0}"#;
     fs::write(
         &path,
-        direction_file(|header, _| header["__metadata__"]["probe"] = json!(probe)),
+        direction_file(|header, values| {
+            header["__metadata__"]["probe"] = json!(probe);
+            values[3] ^= 0x80;
+        }),
     )
     .unwrap();
     page.upload("#direction-file", &[&path]);
     wait_notice(&page, &["probe.safetensors"]);
+    page.wait_for("#switch-2", SOON);
     page.click("#switch-0");
     wait_verdict(&page, "Switch a direction on");
     page.assert_clean_console();

@@ -63,7 +63,7 @@ fn third_direction_flips(page: &Page<'_>) {
     page.click("#switch-2");
     wait_verdict(page, "The answer flipped from False to True.");
     page.wait_text(".card:nth-of-type(3)", LONG, |text| {
-        text.contains("output of 07065a")
+        text.contains("op5, the output of 07065a")
             && text.contains("how often it works")
             && text.contains(".999")
             && text.contains("run again here: same answer")
@@ -78,7 +78,10 @@ fn chosen_direction_works() {
     open_live(&page, CPU);
     let (_folder, path) = file("mine.safetensors", &negated());
     page.upload("#direction-file", &[&path]);
-    wait_notice(&page, &["Opened mine.safetensors: output of 07065a."]);
+    wait_notice(
+        &page,
+        &["Opened mine.safetensors: op5, the output of 07065a."],
+    );
     third_direction_flips(&page);
     // The same file again is the same card.
     page.upload("#direction-file", &[&path]);
@@ -95,7 +98,10 @@ fn dropped_direction_works() {
     open_live(&page, CPU);
     let (_folder, path) = file("mine.safetensors", &negated());
     page.drop_files(".drop", &[&path]);
-    wait_notice(&page, &["Opened mine.safetensors: output of 07065a."]);
+    wait_notice(
+        &page,
+        &["Opened mine.safetensors: op5, the output of 07065a."],
+    );
     assert_eq!(page.count(".page.over"), 0);
     third_direction_flips(&page);
     page.assert_clean_console();
@@ -114,7 +120,10 @@ fn direction_at_an_address_works() {
         &format!("{}/far/mine.safetensors", server.origin()),
     );
     page.press(Key::Enter);
-    wait_notice(&page, &["Opened mine.safetensors: output of 07065a."]);
+    wait_notice(
+        &page,
+        &["Opened mine.safetensors: op5, the output of 07065a."],
+    );
     page.click("#model-menu summary");
     third_direction_flips(&page);
     page.assert_clean_console();

@@ -214,6 +214,28 @@ fn cell_of_a_map_flips_the_answer_and_goes_again() {
 }
 
 #[test]
+fn map_is_closed_and_opened_again() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_map(&page);
+    page.click("#cell-2-9");
+    page.wait_for("#switch-2[aria-checked=true]", SOON);
+    page.click("#close-map");
+    page.wait_gone("#picture-learned-0", SOON);
+    assert_eq!(
+        page.attr("#picture-logit", "aria-pressed").as_deref(),
+        Some("true")
+    );
+    page.wait_for("#switch-2[aria-checked=true]", SOON);
+    let (_folder, path) = file("op5 sweep.safetensors", &bundle(&places(), |_| ()));
+    page.upload("#direction-file", &[&path]);
+    page.wait_for("#picture-learned-0[aria-pressed=true]", SOON);
+    page.wait_for("#cell-2-9.armed", SOON);
+    page.assert_clean_console();
+}
+
+#[test]
 fn map_is_legible_in_the_dark_and_on_a_phone() {
     let server = server();
     let browser = Browser::start(Gpu::Off);

@@ -63,6 +63,23 @@ fn nothing_jumps_when_the_model_comes() {
 }
 
 #[test]
+fn picture_of_the_inside_begins_above_the_fold() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    page.wait_text(".card:nth-of-type(2)", SOON, |text| {
+        text.contains("run again here: same answer")
+    });
+    // Its first row, at 1280 x 800.
+    page.wait_script(
+        "innerHeight === 800 && scrollY === 0
+           && document.querySelector('#grid tr').getBoundingClientRect().bottom <= innerHeight",
+        SOON,
+    );
+}
+
+#[test]
 fn loading_says_which_file_is_awaited() {
     let server = server();
     server.replace(WEIGHTS, Overlay::Delayed(Duration::from_secs(3)));

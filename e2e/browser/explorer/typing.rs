@@ -211,3 +211,29 @@ fn typed_html_is_text() {
     );
     page.assert_clean_console();
 }
+
+#[test]
+fn off_the_task_the_verdict_is_sober() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    wait_verdict(&page, "FLIPPED");
+    page.wait_text(".card:nth-of-type(1)", SOON, |text| !text.contains("△"));
+    // Four words are no line of it.
+    page.type_into("#base", "sugar,lady,sugar,scarf=");
+    page.type_into("#source", "lemon,probable,wool,likely=");
+    page.wait_text(".card:nth-of-type(1)", SOON, |text| {
+        text.contains(".999 was measured on other prompts than these")
+    });
+    page.click("#switch-0");
+    // All of the source's last token: its answer.
+    page.click("#cell-2-7");
+    page.click("#arm");
+    page.wait_for("#switch-2[aria-checked=true]", SOON);
+    let verdict = wait_verdict(&page, "The answer changed from ");
+    assert!(!verdict.contains("FLIPPED"), "{verdict}");
+    assert_eq!(page.count(".verdict.flipped"), 0);
+    page.screenshot("off-the-task");
+    page.assert_clean_console();
+}

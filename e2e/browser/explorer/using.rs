@@ -37,11 +37,11 @@ fn switch_flips_the_answer_and_flips_it_back() {
     page.wait_for(".answers .change", SOON);
     page.wait_text(".verdict", SOON, |text| {
         text.contains("✓ the program says the same: True")
-            && text.contains("nats")
-            && text.contains("KL")
+            && text.contains("98 % of the way from base to source")
+            && text.contains("nats: how far all probabilities together moved")
     });
     page.wait_text("#cost", SOON, |text| {
-        text.contains("computed:") && text.contains("ms")
+        text.contains("computed in ") && text.contains("0 of 30 layer × token cells again")
     });
 
     page.click("#switch-0");
@@ -87,7 +87,7 @@ fn screen_reader_hears_of_a_flip() {
     );
     assert_eq!(page.attr("#verdict", "role").as_deref(), Some("status"));
     let label = page.attr("#switch-0", "aria-label").unwrap();
-    assert!(label.contains("output of 07065a"), "{label}");
+    assert!(label.contains("op5, the output of 07065a"), "{label}");
     let unnamed = page.script(
         "return [...document.querySelectorAll('button, input, select, textarea, [tabindex]')]
            .filter((e) => e.checkVisibility())
@@ -359,9 +359,9 @@ fn cell_takes_a_whole_vector_or_a_direction() {
     wait_verdict(&page, "The answer");
     assert_eq!(marked(&page, "base"), ["4"]);
     page.wait_for("#cell-1-4.armed", SOON);
-    // What the swap can change: two layers from token 4.
+    // What the swap can change: that very cell, and in the layer above all tokens from it on.
     page.wait_script(
-        "document.querySelectorAll('#grid td.cone').length === 2 * 6",
+        "document.querySelectorAll('#grid td.cone').length === 1 + 6",
         SOON,
     );
     click_button(&page, ".card", "Remove");
@@ -369,7 +369,7 @@ fn cell_takes_a_whole_vector_or_a_direction() {
 
     page.click("#switch-0");
     page.click("#cell-2-3");
-    click_button(&page, "#detail", "Move “output of 07065a” here");
+    click_button(&page, "#detail", "Move “op5, the output of 07065a” here");
     page.wait_until("the mark", SOON, || {
         (marked(&page, "base") == ["3"]).then_some(())
     });
@@ -552,4 +552,29 @@ fn armed_token_of_a_long_prompt_is_in_sight() {
             SOON,
         );
     }
+    // The rows' names stay in sight and cover no cell.
+    page.script(
+        "const [label, cell] = ['#grid th[scope=row]', '#grid td.armed'].map((css) => document.querySelector(css));
+         const [left, right] = [label, cell].map((e) => e.getBoundingClientRect());
+         const frame = label.closest('.scroll');
+         if (frame.scrollLeft < 500) throw Error(`it is not scrolled: ${frame.scrollLeft}`);
+         const start = frame.getBoundingClientRect().left;
+         if (Math.abs(left.left - start) > 6) throw Error(`the row's name is at ${left.left}, the frame at ${start}`);
+         if (right.left < left.right) throw Error(`the cell at ${right.left} is under the name, to ${left.right}`);",
+        &[],
+    );
+    page.screenshot("long-prompt");
+    // The cursor that moves to the left edge is not under them.
+    page.focus("#grid");
+    for _ in 0..30 {
+        page.press(Key::Left);
+    }
+    page.wait_script(
+        "(() => {
+           const box = document.querySelector('#grid td.cursor').getBoundingClientRect();
+           const at = document.elementFromPoint(box.left + 3, box.top + box.height / 2);
+           return at?.classList.contains('cursor');
+         })()",
+        SOON,
+    );
 }

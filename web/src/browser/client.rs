@@ -1,6 +1,10 @@
 //! The side of the page: starts a worker, numbers requests and hands out answers.
 
-use std::{cell::Cell, cell::RefCell, collections::HashMap, fmt, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+};
 
 use futures_channel::oneshot;
 use js_sys::{Array, Object, Reflect, Uint8Array};
@@ -11,7 +15,10 @@ use super::{
     error_text,
     worker::{Cost, Device, FromWorker, ToWorker},
 };
-use crate::protocol::{Request, Response};
+use crate::{
+    protocol::{Request, Response},
+    waiting::Waiting,
+};
 
 /// Why a request has no answer.
 #[derive(Clone, Debug)]
@@ -41,12 +48,22 @@ pub struct Loaded {
     pub is_software: bool,
 }
 
-type Waiting = Rc<RefCell<HashMap<u32, oneshot::Sender<FromWorker>>>>;
+/// Shared with what listens to the worker.
+type Askers = Rc<RefCell<Waiting<oneshot::Sender<FromWorker>>>>;
+
+/// Tells everybody who waits that it is in vain.
+fn die(askers: &Askers, cause: &str) {
+    let waiting = askers.borrow_mut().die(cause);
+    for sender in waiting {
+        // Who does not listen any more need not know.
+        let _ = sender.send(FromWorker::Died(cause.to_owned()));
+    }
+}
 
 /// An engine in a worker; dropping it ends the worker.
 pub struct Client {
     worker: Worker,
-    waiting: Waiting,
+    askers: Askers,
     next: Cell<u32>,
     _listeners: [Closure<dyn Fn(Event)>; 2],
 }
@@ -68,10 +85,10 @@ impl Client {
         options.set_type(WorkerType::Module);
         let worker = Worker::new_with_options("worker.js", &options).map_err(died)?;
 
-        let waiting = Waiting::default();
+        let askers = Askers::default();
         let (sender, ready) = oneshot::channel();
-        waiting.borrow_mut().insert(0, sender);
-        let answers = Rc::clone(&waiting);
+        askers.borrow_mut().wait(0, sender).map_err(Problem::Died)?;
+        let listening = Rc::clone(&askers);
         let on_message = Closure::<dyn Fn(Event)>::new(move |event: Event| {
             let Ok(event) = event.dyn_into::<MessageEvent>() else {
                 return;
@@ -81,21 +98,18 @@ impl Client {
             let json = message.get(1).as_string().unwrap_or_default();
             let answer = serde_json::from_str(&json)
                 .unwrap_or_else(|error| FromWorker::Refused(error.to_string()));
-            if let FromWorker::Died(_) = &answer {
-                // Everything that waits, waits in vain.
-                for (_, sender) in answers.borrow_mut().drain() {
-                    let _ = sender.send(answer.clone());
+            match answer {
+                FromWorker::Died(cause) => die(&listening, &cause),
+                answer => {
+                    let asker = listening.borrow_mut().take(number);
+                    // Nobody waits for an answer that was given up.
+                    let _ = asker.map(|sender| sender.send(answer));
                 }
-            } else if let Some(sender) = answers.borrow_mut().remove(&number) {
-                let _ = sender.send(answer);
             }
         });
-        let answers = Rc::clone(&waiting);
+        let listening = Rc::clone(&askers);
         let on_error = Closure::<dyn Fn(Event)>::new(move |event: Event| {
-            let message = error_text(&event);
-            for (_, sender) in answers.borrow_mut().drain() {
-                let _ = sender.send(FromWorker::Died(message.clone()));
-            }
+            die(&listening, &error_text(&event));
         });
         worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
@@ -110,7 +124,7 @@ impl Client {
         worker.post_message(&start).map_err(died)?;
         let client = Self {
             worker,
-            waiting,
+            askers,
             next: Cell::new(1),
             _listeners: [on_message, on_error],
         };
@@ -148,7 +162,7 @@ impl Client {
         }
     }
 
-    /// The answer and what it cost.
+    /// The answer and what it cost. Who drops the future gives the answer up: the engine stops at its next step.
     ///
     /// # Errors
     /// - [`Problem::Refused`] if what was asked for is impossible.
@@ -172,13 +186,36 @@ impl Client {
             buffers.push(&file.buffer());
         }
         let (sender, answer) = oneshot::channel();
-        self.waiting.borrow_mut().insert(number, sender);
+        self.askers
+            .borrow_mut()
+            .wait(number, sender)
+            .map_err(Problem::Died)?;
+        let _asked = Asked {
+            client: self,
+            number,
+        };
         self.worker
             .post_message_with_transfer(&parts, &buffers)
             .map_err(|error| Problem::Died(error_text(&error)))?;
         answer
             .await
             .map_err(|_| Problem::Died("the worker ended".to_owned()))
+    }
+}
+
+/// A question that was sent; dropped before the answer is there, it is taken back.
+struct Asked<'a> {
+    client: &'a Client,
+    number: u32,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if self.client.askers.borrow_mut().take(self.number).is_some() {
+            let number = Array::of1(&self.number.into());
+            // Nothing is lost if the worker cannot be reached: nobody waits for it.
+            let _ = self.client.worker.post_message(&number);
+        }
     }
 }
 

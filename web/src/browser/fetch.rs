@@ -3,7 +3,9 @@
 use js_sys::{Array, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, Cache, File, ReadableStreamDefaultReader, Response};
+use web_sys::{
+    Blob, Cache, File, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
+};
 
 use super::error_text;
 
@@ -12,6 +14,45 @@ const CACHE: &str = "swivel-models";
 
 /// Bytes that have come, and bytes in all where the server says so.
 pub type Progress<'a> = &'a dyn Fn(f64, Option<f64>);
+
+/// Header of a host that goes on saying what is in its folders: `swivel serve`.
+const LIVE: &str = "swivel-serve";
+
+/// What is in a folder of this page's host.
+pub struct Listing {
+    /// File names.
+    pub names: Vec<String>,
+    /// True if the host looks into the folder each time, so that asking again is worth it.
+    pub is_live: bool,
+}
+
+/// The list of a folder's files, `index.json`; `None` if the host keeps none.
+///
+/// # Errors
+/// - if there is no answer, or another one than a list of names
+pub async fn list(folder: &str, cache: RequestCache) -> Result<Option<Listing>, String> {
+    let address = format!("{folder}/index.json");
+    let failed = |error: String| format!("{address}: {error}");
+    let listing = async {
+        let Some(response) = get(&address, cache).await? else {
+            return Ok(None);
+        };
+        let is_live = response.headers().has(LIVE)?;
+        let bytes = read(&response, &|_, _| ()).await?;
+        Ok::<_, JsValue>(Some((bytes, is_live)))
+    };
+    let Some((bytes, is_live)) = listing.await.map_err(|error| failed(error_text(&error)))? else {
+        return Ok(None);
+    };
+    let names =
+        serde_json::from_slice(&bytes.to_vec()).map_err(|error| failed(error.to_string()))?;
+    Ok(Some(Listing { names, is_live }))
+}
+
+/// Address of a file of a folder.
+pub fn address_in(folder: &str, name: &str) -> String {
+    format!("{folder}/{}", js_sys::encode_uri_component(name))
+}
 
 /// Fetches an address; `None` if the server does not have it.
 ///
@@ -37,16 +78,9 @@ async fn fetch_js(address: &str, progress: Progress<'_>) -> Result<Option<Uint8A
     {
         return read(&response, progress).await.map(Some);
     }
-    let response: Response = JsFuture::from(window.fetch_with_str(&here.href()))
-        .await?
-        .dyn_into()?;
-    if response.status() == 404 {
+    let Some(response) = get(&here.href(), RequestCache::Default).await? else {
         return Ok(None);
-    }
-    if !response.ok() {
-        let text = format!("{} {}", response.status(), response.status_text());
-        return Err(text.into());
-    }
+    };
     let bytes = read(&response, progress).await?;
     if let Some(cache) = cache {
         let copy = Response::new_with_opt_js_u8_array(Some(&bytes))?;
@@ -54,6 +88,21 @@ async fn fetch_js(address: &str, progress: Progress<'_>) -> Result<Option<Uint8A
         let _ = JsFuture::from(cache.put_with_str(&here.href(), &copy)).await;
     }
     Ok(Some(bytes))
+}
+
+/// The answer of a server; `None` if it does not have what is asked for.
+async fn get(address: &str, cache: RequestCache) -> Result<Option<Response>, JsValue> {
+    let window = web_sys::window().ok_or("no window")?;
+    let how = RequestInit::new();
+    how.set_cache(cache);
+    let response: Response = JsFuture::from(window.fetch_with_str_and_init(address, &how))
+        .await?
+        .dyn_into()?;
+    match response.status() {
+        404 => Ok(None),
+        _ if response.ok() => Ok(Some(response)),
+        status => Err(format!("{status} {}", response.status_text()).into()),
+    }
 }
 
 /// Cache Storage, where the page may use it.

@@ -43,7 +43,9 @@ impl ModelSource {
             Self::Folder(address) => {
                 let path = address.split(['?', '#']).next().unwrap_or_default();
                 let mut parts = path.trim_end_matches('/').rsplit('/');
-                parts.next().unwrap_or("model").to_owned()
+                let name = parts.next().unwrap_or("model");
+                let decoded = js_sys::decode_uri_component(name).ok();
+                decoded.map_or_else(|| name.to_owned(), String::from)
             }
             Self::Files(_) => "your files".to_owned(),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use js_sys::{Array, Reflect};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Event, Window};
+use web_sys::{Event, MessageChannel, Window};
 
 use super::error_text;
 
@@ -101,6 +101,12 @@ pub fn listen(name: &str, call: impl Fn(Event) + 'static) {
     listener.forget();
 }
 
+/// True while a person can see the page.
+pub fn is_visible() -> bool {
+    let document = window().and_then(|window| window.document());
+    document.is_some_and(|document| !document.hidden())
+}
+
 /// Scrolls an element, and not the page, so that what a selector names in it can be seen; a little later, when it is there.
 pub fn show_inside(frame: &web_sys::HtmlElement, selector: &'static str) {
     let frame = frame.clone();
@@ -111,12 +117,16 @@ pub fn show_inside(frame: &web_sys::HtmlElement, selector: &'static str) {
             return;
         };
         let (top, left) = (found.offset_top(), found.offset_left());
+        // The names of the rows stay where they are and cover what is under them.
+        let names = frame.query_selector("th[scope=row]").ok().flatten();
+        let names = names.and_then(|names| names.dyn_into::<web_sys::HtmlElement>().ok());
+        let covered = names.map_or(0, |names| names.offset_width());
         if top < frame.scroll_top()
             || top + found.offset_height() > frame.scroll_top() + frame.client_height()
         {
             frame.set_scroll_top(top - frame.client_height() / 2);
         }
-        if left < frame.scroll_left()
+        if left < frame.scroll_left() + covered
             || left + found.offset_width() > frame.scroll_left() + frame.client_width()
         {
             frame.set_scroll_left(left - frame.client_width() / 2);
@@ -130,6 +140,22 @@ pub fn mark(name: &str) {
     if let Some(performance) = window().and_then(|window| window.performance()) {
         let _ = performance.mark(name);
     }
+}
+
+/// Lets the browser do what waits, as to deliver messages; in a window and in a worker. A timer would wait for some
+/// milliseconds, a message to oneself does not.
+///
+/// # Errors
+/// - if the browser has no channels
+pub async fn turn() -> Result<(), JsValue> {
+    let channel = MessageChannel::new()?;
+    let (sender, receiver) = (channel.port1(), channel.port2());
+    let arrived = js_sys::Promise::new(&mut |resolve, _| receiver.set_onmessage(Some(&resolve)));
+    sender.post_message(&JsValue::NULL)?;
+    JsFuture::from(arrived).await?;
+    receiver.set_onmessage(None);
+    sender.close();
+    Ok(())
 }
 
 /// Bytes of this program's memory.

@@ -1,8 +1,13 @@
 //! The side of the engine: a Web Worker in which the same program answers requests one after the other.
 //!
-//! A message to the worker is an array of a number, JSON, and buffers; one back is a number and JSON.
+//! A message to the worker is an array of a number, JSON, and buffers; one back is a number and JSON. A number alone takes that
+//! message back: nobody waits for its answer.
 
-use std::{cell::Cell, panic};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    panic,
+};
 
 use burn_flex::{Flex, FlexDevice};
 use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
@@ -77,6 +82,8 @@ pub struct Cost {
 thread_local! {
     /// The message that is being answered.
     static CURRENT: Cell<u32> = const { Cell::new(0) };
+    /// Messages that were taken back.
+    static TAKEN_BACK: RefCell<BTreeSet<u32>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 /// The worker's own scope, where this program runs in one.
@@ -101,7 +108,12 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     }));
     let (sender, receiver) = mpsc::unbounded::<Array>();
     let listener = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
-        if let Ok(message) = event.data().dyn_into::<Array>() {
+        let Ok(message) = event.data().dyn_into::<Array>() else {
+            return;
+        };
+        if message.length() == 1 {
+            TAKEN_BACK.with_borrow_mut(|numbers| numbers.insert(number_of(&message)));
+        } else {
             // Fails only after the loop below has ended, with the worker.
             let _ = sender.unbounded_send(message);
         }
@@ -110,6 +122,21 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     listener.forget();
     spawn_local(answer_all(receiver));
     send(0, &FromWorker::Ready);
+}
+
+fn number_of(message: &Array) -> u32 {
+    message.get(0).as_f64().unwrap_or(0.0) as u32
+}
+
+/// True unless the message that is being answered was taken back, for which the browser is given a turn to say so.
+async fn is_wanted() -> bool {
+    // A worker that cannot be given a turn is never told.
+    let _ = window::turn().await;
+    is_current_wanted()
+}
+
+fn is_current_wanted() -> bool {
+    TAKEN_BACK.with_borrow(|numbers| !numbers.contains(&CURRENT.get()))
 }
 
 /// An engine on the device that was asked for.
@@ -121,8 +148,11 @@ enum AnyEngine {
 async fn answer_all(mut messages: mpsc::UnboundedReceiver<Array>) {
     let mut engine = None;
     while let Ok(message) = messages.recv().await {
-        let number = message.get(0).as_f64().unwrap_or(0.0) as u32;
+        let number = number_of(&message);
         CURRENT.set(number);
+        if !is_current_wanted() {
+            continue;
+        }
         let json = message.get(1).as_string().unwrap_or_default();
         let answer = match serde_json::from_str(&json) {
             Err(error) => FromWorker::Refused(error.to_string()),
@@ -144,6 +174,8 @@ async fn answer_all(mut messages: mpsc::UnboundedReceiver<Array>) {
             Ok(ToWorker::Ask(request)) => ask(&mut engine, &request).await,
         };
         send(number, &answer);
+        // Those before it are answered, or were skipped.
+        TAKEN_BACK.with_borrow_mut(|numbers| numbers.retain(|own| *own > number));
     }
 }
 
@@ -151,8 +183,8 @@ async fn ask(engine: &mut Option<AnyEngine>, request: &Request) -> FromWorker {
     let start = now();
     let result = match engine {
         None => return FromWorker::Refused("no model is loaded".to_owned()),
-        Some(AnyEngine::Cpu(engine)) => engine.handle(request).await,
-        Some(AnyEngine::WebGpu(engine)) => engine.handle(request).await,
+        Some(AnyEngine::Cpu(engine)) => engine.handle(request, &is_wanted).await,
+        Some(AnyEngine::WebGpu(engine)) => engine.handle(request, &is_wanted).await,
     };
     match result {
         Ok(response) => {
@@ -162,8 +194,8 @@ async fn ask(engine: &mut Option<AnyEngine>, request: &Request) -> FromWorker {
             };
             FromWorker::Answered(response, cost)
         }
-        Err(Failure::Request(error)) => FromWorker::Refused(error.to_string()),
         Err(Failure::Device(error)) => FromWorker::Died(error),
+        Err(failure) => FromWorker::Refused(failure.to_string()),
     }
 }
 
@@ -176,10 +208,7 @@ async fn load(
     let views: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
     let weights = Weights::new(&views).map_err(|error| error.to_string())?;
     let sha256 = weights.sha256().to_owned();
-    let failed = |failure: Failure| match failure {
-        Failure::Request(error) => error.to_string(),
-        Failure::Device(error) => error,
-    };
+    let failed = |failure: Failure| failure.to_string();
     let (engine, adapter, is_software) = match device {
         Device::Cpu => {
             swivel_kernels::CPU.install();

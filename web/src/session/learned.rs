@@ -19,6 +19,8 @@ pub struct LearnedMap {
     pub bundle: Bundle,
     /// The cell under the cursor.
     pub cursor: Cursor,
+    /// True if a person closed it; what was switched on from it stays.
+    pub is_closed: bool,
     /// Why the model of the page cannot have such cells, where it cannot.
     pub misfit: Option<String>,
     bytes: Arc<[u8]>,
@@ -113,6 +115,7 @@ impl LearnedMap {
                 layer: 0,
                 position: n_tokens - 1,
             },
+            is_closed: false,
             misfit: None,
             bytes: bytes.into(),
             sheets,
@@ -284,6 +287,7 @@ impl Session {
 
     fn open_map(&mut self, name: &str, bytes: &[u8]) -> Result<usize> {
         if let Some(idx) = self.maps.iter().position(|own| *own.bytes == *bytes) {
+            self.maps[idx].is_closed = false;
             return Ok(idx);
         }
         let map = LearnedMap::new(name, bytes)?;
@@ -292,6 +296,16 @@ impl Session {
         }
         self.maps.push(map);
         Ok(self.maps.len() - 1)
+    }
+
+    /// Closes the map that is shown.
+    pub fn close_map(&mut self) {
+        if let Picture::Learned(idx) = self.picture
+            && let Some(map) = self.maps.get_mut(idx)
+        {
+            map.is_closed = true;
+            self.picture = Picture::default();
+        }
     }
 
     /// After another model was taken.

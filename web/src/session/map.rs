@@ -61,12 +61,10 @@ impl InterchangeMap {
         let mut queue = Vec::new();
         for layer in (0..n_layers).rev() {
             let mut end = n_tokens;
-            // In the last layer only the last token's value is ever read.
-            let first = if layer + 1 == n_layers {
-                n_tokens - 1
-            } else {
-                first
-            };
+            // Nor what the answer does not depend on, which is always what comes before the rest.
+            let site = component.at(layer);
+            let is_read = |at: &usize| site.reaches_logits(*at, n_layers, n_tokens - 1);
+            let first = (first..n_tokens).find(is_read).unwrap_or(n_tokens);
             while end > first {
                 let start = end.saturating_sub(CHUNK).max(first);
                 queue.push((layer, [start, end]));
@@ -164,6 +162,11 @@ pub fn signed(value: f32, metric: Metric) -> String {
 /// A share without the zero before its point: `.97`, `1.00`.
 pub fn without_zero(text: String) -> String {
     text.strip_prefix('0').map(str::to_owned).unwrap_or(text)
+}
+
+/// A score with three digits and without its zero: `.999`.
+pub fn score(value: f64) -> String {
+    without_zero(format!("{value:.3}"))
 }
 
 /// Nats with their sign: `+5.1`, `−0.3`.

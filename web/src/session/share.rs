@@ -201,7 +201,7 @@ impl Session {
                 && planned.op.dims.is_none()
                 && plan.record.is_empty();
             if !is_simple || !matches!(planned.op.name, OpName::Interchange | OpName::LowRank) {
-                return Err("it holds more than this page can show: swaps of one source run at token positions; `native-trainer apply` runs it".to_owned());
+                return Err("it holds more than this page can show: swaps of one source run at token positions; `swivel apply` runs it".to_owned());
             }
             let direction = match planned.op.name {
                 OpName::LowRank => opened.next(),

@@ -2,7 +2,7 @@ mod code;
 mod full;
 mod learned;
 
-use std::{collections::BTreeMap, env, fs, path::PathBuf};
+use std::{cell::Cell, collections::BTreeMap, env, fs, path::PathBuf};
 
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
@@ -18,7 +18,10 @@ use super::{
     recorded::{Example, largest_error},
     *,
 };
-use crate::{engine::Engine, protocol::Response};
+use crate::{
+    engine::{Engine, Failure},
+    protocol::Response,
+};
 
 fn file(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -76,10 +79,15 @@ fn set_long_base(session: &mut Session) {
     session.set_prompts(&Prompts { base, source }).unwrap();
 }
 
+async fn always() -> bool {
+    true
+}
+
 /// Answers everything that the page asks for.
 fn settle(engine: &mut Engine<Flex>, session: &mut Session) {
     while let Some(job) = session.next_job() {
-        match block_on(engine.handle(&job.request)) {
+        assert!(session.wants(&job));
+        match block_on(engine.handle(&job.request, &always)) {
             Ok(response) => session.take(&job, response, 1.0),
             Err(error) => panic!("{error:?}"),
         }
@@ -158,25 +166,43 @@ fn map_agrees_with_arming_its_cells_one_by_one() {
     session.change(|choices| choices.cards[0].is_on = false);
     let mut engine = engine();
     answer(&mut engine, &mut session);
-    for component in [Component::BlockOutput, Component::AttentionOutput] {
+    for component in [
+        Component::BlockOutput,
+        Component::AttentionOutput,
+        Component::BlockInput,
+        Component::KeyOutput,
+        Component::QueryOutput,
+    ] {
         answer(&mut engine, &mut session);
         assert!(session.start_map(component, 0.0));
         settle(&mut engine, &mut session);
         let map = session.map.clone().unwrap();
         assert!(map.progress() == 1.0 && !map.is_running);
+        let mut n_left_out = 0;
         for layer in 0..3 {
             for position in 0..session.choices.base.ids.len() {
                 let cell = Cursor { layer, position };
-                let found = map.cell(layer, position);
-                assert_eq!(found.is_some(), session.reaches_the_answer(cell));
-                let Some(found) = found else { continue };
                 session.arm_cell(component, cell);
                 let armed = answer(&mut engine, &mut session);
                 session.undo();
+                let Some(found) = map.cell(layer, position) else {
+                    // What is left out of the map and what a card says to have no effect has none.
+                    assert!(!session.reaches_the_answer(component.at(layer), position));
+                    assert!(armed.kl.abs() < 1e-6, "{component} {cell:?}: {}", armed.kl);
+                    n_left_out += 1;
+                    continue;
+                };
                 assert!((armed.differences[1] - found.difference).abs() < TOLERANCE);
                 assert_eq!(armed.top[1], found.top);
             }
         }
+        // The last layer's earlier tokens, where only later attention could read them; the first token's query.
+        let expected = match component {
+            Component::BlockInput | Component::KeyOutput => 0,
+            Component::QueryOutput => 9 + 2,
+            _ => 9,
+        };
+        assert_eq!(n_left_out, expected, "{component}");
         let last = map.cell(2, map.prompts.base.len() - 1).unwrap();
         if component == Component::BlockOutput {
             assert!((map.value(last, Metric::Way) - 1.0).abs() < 1e-3);
@@ -213,7 +239,7 @@ fn lens_and_attention_change_only_inside_the_cone() {
             layer,
             position,
         };
-        let Ok(Response::Attention(rows)) = block_on(engine.handle(&request)) else {
+        let Ok(Response::Attention(rows)) = block_on(engine.handle(&request, &always)) else {
             panic!("no attention")
         };
         for row in rows.base.iter().chain(rows.intervened.iter().flatten()) {
@@ -328,6 +354,32 @@ fn a_card_that_cannot_be_done_says_why_and_is_left_out() {
 }
 
 #[test]
+fn off_the_task_a_card_says_that_its_score_is_of_other_prompts() {
+    let mut session = live();
+    let warning = |session: &Session, idx: usize| {
+        let card = &session.choices.cards[idx];
+        session.card_warning(card).unwrap_or_default()
+    };
+    assert!(session.is_on_task());
+    assert_eq!(warning(&session, 0), "");
+    session
+        .type_prompt(Side::Source, "Once upon a time")
+        .unwrap();
+    assert!(!session.is_on_task());
+    assert!(warning(&session, 0).starts_with(".999 was measured on other prompts than these"));
+    assert!(warning(&session, 1).starts_with(".997 was measured on other prompts than these"));
+    // Of what the scores were measured on otherwise, the page knows nothing.
+    let opened = &mut session.directions[0];
+    Arc::make_mut(&mut opened.direction).facts.task = None;
+    assert_eq!(warning(&session, 0), "");
+    // Five words that the task does not have are no line of it.
+    session.type_prompt(Side::Source, "a,b,c,d,e=").unwrap();
+    assert!(!session.is_on_task());
+    session.undo();
+    assert!(session.is_on_task());
+}
+
+#[test]
 fn hostile_directions_are_refused() {
     let mut session = live();
     let good = recorded::DIRECTIONS[0].1;
@@ -350,6 +402,38 @@ fn hostile_directions_are_refused() {
 }
 
 #[test]
+fn same_swap_from_another_file_is_the_same_card() {
+    let mut session = live();
+    let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    let with = |change: &dyn Fn(&mut Direction)| {
+        let mut other = own.clone();
+        change(&mut other);
+        other.to_bytes()
+    };
+    let learned_here = with(&|other| {
+        other.facts.created_by = Some("swivel".to_owned());
+        other.facts.controls.shuffled = Some(0.7);
+    });
+    assert_ne!(learned_here, recorded::DIRECTIONS[0].1);
+    let name = "solver-07065a-op5-layer2-rank1.safetensors";
+    let idx = session.open_direction(name, &learned_here, false).unwrap();
+    assert_eq!((idx, session.directions.len()), (0, 2));
+    assert_eq!(session.choices.cards.len(), 2);
+    for other in [
+        with(&|other| other.facts.position = Position::Index(3)),
+        with(&|other| other.facts.site.layer = 1),
+        with(&|other| other.facts.variable = Some("op1".to_owned())),
+        with(&|other| other.facts.model_sha256 = "other".to_owned()),
+    ] {
+        let n_cards = session.choices.cards.len();
+        session
+            .open_direction("op5.safetensors", &other, false)
+            .unwrap();
+        assert_eq!(session.choices.cards.len(), n_cards + 1, "the same name");
+    }
+}
+
+#[test]
 fn numbers_have_a_fixed_form() {
     for (value, text) in [
         (0.97, "+.97"),
@@ -366,7 +450,7 @@ fn an_answer_to_an_older_question_is_dropped() {
     let mut session = live();
     let mut engine = engine();
     let job = session.next_job().unwrap();
-    let response = block_on(engine.handle(&job.request)).unwrap();
+    let response = block_on(engine.handle(&job.request, &always)).unwrap();
     session.swap_prompts();
     session.take(&job, response.clone(), 1.0);
     assert!(session.is_recorded && !session.is_current);
@@ -378,6 +462,107 @@ fn an_answer_to_an_older_question_is_dropped() {
     );
     settle(&mut engine, &mut session);
     assert!(session.is_current && !session.is_recorded);
+}
+
+/// A job that stops at its `n`th look, and how often it looked.
+fn stopped_at(
+    n: usize,
+    engine: &mut Engine<Flex>,
+    request: &Request,
+) -> (Result<Response, Failure>, usize) {
+    let looks = Cell::new(0);
+    let is_wanted = async || {
+        looks.set(looks.get() + 1);
+        looks.get() < n
+    };
+    let result = block_on(engine.handle(request, &is_wanted));
+    (result, looks.get())
+}
+
+#[test]
+fn job_that_is_not_wanted_stops_between_its_steps() {
+    let mut session = live();
+    session.shots = 10;
+    session.new_pair(3).unwrap();
+    let n_tokens = session.choices.base.ids.len();
+    assert!(n_tokens > 128, "three steps of the lens");
+    let answer = session.next_job().unwrap().request;
+    let (prompts, interchanges) = (session.choices.prompts(), session.interchanges());
+    let lens = Request::Lens {
+        prompts: prompts.clone(),
+        interchanges: interchanges.clone(),
+        layer: 1,
+        pair: [0, 1],
+    };
+    let attention = Request::Attention {
+        prompts: prompts.clone(),
+        interchanges,
+        layer: 1,
+        position: n_tokens - 1,
+    };
+    let scan = Request::Scan {
+        prompts,
+        layer: 0,
+        component: Component::BlockOutput,
+        positions: [n_tokens - 8, n_tokens],
+        pair: [0, 1],
+    };
+    // Two prompts to run; the lens has three steps more, of which the last one is not followed by another.
+    for (request, n_steps) in [(answer, 2), (lens, 4), (attention, 2), (scan, 2)] {
+        let (expected, n_looks) = stopped_at(usize::MAX, &mut engine(), &request);
+        assert_eq!(n_looks, n_steps, "{request:?}");
+        let expected = expected.unwrap();
+        for n in 1..=n_steps {
+            let mut engine = engine();
+            let (result, n_looks) = stopped_at(n, &mut engine, &request);
+            assert!(matches!(result, Err(Failure::Unwanted)), "{result:?}");
+            assert_eq!(n_looks, n, "it went on after it was told to stop");
+            // The engine is whole, and goes on from what it has.
+            let (found, n_looks) = stopped_at(usize::MAX, &mut engine, &request);
+            assert_eq!(n_looks, n_steps - n.min(2));
+            match (found.unwrap(), &expected) {
+                (Response::Answer(found), Response::Answer(expected)) => {
+                    assert_eq!(found.new_runs, 2 - n);
+                    assert_eq!(found.rows, expected.rows);
+                }
+                (found, expected) => assert_eq!(found, *expected),
+            }
+        }
+    }
+}
+
+#[test]
+fn only_what_is_wanted_most_is_still_wanted() {
+    let mut session = live();
+    let mut engine = engine();
+    let first = session.next_job().unwrap();
+    assert!(session.wants(&first));
+    session.swap_prompts();
+    assert!(!session.wants(&first), "other prompts");
+    session.undo();
+    assert!(!session.wants(&first), "its answer would be dropped");
+
+    settle(&mut engine, &mut session);
+    session.start_map(Component::BlockOutput, 0.0);
+    let map = session.next_job().unwrap();
+    assert!(session.wants(&map));
+    session.change(|choices| choices.cards[0].is_on = false);
+    assert!(!session.wants(&map), "the answer comes first");
+    settle(&mut engine, &mut session);
+    assert!(session.map.as_ref().unwrap().progress() == 1.0);
+    session.start_map(Component::BlockOutput, 0.0);
+    let map = session.next_job().unwrap();
+    session.map.as_mut().unwrap().is_running = false;
+    assert!(!session.wants(&map), "it was stopped");
+
+    session.swap_prompts();
+    let job = session.next_job().unwrap();
+    let response = block_on(engine.handle(&job.request, &always)).unwrap();
+    session.take(&job, response, 1.0);
+    let lens = session.next_job().unwrap();
+    assert!(session.wants(&lens));
+    session.picture = Picture::Attention;
+    assert!(!session.wants(&lens), "another picture");
 }
 
 #[test]

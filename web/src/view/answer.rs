@@ -21,6 +21,8 @@ struct Said {
     tops: [String; 3],
     is_flipped: bool,
     is_armed: bool,
+    /// It is known what a swap should do here.
+    is_on_task: bool,
     moved: f32,
     way: Option<f32>,
     kl: f32,
@@ -75,6 +77,7 @@ fn said(session: &Session) -> Option<Said> {
         tops: top.map(|id| visible(&session.token(id))),
         is_flipped: answer.is_flipped(),
         is_armed,
+        is_on_task: session.is_on_task(),
         moved: intervened - base,
         way: ((source - base).abs() > 1e-3).then(|| (intervened - base) / (source - base)),
         kl: *kl,
@@ -83,12 +86,12 @@ fn said(session: &Session) -> Option<Said> {
                 return "recorded; the model of this page is on its way".to_owned();
             }
             let runs = match new_runs {
-                0 => String::new(),
-                1 => "one prompt, then ".to_owned(),
-                _ => "both prompts, then ".to_owned(),
+                0 => "",
+                1 => "one prompt was run, then ",
+                _ => "both prompts were run, then ",
             };
             format!(
-                "computed: {runs}{computed} of {whole} layer × token cells again, {}",
+                "computed in {}: {runs}{computed} of {whole} layer × token cells again, since a swap changes nothing before it",
                 milliseconds(*ms)
             )
         }),
@@ -130,6 +133,7 @@ fn table(said: Said) -> impl IntoView {
         tops,
         is_flipped,
         is_armed,
+        is_on_task,
         moved,
         way,
         kl,
@@ -137,18 +141,23 @@ fn table(said: Said) -> impl IntoView {
         agrees,
     } = said;
     let [base, intervened, _] = tops;
+    let is_flip = is_armed && is_flipped && is_on_task;
     let sentence = match (is_armed, is_flipped) {
         (false, _) => {
             format!("The answer is {base}. Switch a direction on, or swap at a cell below.")
         }
-        (true, true) => format!("The answer flipped from {base} to {intervened}."),
+        (true, true) if is_flip => format!("The answer flipped from {base} to {intervened}."),
+        (true, true) => format!("The answer changed from {base} to {intervened}."),
         (true, false) => format!("The answer stays {base}."),
     };
-    let way = way.map(|way| format!(", {:.0} % of the way to the source", 100.0 * way));
+    let way = way.map(|way| format!(": {:.0} % of the way from base to source", 100.0 * way));
     let numbers = is_armed.then(|| {
         view! {
-            <p class="fact" title="change of the logit of the source's answer minus the base's; KL divergence of the intervened from the base distribution">
-                {format!("{} nats{}; KL {kl:.2} nats", nats(moved), way.unwrap_or_default())}
+            <p class="fact" title="change of the logit of the source's answer minus that of the base's answer">
+                {format!("{} nats towards the source's answer{}", nats(moved), way.unwrap_or_default())}
+            </p>
+            <p class="fact" title="Kullback-Leibler divergence of the intervened from the base distribution over all tokens">
+                {format!("KL {kl:.2} nats: how far all probabilities together moved, 0 is not at all")}
             </p>
         }
     });
@@ -171,9 +180,9 @@ fn table(said: Said) -> impl IntoView {
                 {rows.into_iter().map(|row| row_view(row, is_armed)).collect_view()}
             </tbody>
         </table>
-        <div class="verdict" class:flipped=is_armed && is_flipped>
+        <div class="verdict" class:flipped=is_flip>
             <p id="verdict" role="status" aria-live="polite">
-                {(is_armed && is_flipped).then(|| view! { <strong>"FLIPPED "</strong> })}
+                {is_flip.then(|| view! { <strong>"FLIPPED "</strong> })}
                 <span>{sentence}</span>
             </p>
             {numbers}

@@ -2,10 +2,10 @@
 
 use leptos::prelude::*;
 
-use super::{page::chosen_files, score};
+use super::page::chosen_files;
 use crate::{
     app::App,
-    session::{Card, Cursor, Opened, Probe, Session, What},
+    session::{Card, Opened, Probe, Session, What, map::score},
 };
 
 /// Strengths of the slider's ends and its steps.
@@ -110,13 +110,11 @@ fn no_effect(session: &Session, card: &Card) -> Option<String> {
         return None;
     }
     let position = card.base_position.resolve(session.choices.base.ids.len());
-    let cell = position.ok().map(|position| Cursor {
-        layer: card.site.layer,
-        position,
-    });
-    if cell.is_some_and(|cell| !session.reaches_the_answer(cell)) {
-        let text = "has no effect: nothing reads the last layer at an earlier token";
-        return Some(text.to_owned());
+    if position.is_ok_and(|position| !session.reaches_the_answer(card.site, position)) {
+        return Some(format!(
+            "has no effect: the answer does not depend on {} there",
+            card.site
+        ));
     }
     let (answer, _) = session.answer.as_ref().filter(|_| session.is_current)?;
     (session.interchanges().len() == 1 && answer.kl.abs() < 1e-6)

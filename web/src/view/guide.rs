@@ -54,7 +54,7 @@ pub fn Guide(
                     <li>
                         <h3>"Scan"</h3>
                         <p>
-                            "Swap every layer at every token, one at a time, and see where the answer follows the source. Click a cell to swap there."
+                            "Swap every layer at every token, one at a time, and see where the answer follows the source. Click a cell to read it; the button below the map swaps there."
                         </p>
                         <button on:click=scan>"Scan this pair"</button>
                     </li>

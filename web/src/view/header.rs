@@ -1,11 +1,14 @@
 //! Name, model, device, and what is done with the whole view.
 
-use leptos::prelude::*;
+use leptos::{html, prelude::*};
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{HtmlElement, KeyboardEvent, Node, RequestCache};
 
 use super::{bytes, milliseconds, page::chosen_files};
 use crate::{
-    app::{App, DeviceState, Loading},
-    browser::{window, worker::Device},
+    app::{self, App, DeviceState, Loading},
+    browser::{fetch, window, worker::Device},
     session::Session,
 };
 
@@ -120,9 +123,87 @@ fn LoadingLine(app: App) -> impl IntoView {
     }
 }
 
+type Details = NodeRef<html::Details>;
+
+fn close(menu: Details) {
+    if let Some(menu) = menu.get_untracked() {
+        menu.set_open(false);
+    }
+}
+
+/// Closes a menu on a click elsewhere and on Escape, which gives the focus back to what opened it.
+fn close_by_itself(menu: Details) {
+    window::listen("click", move |event| {
+        let target = event
+            .target()
+            .and_then(|target| target.dyn_into::<Node>().ok());
+        let is_inside = menu
+            .get_untracked()
+            .is_some_and(|menu| menu.contains(target.as_ref()));
+        if !is_inside {
+            close(menu);
+        }
+    });
+    window::listen("keydown", move |event| {
+        let is_escape = event
+            .dyn_ref::<KeyboardEvent>()
+            .is_some_and(|event| event.key() == "Escape");
+        let Some(open) = menu.get_untracked().filter(|menu| is_escape && menu.open()) else {
+            return;
+        };
+        close(menu);
+        let summary = open.query_selector("summary").ok().flatten();
+        if let Some(summary) = summary.and_then(|summary| summary.dyn_into::<HtmlElement>().ok()) {
+            // Where it cannot have it, the focus stays.
+            let _ = summary.focus();
+        }
+    });
+}
+
+/// The models beside the built-in one that the page's host lists.
+#[component]
+fn ListedModels(app: App, menu: Details, names: RwSignal<Vec<String>>) -> impl IntoView {
+    let button = move |name: String| {
+        let label = name.clone();
+        view! {
+            <button on:click=move |_| {
+                app.open_listed(&name);
+                close(menu);
+            }>{label}</button>
+        }
+    };
+    view! {
+        <Show when=move || names.with(|names| !names.is_empty())>
+            <p class="label">"Served with this page"</p>
+            <div class="bar" id="listed-models">
+                {move || names.get().into_iter().map(button).collect_view()}
+            </div>
+        </Show>
+    }
+}
+
 #[component]
 fn ModelMenu(app: App) -> impl IntoView {
     let address = RwSignal::new(String::new());
+    let menu = Details::new();
+    close_by_itself(menu);
+    let listed = RwSignal::new(Vec::new());
+    // Asked for when a person looks, since a host may have no such list, and what is missing shows as an error.
+    let is_missing = StoredValue::new(false);
+    let look = move |_| {
+        if is_missing.get_value() || !menu.get_untracked().is_some_and(|menu| menu.open()) {
+            return;
+        }
+        spawn_local(async move {
+            match fetch::list(app::MODELS, RequestCache::NoStore).await {
+                Ok(Some(list)) => {
+                    let is_other = |name: &String| name != app::BUILT_IN;
+                    listed.set(list.names.into_iter().filter(is_other).collect());
+                }
+                _ => is_missing.set_value(true),
+            }
+        });
+    };
     let name = move || {
         app.session.with(|session| match &session.model {
             Some(model) => model.name.clone(),
@@ -139,13 +220,14 @@ fn ModelMenu(app: App) -> impl IntoView {
         })
     };
     view! {
-        <details class="menu" id="model-menu" name="menu">
+        <details class="menu" id="model-menu" name="menu" node_ref=menu on:toggle=look>
             <summary>
                 <span class="label">"Model "</span>
                 {name}
             </summary>
             <div class="sheet">
                 <p>{sizes}</p>
+                <ListedModels app menu names=listed />
                 <p class="label">"Another GPT-2: its folder, with config.json, tokenizer.json and model.safetensors"</p>
                 <label class="button">
                     "Choose a folder"
@@ -209,6 +291,8 @@ fn describe(state: &DeviceState) -> String {
 
 #[component]
 fn DeviceMenu(app: App) -> impl IntoView {
+    let menu = Details::new();
+    close_by_itself(menu);
     let badge = move || {
         let devices = app.devices.get();
         let is_recorded = app.session.with(|session| session.is_recorded);
@@ -238,7 +322,7 @@ fn DeviceMenu(app: App) -> impl IntoView {
         }
     };
     view! {
-        <details class="menu" id="device-menu" name="menu">
+        <details class="menu" id="device-menu" name="menu" node_ref=menu>
             <summary>
                 <span class="label">"Runs on "</span>
                 <span id="badge" data-device=move || {

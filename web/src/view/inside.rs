@@ -1,7 +1,7 @@
 //! Inside the model: a layers x tokens picture of the logit lens, of the interchange map, of attention, or of a learned map.
 
 use leptos::{ev::KeyboardEvent, html, prelude::*};
-use swivel_core::Component;
+use swivel_core::{Component, Site};
 
 use super::{
     learned::{self, LearnedControls, LearnedDetail, LearnedTable, LearnedWarnings},
@@ -161,7 +161,6 @@ fn PictureChoice(
                 {move || {
                     tabs.get()
                         .into_iter()
-                        .enumerate()
                         .map(|(idx, label)| {
                             button(Picture::Learned(idx), format!("picture-learned-{idx}"), label)
                         })
@@ -340,28 +339,19 @@ fn cursor(session: &Session) -> (usize, usize) {
     }
 }
 
-/// What is the same for all cells of a picture.
-struct Marks {
-    /// Layers and base tokens that the cards that are on write to.
-    armed: Vec<Cursor>,
-    /// First layer and first token that they can change.
-    cone: Option<Cursor>,
+/// Sites and base tokens that the cards that are on write to.
+fn written(session: &Session) -> Vec<(Site, usize)> {
+    let place = |interchange: &Interchange| (interchange.site(), interchange.base_position);
+    session.interchanges().iter().map(place).collect()
 }
 
-impl Marks {
-    fn of(session: &Session) -> Self {
-        let armed = |interchange: &Interchange| Cursor {
-            layer: interchange.layer,
-            position: interchange.base_position,
-        };
-        Self {
-            armed: session.interchanges().iter().map(armed).collect(),
-            cone: session.cone(),
-        }
-    }
-}
-
-fn paint(session: &Session, marks: &Marks, row: usize, position: usize, metric: Metric) -> Painted {
+fn paint(
+    session: &Session,
+    written: &[(Site, usize)],
+    row: usize,
+    position: usize,
+    metric: Metric,
+) -> Painted {
     let cell = Cursor {
         layer: row,
         position,
@@ -370,10 +360,11 @@ fn paint(session: &Session, marks: &Marks, row: usize, position: usize, metric: 
     if matches!(session.picture, Picture::Attention | Picture::Learned(_)) {
         return painted;
     }
-    let is_in = |cone: Cursor| cell.layer >= cone.layer && position >= cone.position;
+    let is_here = |(site, at): &(Site, usize)| (site.layer, *at) == (row, position);
+    let is_reached = |(site, at): &(Site, usize)| site.reaches(*at, row, position);
     Painted {
-        is_armed: marks.armed.contains(&cell),
-        is_in_cone: marks.cone.is_some_and(is_in),
+        is_armed: written.iter().any(is_here),
+        is_in_cone: written.iter().any(is_reached),
         is_cursor: session.cursor == cell,
         ..painted
     }
@@ -436,8 +427,8 @@ fn paint_map(session: &Session, cell: Cursor, metric: Metric) -> Painted {
     let Some(map) = &session.map else {
         return unknown("press Scan");
     };
-    if !session.reaches_the_answer(cell) {
-        return unknown("cannot change the answer: nothing reads it");
+    if !session.reaches_the_answer(map.component.at(cell.layer), cell.position) {
+        return unknown("the answer does not depend on it");
     }
     match map.cell(cell.layer, cell.position) {
         None => unknown("not computed"),
@@ -582,10 +573,10 @@ fn Grid(app: App) -> impl IntoView {
                                     let metric = app.metric.get();
                                     app.session
                                         .with(|session| {
-                                            let marks = Marks::of(session);
+                                            let written = written(session);
                                             let (positions, _) = positions(session);
                                             (positions.into_iter())
-                                                .map(|position| (position, paint(session, &marks, row, position, metric)))
+                                                .map(|position| (position, paint(session, &written, row, position, metric)))
                                                 .collect::<Vec<_>>()
                                         })
                                 });

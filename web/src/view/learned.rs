@@ -3,15 +3,13 @@
 use leptos::prelude::*;
 use swivel_core::bundle::{Cell, Method};
 
-use super::{
-    inside::{Painted, unknown},
-    score,
-};
+use super::inside::{Painted, unknown};
 use crate::{
     app::App,
     session::{
         Cursor, Session,
         learned::{FacetChoice, LearnedMap},
+        map::score,
     },
 };
 
@@ -123,6 +121,9 @@ pub fn LearnedControls(
             on:click=move |_| is_table.update(|on| *on = !*on)
         >
             "As a table"
+        </button>
+        <button id="close-map" on:click=move |_| app.edit(Session::close_map)>
+            "Close this map"
         </button>
     }
 }
@@ -337,7 +338,9 @@ fn lines(session: &Session) -> Vec<(Cursor, [String; 8], Option<&'static str>)> 
     lines
 }
 
-/// The maps as buttons say them.
-pub fn tabs(session: &Session) -> Vec<String> {
-    session.maps.iter().map(LearnedMap::title).collect()
+/// The maps that are open, by their index, as buttons say them.
+pub fn tabs(session: &Session) -> Vec<(usize, String)> {
+    let maps = session.maps.iter().enumerate();
+    let open = maps.filter(|(_, map)| !map.is_closed);
+    open.map(|(idx, map)| (idx, map.title())).collect()
 }

@@ -39,12 +39,10 @@ pub fn page(app: App) -> impl IntoView {
                 <Prompts app />
                 <div class="columns">
                     <Directions app />
-                    <div class="told">
-                        <AnswerPanel app />
-                        <ProgramPanel app />
-                    </div>
+                    <AnswerPanel app />
                 </div>
                 <Inside app />
+                <ProgramPanel app />
             </main>
             <footer>
                 <p>

@@ -216,7 +216,8 @@ fn attention_by_the_cone_equals_full_runs() {
                 layer,
                 position,
             };
-            let Ok(Response::Attention(found)) = block_on(engine.handle(&request)) else {
+            let Ok(Response::Attention(found)) = block_on(engine.handle(&request, &super::always))
+            else {
                 panic!("no attention")
             };
             let what = format!("layer {layer}, token {position}");
@@ -265,7 +266,8 @@ fn scan_by_the_cone_equals_full_runs() {
                 positions: [positions.start, positions.end],
                 pair,
             };
-            let Ok(Response::Scan(found)) = block_on(engine.handle(&request)) else {
+            let Ok(Response::Scan(found)) = block_on(engine.handle(&request, &super::always))
+            else {
                 panic!("{site}: no cells")
             };
             let swapped = positions.clone().map(|base_position| {

@@ -135,7 +135,7 @@ fn cell_is_switched_on_alone_replaced_and_removed() {
     session.toggle_learned(WEAK).unwrap();
     assert_eq!(session.choices.cards.len(), n_cards);
     assert!(session.undo() && session.undo() && session.undo());
-    assert_eq!(on(&session), ["output of 07065a"]);
+    assert_eq!(on(&session), ["op5, the output of 07065a"]);
     assert!(session.redo());
     assert!(session.is_learned_on(map, 0));
 
@@ -148,6 +148,27 @@ fn cell_is_switched_on_alone_replaced_and_removed() {
     session.toggle_learned(BEST).unwrap();
     session.open_fragment(&link).unwrap();
     assert!(session.is_learned_on(map, 0));
+}
+
+#[test]
+fn closed_map_leaves_what_was_switched_on_and_opens_again() {
+    let mut session = live();
+    let bundle = map_of(Method::LowRank, |_| ());
+    let map = open(&mut session, &bundle);
+    session.toggle_learned(BEST).unwrap();
+    let choices = session.choices.clone();
+    session.close_map();
+    assert_eq!(session.picture, Picture::default());
+    assert!(session.maps[map].is_closed && session.learned().is_none());
+    assert_eq!(session.choices, choices);
+    // With nothing open there is nothing to close.
+    session.close_map();
+    assert_eq!(open(&mut session, &bundle), map, "the same map again");
+    assert!(!session.maps[map].is_closed);
+    assert!(
+        session.is_learned_on(map, 0),
+        "the card is still its cell's"
+    );
 }
 
 #[test]
