@@ -285,7 +285,7 @@ impl Cell {
         ];
         for (name, share) in shares {
             if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
-                return wrong(name, "a share in 0..=1", share.to_string());
+                return wrong(name, "a share from 0 to 1", share.to_string());
             }
         }
         let [before, after] = self.metrics.logit_difference.unwrap_or_default();
@@ -794,7 +794,7 @@ mod tests {
             |cell| cell.site.component = Component::HeadKeyOutput,
             "head",
         );
-        check_refused(|cell| cell.position = Position::Index(3), "0..=2");
+        check_refused(|cell| cell.position = Position::Index(3), "0 to 2");
         check_refused(
             |cell| cell.basis = Some(Basis::new(vec![0.0, 1.0], 1).unwrap()),
             "[1, 3]",
@@ -836,7 +836,7 @@ mod tests {
                 r#"\"component\":\"block_outptu\""#,
                 "block_outptu",
             ),
-            (r#"\"iia\":0.9,"#, r#"\"iia\":1.9,"#, "0..=1"),
+            (r#"\"iia\":0.9,"#, r#"\"iia\":1.9,"#, "0 to 1"),
             (r#"\"iia\":0.9,"#, r#"\"iib\":0.9,"#, "iia"),
             (r#"\"logit\":0."#, r#"\"logix\":0."#, "logit"),
             (

@@ -37,6 +37,12 @@ const KIND: &str = "direction file";
 pub(crate) const LOW_RANK: &str = "low_rank";
 /// The version that is written and read.
 const FORMAT_VERSION: &str = "1";
+/// Largest difference of a probe's logit from the recorded one, nats.
+///
+/// A logit of the right direction on the right model differs by rounding alone: by 1e-5 where f32 is summed in another order,
+/// and by some thousandths where values were kept in f16 or a GPU multiplies with fewer bits. A direction that is another one
+/// changes it by tenths or more.
+pub const PROBE_TOLERANCE: f32 = 0.05;
 /// Largest deviation of `basis basisᵀ` from the identity.
 const ORTHONORMAL_TOLERANCE: f32 = 1e-5;
 
@@ -115,6 +121,13 @@ pub struct Probe {
     pub top_1: u32,
     /// Its logit, nats.
     pub logit: f32,
+}
+
+impl Probe {
+    /// True if a run of the pair gave the recorded answer.
+    pub fn agrees(&self, top_1: u32, logit: f32) -> bool {
+        top_1 == self.top_1 && (logit - self.logit).abs() <= PROBE_TOLERANCE
+    }
 }
 
 impl Basis {

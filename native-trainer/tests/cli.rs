@@ -431,21 +431,21 @@ fn bad_options_are_refused_with_what_would_be_valid() {
         ),
         (
             &["--component", "head_query_output"],
-            &["per head", "--head 0..=3"],
+            &["per head", "--head, 0 to 3"],
         ),
         (
             &["--component", "head_query_output", "--head", "4"],
-            &["head 4", "0..=3"],
+            &["head 4", "0 to 3"],
         ),
         (&["--head", "0"], &["not per head", "--head"]),
         (&["--memory=-1"], &["--memory is -1"]),
-        (&["--layer", "3"], &["layer 3", "0..=2"]),
+        (&["--layer", "3"], &["layer 3", "0 to 2"]),
         (&["--layer", "top"], &["unknown layer `top`", "last"]),
-        (&["--position", "130"], &["position 130", "0..=129"]),
+        (&["--position", "130"], &["position 130", "0 to 129"]),
         (&["--position", "-1"], &[]),
         (&["--position", "first"], &["first"]),
-        (&["--rank", "0"], &["rank 0", "1..=64"]),
-        (&["--rank", "65"], &["rank 65", "1..=64"]),
+        (&["--rank", "0"], &["rank 0", "1 to 64"]),
+        (&["--rank", "65"], &["rank 65", "1 to 64"]),
         (&["--epochs", "0"], &["--epochs"]),
         (&["--batch-size", "0"], &["--batch-size"]),
         (&["--train-pairs", "0"], &["--train-pairs"]),
@@ -853,7 +853,7 @@ fn bad_direction_files_are_refused() {
     );
     check_error(
         &["eval", &file, "--model", tiny.to_str().unwrap()],
-        &["layer 2", "0..=1"],
+        &["layer 2", "0 to 1"],
     );
     fs::write(&bad, &bytes[..bytes.len() - 1]).unwrap();
     check_error(&["eval", &bad], &["not a valid safetensors file"]);
@@ -1044,12 +1044,12 @@ fn bad_plans_are_refused_with_the_field() {
         (
             "lemon,",
             "",
-            &["`interventions[0].source_positions[0]`", "0..=7"],
+            &["`interventions[0].source_positions[0]`", "0 to 7"],
         ),
         (
             r#""layer": 2"#,
             r#""layer": 3"#,
-            &["`interventions[0].layer`", "0..=2"],
+            &["`interventions[0].layer`", "0 to 2"],
         ),
         (
             "block_output",
@@ -1059,7 +1059,7 @@ fn bad_plans_are_refused_with_the_field() {
         (
             "[[9]]",
             "[[10]]",
-            &["`interventions[0].base_positions[0]`", "0..=9", "10"],
+            &["`interventions[0].base_positions[0]`", "0 to 9", "10"],
         ),
         (
             "[[9]]",
@@ -1079,7 +1079,7 @@ fn bad_plans_are_refused_with_the_field() {
         (
             r#""source": 0"#,
             r#""source": 1"#,
-            &["`interventions[0].source`", "0..=0"],
+            &["`interventions[0].source`", "0 to 0"],
         ),
         (r#""record""#, r#""rekord""#, &["`rekord`", "record"]),
         ("}", "", &["plan.json"]),

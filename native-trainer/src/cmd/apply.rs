@@ -13,15 +13,19 @@ use burn::tensor::{
 };
 use clap::Args as ClapArgs;
 use serde_json::json;
-use swivel_core::plan::{CheckedPlan, Outcome, Plan, Record};
+use swivel_core::{
+    Site,
+    direction::Facts,
+    plan::{CheckedPlan, Outcome, Plan, Record},
+};
 
-use super::{Common, read_direction_bytes};
+use super::{Common, ForceArgs, ReportArgs, examples, heading, read_direction_bytes, stem};
 use crate::{
     device::{self, Job},
     experiment::{Candidate, describe_top, read_floats, tail, top},
     interrupt,
     model_files::ModelFiles,
-    output::Output,
+    output::{Output, file_at},
     report::Report,
     weights::{self, Format, NamedTensors},
 };
@@ -31,17 +35,23 @@ const SHOWN: usize = 5;
 
 /// Options of `apply`.
 #[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = examples(&["swivel apply plan.json --out logits.safetensors"]))]
 pub struct Args {
     /// Plan file, JSON
     plan: PathBuf,
     #[command(flatten)]
     common: Common,
-    /// Where logits and recorded values go, safetensors: logits.base, logits.intervened, record.N
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
     /// Accept a direction that was learned on other weights, with a warning
-    #[arg(long)]
+    #[arg(long, help_heading = heading::MODEL)]
     any_model: bool,
+    /// Where logits and recorded values go, safetensors: logits.base, logits.intervened, record.N; in a folder that is there,
+    /// PLAN.safetensors
+    #[arg(long, value_name = "FILE|DIR", help_heading = heading::OUTPUT)]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 struct Apply {
@@ -59,8 +69,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let Args {
         plan: path,
         common,
-        out,
         any_model,
+        out,
+        force,
+        report,
     } = args;
     let cannot = || format!("reading {}", path.display());
     let plan = Plan::from_json(&std::fs::read(&path).with_context(cannot)?).with_context(cannot)?;
@@ -69,8 +81,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let read = |name: &str| read_direction_bytes(&folder.join(name));
     let checked = plan.check(&files.config, files.tokenizer().ok(), read);
     let checked = checked.with_context(cannot)?;
-    let output = out.map(|path| Output::create(&path)).transpose()?;
-    let report = common.report();
+    let out = out.map(|out| file_at(out, &(stem(&path) + ".safetensors")));
+    let output = out.map(|out| Output::create(&out, force.existing()));
+    let output = output.transpose()?;
+    let report = report.report();
+    warn_of_other_places(&plan, &checked, report);
     device::run(
         common.device,
         Apply {
@@ -83,6 +98,36 @@ pub fn run(args: Args) -> Result<ExitCode> {
             report,
         },
     )
+}
+
+/// A direction means something where it was learned; elsewhere it is an experiment, which is said.
+fn warn_of_other_places(plan: &Plan, checked: &CheckedPlan, report: Report) {
+    let planned = plan.interventions.iter().zip(checked.sites()).enumerate();
+    let with_direction = planned.filter(|(_, (planned, _))| planned.op.direction.is_some());
+    for ((idx, (planned, site)), direction) in with_direction.zip(checked.directions()) {
+        let Facts {
+            site: learned,
+            head,
+            ..
+        } = direction.facts;
+        let heads = planned.heads.as_deref().unwrap_or_default();
+        if (site, heads) != (learned, head.as_slice()) {
+            let place = |site: Site, heads: &[usize]| match heads {
+                [] => site.to_string(),
+                heads => format!("{site}, head {}", list(heads)),
+            };
+            report.warn(format!(
+                "interventions[{idx}]: its direction was learned at {}, and is put at {}",
+                place(learned, head.as_slice()),
+                place(site, heads)
+            ));
+        }
+    }
+}
+
+fn list(numbers: &[usize]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    numbers.join(", ")
 }
 
 impl Job for Apply {

@@ -13,7 +13,10 @@ use swivel_core::{
     task::Pair,
 };
 
-use super::{Common, KeepArgs, Place, Task, TaskArgs, place, read_direction};
+use super::{
+    Common, KeepArgs, Place, ReportArgs, Task, TaskArgs, check_counts, examples, heading, place,
+    read_direction, train::TEST_PAIRS,
+};
 use crate::{
     device::{self, Job},
     experiment::{self, read_pairs},
@@ -22,35 +25,41 @@ use crate::{
     report::Report,
 };
 
-/// Largest difference of the probe's logit from the recorded one, nats: devices differ by rounding, models by more.
-const PROBE_TOLERANCE: f32 = 0.05;
+/// Seed of the pairs, where none is given.
+pub const SEED: u64 = 1;
 
 /// Options of `eval`.
 #[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = examples(&[
+    "swivel eval FILE --seed 7",
+    "swivel eval FILE --test-data pairs.jsonl --at-least 0.9",
+]))]
 pub struct Args {
     /// Direction file
     file: PathBuf,
     #[command(flatten)]
     common: Common,
+    /// Accept a direction that was learned on other weights, with a warning
+    #[arg(long, help_heading = heading::MODEL)]
+    any_model: bool,
     #[command(flatten)]
     task: TaskArgs,
-    #[command(flatten)]
-    keep: KeepArgs,
     /// Fresh pairs to score on
-    #[arg(long, default_value_t = 1000, conflicts_with = "test_data")]
+    #[arg(long, default_value_t = TEST_PAIRS, conflicts_with = "test_data", help_heading = heading::QUESTION)]
     test_pairs: usize,
     /// Pairs from a file (JSON lines) rather than from the task
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::QUESTION)]
     test_data: Option<PathBuf>,
     /// Seed of the pairs; another one than the direction was trained with gives other pairs
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = SEED, help_heading = heading::QUESTION)]
     seed: u64,
-    /// Accept a direction that was learned on other weights, with a warning
-    #[arg(long)]
-    any_model: bool,
     /// Exit with status 1 if the IIA is lower than this, 0..1
-    #[arg(long, value_name = "IIA")]
+    #[arg(long, value_name = "IIA", help_heading = heading::OUTPUT)]
     at_least: Option<f64>,
+    #[command(flatten)]
+    report: ReportArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
 }
 
 struct Eval {
@@ -62,6 +71,8 @@ struct Eval {
     at_least: Option<f64>,
     seed: u64,
     keep: KeepArgs,
+    /// What the file stands for, where the pairs ask for something else.
+    stands_for: Option<String>,
     report: Report,
 }
 
@@ -70,17 +81,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let Args {
         file,
         common,
+        any_model,
         task,
-        keep,
         test_pairs,
         test_data,
         seed,
-        any_model,
         at_least,
+        report,
+        keep,
     } = args;
-    if test_pairs == 0 {
-        bail!("--test-pairs is 0; expected at least 1");
-    }
+    let report = report.report();
+    check_counts(&[("--test-pairs", test_pairs)])?;
+    keep.check()?;
     let direction = read_direction(&file)?;
     let Facts {
         model,
@@ -91,6 +103,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     } = &direction.facts;
     let files = ModelFiles::open(common.model.as_deref().unwrap_or(model))?;
     direction.check(&files.config)?;
+    let mut stands_for = None;
     let pairs = match test_data {
         Some(path) => {
             if let Some(name) = task.given() {
@@ -114,12 +127,21 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 variable.as_deref().unwrap_or("op5"),
             );
             let task = task.resolve(&files.config, files.tokenizer()?, defaults)?;
+            let asked = format!("{} of {}", task.variable, task.name());
+            let learned = trained_on.as_deref().zip(variable.as_deref());
+            let learned = learned.map(|(task, variable)| format!("{variable} of {task}"));
+            if let Some(learned) = learned.filter(|learned| *learned != asked) {
+                report.warn(format!(
+                    "{} stands for {learned}, and is scored as {asked}",
+                    file.display()
+                ));
+                stands_for = Some(learned);
+            }
             let mut pairs = task.sampler()?.pairs(test_pairs, Task::seeds(seed)[1])?;
             place(&mut pairs, *position)?;
             pairs
         }
     };
-    let report = common.report();
     device::run(
         common.device,
         Eval {
@@ -131,6 +153,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             at_least,
             seed,
             keep,
+            stands_for,
             report,
         },
     )
@@ -150,6 +173,7 @@ impl Job for Eval {
             at_least,
             seed,
             keep,
+            stands_for,
             report,
         } = self;
         let (model, sha256) = files.load::<A::InnerBackend>(&device, report)?;
@@ -178,15 +202,17 @@ impl Job for Eval {
             shuffled: None,
         };
         let swaps = kept.swaps(&model, &learned, &pairs)?;
-        experiment::report_scores(report, iia, &controls, direction.rank(), &swaps);
+        let found = experiment::report_scores(report, iia, &controls, direction.rank(), &swaps);
+        let of = stands_for.map_or(String::new(), |what| format!("   for {what}"));
         report.line(format!(
-            "{:<34}{:.3}",
+            "{:<34}{:.3}{of}",
             "As recorded in the file", direction.facts.iia
         ));
         report.event(&json!({
             "test_iia": iia,
             "recorded_iia": direction.facts.iia,
             "controls": controls,
+            "controls_hold": found.is_sound,
             "test_pairs": pairs.len(),
             "file": file,
             "seconds": started.elapsed().as_secs_f64(),
@@ -197,7 +223,7 @@ impl Job for Eval {
                 report.line(format!("The IIA is below --at-least {bound}."));
                 Ok(ExitCode::from(1))
             }
-            _ => Ok(ExitCode::SUCCESS),
+            _ => Ok(found.exit_code()),
         }
     }
 }
@@ -237,7 +263,7 @@ fn check_probe<B: Backend>(
     let kept = keep_pairs(model, config, place, &pair, keep)?;
     let swaps = kept.swaps(model, learned, &pair)?;
     let found = &swaps[0].probe;
-    if found.top_1 != probe.top_1 || (found.logit - probe.logit).abs() > PROBE_TOLERANCE {
+    if !probe.agrees(found.top_1, found.logit) {
         bail!(
             "the file's probe gives token {} with logit {:.3}, recorded were {} and {:.3}: this direction does not belong to this model",
             found.top_1,

@@ -30,7 +30,7 @@ use crate::{
     device::{self, DeviceChoice},
     experiment::{Rule, read_pairs},
     model_files::{ModelFiles, SOLVER},
-    output::Output,
+    output::{Existing, Output},
     report::Report,
 };
 use picture::Metric;
@@ -464,7 +464,7 @@ impl Map {
             saved: Instant::now(),
         };
         if restart || !path.exists() {
-            drop(Output::create(path)?); // whether it can be written
+            drop(Output::create(path, Existing::Replace)?); // whether it can be written
             return Ok(map);
         }
         let advice = "choose another name with --out, or begin anew with --restart";
@@ -500,7 +500,7 @@ impl Map {
     }
 
     fn save(&mut self) -> Result<()> {
-        Output::create(&self.path)?.finish(&self.bundle()?.to_bytes())?;
+        Output::create(&self.path, Existing::Replace)?.finish(&self.bundle()?.to_bytes())?;
         self.saved = Instant::now();
         Ok(())
     }
@@ -638,7 +638,7 @@ impl Map {
         }
         let svg = self.path.with_extension("svg");
         let picture = picture::svg(&bundle, metric)?;
-        Output::create(&svg)?.finish(picture.as_bytes())?;
+        Output::create(&svg, Existing::Replace)?.finish(picture.as_bytes())?;
         let seconds = started.elapsed().as_secs_f64();
         if let Some(best) = bundle.best().map(|idx| &bundle.cells()[idx]) {
             let controls = best.controls.as_ref().map_or(String::new(), |controls| {
