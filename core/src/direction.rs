@@ -424,6 +424,18 @@ fn unit(site: Site) -> &'static str {
 mod tests {
     use super::*;
 
+    #[test]
+    fn probe_tells_rounding_from_another_answer() {
+        let probe = Probe {
+            base: vec![1],
+            source: vec![2],
+            top_1: 7,
+            logit: 3.0,
+        };
+        assert!(probe.agrees(7, 3.04) && probe.agrees(7, 2.96));
+        assert!(!probe.agrees(7, 3.06) && !probe.agrees(8, 3.0) && !probe.agrees(7, f32::NAN));
+    }
+
     fn direction() -> Direction {
         let facts = Facts {
             method: "low_rank".to_owned(),

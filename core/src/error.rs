@@ -385,3 +385,38 @@ fn of_field(field: &str) -> String {
         field => format!("`{field}`: "),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use crate::{Gpt2Config, Weights, bundle::Bundle, direction::Direction, plan::Plan};
+
+    /// What a parser says is in the message, and is no source beside it: a printed chain has each cause once.
+    #[test]
+    fn messages_are_whole() {
+        let plan = r#"{"version": 1, "base": {"text": ["#;
+        let wrong_layer =
+            r#"{"version": 1, "base": {"ids": [[1]]}, "interventions": [{"layer": "x"}]}"#;
+        for (error, cause) in [
+            (Gpt2Config::from_json(b"{").err(), "config.json: EOF"),
+            (Weights::new(&[b"<html>"]).err(), "file: header too"),
+            (Direction::from_bytes(b"<html>").err(), "file: header too"),
+            (Bundle::from_bytes(b"<html>").err(), "file: header too"),
+            (Plan::from_json(b"{").err(), "plan: EOF"),
+            (Plan::from_json(plan.as_bytes()).err(), "plan: `base"),
+            (
+                Plan::from_json(wrong_layer.as_bytes()).err(),
+                "plan: `interventions[0].layer`: invalid type",
+            ),
+        ] {
+            let error = error.unwrap();
+            let message = error.to_string();
+            assert!(
+                message.contains(cause) && !message.contains('?'),
+                "{message}"
+            );
+            assert!(error.source().is_none(), "{message}");
+        }
+    }
+}

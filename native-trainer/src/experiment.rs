@@ -373,7 +373,7 @@ fn checks(iia: f64, controls: &Controls, rank: usize, swaps: &[Swap]) -> Vec<Che
         iia: shuffled,
         must: "must be worse",
         failure: (iia < shuffled + MARGIN).then_some("noise teaches as much"),
-        note: format!("; labels alone give about {:.2}", labels_alone(swaps)),
+        note: format!("; labels alone may reach about {:.2}", labels_alone(swaps)),
     }));
     checks.push(Check {
         name: "the whole vector".to_owned(),
@@ -452,4 +452,84 @@ pub fn read_ids<B: Backend>(ids: Tensor<B, 1, Int>) -> Result<Vec<u32>> {
 pub fn read_floats<B: Backend, const D: usize>(values: Tensor<B, D>) -> Result<Vec<f32>> {
     let values = values.into_data().convert::<f32>().to_vec::<f32>();
     values.map_err(|error| anyhow::anyhow!("reading numbers from the device: {error:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A swap whose answer is `after` in place of 0, and should be `label`.
+    fn swap(label: u32, after: u32) -> Swap {
+        let answer = |token| Candidate {
+            token,
+            logit: 0.0,
+            probability: 1.0,
+        };
+        Swap {
+            probe: Probe {
+                base: vec![1],
+                source: vec![2],
+                top_1: after,
+                logit: 0.0,
+            },
+            label,
+            before: vec![answer(0)],
+            after: vec![answer(after)],
+        }
+    }
+
+    /// Of 500 pairs that should turn, `n_hits` did; 500 should stay, and did.
+    fn swaps(n_hits: usize) -> Vec<Swap> {
+        let turns = (0..500).map(|idx| swap(1, u32::from(idx < n_hits)));
+        turns.chain((0..500).map(|_| swap(0, 0))).collect()
+    }
+
+    #[test]
+    fn examples_are_drawn_whatever_became_of_them() {
+        let swaps = swaps(100);
+        let [turn, stay] = by_duty(&swaps);
+        assert_eq!((turn.len(), stay.len()), (500, 500));
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let n_hits = (0..1000)
+            .flat_map(|_| draw(&turn, 3, &mut rng))
+            .filter(|swap| swap.is_hit())
+            .count();
+        // A fifth of 3000, give or take four standard deviations.
+        assert!(n_hits.abs_diff(600) < 88, "{n_hits}");
+        assert_eq!(draw(&turn[..2], 3, &mut rng).len(), 2);
+    }
+
+    #[test]
+    fn labels_alone_reach_what_a_coin_or_the_most_frequent_label_does() {
+        let check = |swaps: &[Swap], expected: f64| {
+            assert!((labels_alone(swaps) - expected).abs() < 1e-9);
+        };
+        check(&swaps(500), 0.75);
+        check(&swaps(0), 0.75); // whatever was learned
+        check(&swaps(500)[..500], 1.0); // one label only
+        let many: Vec<Swap> = (1..=100).map(|label| swap(label, 0)).collect();
+        check(&many, 0.5);
+    }
+
+    #[test]
+    fn every_control_has_a_verdict() {
+        let swaps = swaps(500);
+        let failures = |iia: f64, random: f64, shuffled: f64, full: f64| {
+            let controls = Controls {
+                random,
+                full,
+                shuffled: Some(shuffled),
+            };
+            let checks = checks(iia, &controls, 1, &swaps);
+            checks.iter().map(|check| check.failure).collect::<Vec<_>>()
+        };
+        assert_eq!(failures(0.999, 0.5, 0.806, 1.0), [None, None, None]);
+        let nothing = Some("it does as well");
+        let noise = Some("noise teaches as much");
+        assert_eq!(failures(0.52, 0.5, 0.4, 1.0), [nothing, None, None]);
+        assert_eq!(failures(0.999, 0.5, 0.98, 1.0), [None, noise, None]);
+        let [no_swap, subspace] = ["no better than no swap", "its subspace does better"].map(Some);
+        assert_eq!(failures(0.56, 0.5, 0.4, 0.422), [None, None, no_swap]);
+        assert_eq!(failures(0.9, 0.5, 0.4, 0.7), [None, None, subspace]);
+    }
 }
