@@ -119,7 +119,7 @@ impl ForceArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::QUESTION)]
 pub struct TaskArgs {
-    /// Variable whose value is swapped: C0..C4 or op1..op5 [default: op5]
+    /// Variable whose value is swapped: C0 to C4 or op1 to op5 [default: op5]
     #[arg(long, value_name = "NAME")]
     pub variable: Option<String>,
     /// Program of the task, by id [default: 07065a]
@@ -276,6 +276,26 @@ pub fn read_direction_bytes(path: &Path) -> Result<Vec<u8>> {
 
 fn reading_direction(path: &Path) -> String {
     format!("reading direction file {}", path.display())
+}
+
+/// True if a direction was learned on these weights, which scores and the probe need.
+///
+/// # Errors
+/// - If it was not, and other weights are not accepted.
+pub fn check_weights(
+    direction: &Direction,
+    sha256: &str,
+    any_model: bool,
+    report: Report,
+) -> Result<bool> {
+    match direction.check_model(sha256) {
+        Ok(()) => Ok(true),
+        Err(error) if any_model => {
+            report.warn(error.to_string());
+            Ok(false)
+        }
+        Err(error) => bail!("{error}; --any-model accepts it"),
+    }
 }
 
 /// Reads a text file.

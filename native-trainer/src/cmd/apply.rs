@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
@@ -19,7 +19,9 @@ use swivel_core::{
     plan::{CheckedPlan, Outcome, Plan, Record},
 };
 
-use super::{Common, ForceArgs, ReportArgs, examples, heading, read_direction_bytes, stem};
+use super::{
+    Common, ForceArgs, ReportArgs, check_weights, examples, heading, read_direction_bytes, stem,
+};
 use crate::{
     device::{self, Job},
     experiment::{Candidate, describe_top, read_floats, tail, top},
@@ -60,7 +62,6 @@ struct Apply {
     checked: CheckedPlan,
     files: ModelFiles,
     output: Option<Output>,
-    any_model: bool,
     report: Report,
 }
 
@@ -81,10 +82,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let read = |name: &str| read_direction_bytes(&folder.join(name));
     let checked = plan.check(&files.config, files.tokenizer().ok(), read);
     let checked = checked.with_context(cannot)?;
+    let report = report.report();
+    if !checked.directions().is_empty() {
+        let sha256 = files.sha256()?;
+        for direction in checked.directions() {
+            check_weights(direction, &sha256, any_model, report)?;
+        }
+    }
     let out = out.map(|out| file_at(out, &(stem(&path) + ".safetensors")));
     let output = out.map(|out| Output::create(&out, force.existing()));
     let output = output.transpose()?;
-    let report = report.report();
     warn_of_other_places(&plan, &checked, report);
     device::run(
         common.device,
@@ -94,7 +101,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
             checked,
             files,
             output,
-            any_model,
             report,
         },
     )
@@ -141,17 +147,9 @@ impl Job for Apply {
             checked,
             files,
             output,
-            any_model,
             report,
         } = self;
-        let (model, sha256) = files.load::<A::InnerBackend>(&device, report)?;
-        for direction in checked.directions() {
-            match direction.check_model(&sha256) {
-                Ok(()) => {}
-                Err(error) if any_model => report.warn(error.to_string()),
-                Err(error) => bail!("{error}; --any-model accepts it"),
-            }
-        }
+        let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
         let (n_rows, n_tokens) = (checked.base().len(), checked.base()[0].len());
         report.line(format!(
             "Applying {} to {} of {n_tokens} tokens, model {}, on {device_name}",
