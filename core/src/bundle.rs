@@ -333,7 +333,7 @@ impl Cell {
         ];
         for (name, share) in shares {
             if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
-                return wrong(name, "a share, 0 to 1", share.to_string());
+                return wrong(name, "a share from 0 to 1", share.to_string());
             }
         }
         let [before, after] = self.metrics.logit_difference.unwrap_or_default();
@@ -876,7 +876,7 @@ mod tests {
             |cell| cell.site.component = Component::HeadKeyOutput,
             "head",
         );
-        check_refused(|cell| cell.position = Position::Index(3), "0..=2");
+        check_refused(|cell| cell.position = Position::Index(3), "0 to 2");
         check_refused(
             |cell| cell.basis = Some(Basis::new(vec![0.0, 1.0], 1).unwrap()),
             "[1, 3]",

@@ -37,6 +37,13 @@ const KIND: &str = "direction file";
 pub(crate) const LOW_RANK: &str = "low_rank";
 /// The version that is written and read.
 const FORMAT_VERSION: &str = "1";
+/// Largest difference of a probe's logit from the recorded one, nats.
+///
+/// The right direction on the right model differs by rounding alone: on the solver, whose logits are about 16, by 3e-6 where
+/// f32 is summed in another order and by 4e-4 where values were kept in f16; a GPU that multiplies f32 with ten bits of
+/// fraction may add a thousandth of the logit. A random basis in place of a learned one gave another answer each time, and in
+/// place of one that had learned nothing, a logit that was 0.08 away or more.
+pub const PROBE_TOLERANCE: f32 = 0.05;
 /// Largest deviation of `basis basisᵀ` from the identity.
 const ORTHONORMAL_TOLERANCE: f32 = 1e-5;
 
@@ -115,6 +122,13 @@ pub struct Probe {
     pub top_1: u32,
     /// Its logit, nats.
     pub logit: f32,
+}
+
+impl Probe {
+    /// True if a run of the pair gave the recorded answer.
+    pub fn agrees(&self, top_1: u32, logit: f32) -> bool {
+        top_1 == self.top_1 && (logit - self.logit).abs() <= PROBE_TOLERANCE
+    }
 }
 
 impl Basis {
@@ -410,6 +424,18 @@ fn unit(site: Site) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn probe_tells_rounding_from_another_answer() {
+        let probe = Probe {
+            base: vec![1],
+            source: vec![2],
+            top_1: 7,
+            logit: 3.0,
+        };
+        assert!(probe.agrees(7, 3.04) && probe.agrees(7, 2.96));
+        assert!(!probe.agrees(7, 3.06) && !probe.agrees(8, 3.0) && !probe.agrees(7, f32::NAN));
+    }
 
     fn direction() -> Direction {
         let facts = Facts {

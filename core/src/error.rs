@@ -1,4 +1,7 @@
 //! What can be wrong with data from outside: one variant per cause, each with what was expected and what was found.
+//!
+//! A message is whole: it has the message of what caused it, and [`std::error::Error::source`] is `None`, so that whoever
+//! prints a message, and whoever prints a chain of causes, says each cause once.
 
 /// Result of everything in this crate that takes data from outside.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -8,10 +11,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// `config.json` is not JSON, or a required field is missing or has the wrong type.
-    #[error("config.json: {source}")]
+    #[error("config.json: {cause}")]
     Config {
         /// What the parser says, with the field and the line.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     /// A field of `config.json` has a value that this implementation cannot compute.
     #[error("config.json: `{name}` is {found}, expected {expected}")]
@@ -24,10 +27,10 @@ pub enum Error {
         found: String,
     },
     /// A safetensors file is truncated, longer than its header says, or no safetensors file at all.
-    #[error("not a valid safetensors file: {source}")]
+    #[error("not a valid safetensors file: {cause}")]
     Safetensors {
         /// What the parser says.
-        source: safetensors::SafeTensorError,
+        cause: safetensors::SafeTensorError,
     },
     /// A weight that the config calls for is in none of the files.
     #[error("tensor `{name}` is missing from the weights; is this a GPT-2 checkpoint?")]
@@ -131,7 +134,7 @@ pub enum Error {
         expected: String,
     },
     /// A layer that the model does not have.
-    #[error("layer {layer} is outside the model, which has layers 0..={last}")]
+    #[error("layer {layer} is outside the model, which has layers 0 to {last}")]
     LayerOutside {
         /// The layer.
         layer: usize,
@@ -145,7 +148,7 @@ pub enum Error {
         name: String,
     },
     /// A position outside the prompt.
-    #[error("position {position} is outside the prompt, which has tokens 0..={last}")]
+    #[error("position {position} is outside the prompt, which has tokens 0 to {last}")]
     PositionOutside {
         /// The position.
         position: usize,
@@ -159,7 +162,7 @@ pub enum Error {
         site: String,
     },
     /// A head that the model does not have.
-    #[error("head {head} is outside the model, which has heads 0..={last}")]
+    #[error("head {head} is outside the model, which has heads 0 to {last}")]
     HeadOutside {
         /// The head.
         head: usize,
@@ -183,7 +186,7 @@ pub enum Error {
         site: String,
     },
     /// A rank that a subspace of this width cannot have.
-    #[error("rank {rank} is impossible here; expected 1..={d_model}")]
+    #[error("rank {rank} is impossible here; expected 1 to {d_model}")]
     Rank {
         /// The rank.
         rank: usize,
@@ -233,7 +236,7 @@ pub enum Error {
         variable: String,
     },
     /// Pairs of one set differ in length or position.
-    #[error("pair {idx} has {found:?}, pair 0 has {expected:?}; all pairs of a set need one shape")]
+    #[error("pair {idx} has {found}, pair 0 has {expected}; all pairs of a set need one shape")]
     PairShape {
         /// Index of the first pair that differs.
         idx: usize,
@@ -329,9 +332,9 @@ pub enum Error {
         method: String,
     },
     /// A plan that is not JSON, or has a field that is unknown, missing or of another type.
-    #[error("plan: `{field}`: {cause}")]
+    #[error("plan: {}{cause}", of_field(field))]
     PlanJson {
-        /// Path of the field, such as `interventions[0].layer`; `.` is the whole.
+        /// Path of the field, such as `interventions[0].layer`; empty where it is the whole.
         field: String,
         /// What the parser says, with the line.
         cause: serde_json::Error,
@@ -380,4 +383,46 @@ pub enum Error {
         /// The valid names.
         expected: String,
     },
+}
+
+fn of_field(field: &str) -> String {
+    match field {
+        "" => String::new(),
+        field => format!("`{field}`: "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use crate::{Gpt2Config, Weights, bundle::Bundle, direction::Direction, plan::Plan};
+
+    /// What a parser says is in the message, and is no source beside it: a printed chain has each cause once.
+    #[test]
+    fn messages_are_whole() {
+        let plan = r#"{"version": 1, "base": {"text": ["#;
+        let wrong_layer =
+            r#"{"version": 1, "base": {"ids": [[1]]}, "interventions": [{"layer": "x"}]}"#;
+        for (error, cause) in [
+            (Gpt2Config::from_json(b"{").err(), "config.json: EOF"),
+            (Weights::new(&[b"<html>"]).err(), "file: header too"),
+            (Direction::from_bytes(b"<html>").err(), "file: header too"),
+            (Bundle::from_bytes(b"<html>").err(), "file: header too"),
+            (Plan::from_json(b"{").err(), "plan: EOF"),
+            (Plan::from_json(plan.as_bytes()).err(), "plan: `base"),
+            (
+                Plan::from_json(wrong_layer.as_bytes()).err(),
+                "plan: `interventions[0].layer`: invalid type",
+            ),
+        ] {
+            let error = error.unwrap();
+            let message = error.to_string();
+            assert!(
+                message.contains(cause) && !message.contains('?'),
+                "{message}"
+            );
+            assert!(error.source().is_none(), "{message}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ impl<'a> Weights<'a> {
         for file in files {
             hasher.update(file);
             shards.push(
-                SafeTensors::deserialize(file).map_err(|source| Error::Safetensors { source })?,
+                SafeTensors::deserialize(file).map_err(|cause| Error::Safetensors { cause })?,
             );
         }
         let sha256 = hasher

@@ -111,7 +111,7 @@ impl Gpt2Config {
     /// - [`Error::ConfigValue`] if a size is impossible, or the model computes something that GPT-2 does not.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
         let config: Self =
-            serde_json::from_slice(bytes).map_err(|source| Error::Config { source })?;
+            serde_json::from_slice(bytes).map_err(|cause| Error::Config { cause })?;
         let value = |name, expected: &str, found: String| {
             Err(Error::ConfigValue {
                 name,

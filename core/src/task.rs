@@ -2,6 +2,8 @@
 
 pub mod programs;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Gpt2Config, Result};
@@ -38,6 +40,21 @@ pub struct PairShape {
     pub base_position: usize,
     /// Token position in the source prompts that is read.
     pub source_position: usize,
+}
+
+impl fmt::Display for PairShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            n_base,
+            n_source,
+            base_position,
+            source_position,
+        } = self;
+        write!(
+            f,
+            "{n_base} tokens of base, swapped at {base_position}, and {n_source} of source, read at {source_position}"
+        )
+    }
 }
 
 impl PairShape {

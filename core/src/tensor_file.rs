@@ -47,7 +47,7 @@ impl<'a> TensorFile<'a> {
     /// # Errors
     /// - [`Error::Safetensors`] if it is no safetensors file, truncated, or longer than its header says.
     pub(crate) fn new(kind: &'static str, bytes: &'a [u8]) -> Result<Self> {
-        let wrong = |source| Error::Safetensors { source };
+        let wrong = |cause| Error::Safetensors { cause };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?;
         Ok(Self {
             kind,

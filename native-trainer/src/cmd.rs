@@ -34,11 +34,30 @@ use crate::{
     device::DeviceChoice,
     experiment::{Rule, default_lr},
     model_files::SOLVER,
+    output::Existing,
     report::Report,
 };
 
+/// Headings of options in `--help`, in the order in which they are shown.
+pub mod heading {
+    /// What is run, where, and how its values are kept.
+    pub const MODEL: &str = "Model";
+    /// What is asked, and on which pairs.
+    pub const QUESTION: &str = "Question";
+    /// Where in the model.
+    pub const PLACE: &str = "Place";
+    /// How a direction is learned.
+    pub const LEARNING: &str = "Learning";
+    /// What is written and said.
+    pub const OUTPUT: &str = "Output";
+}
+
+/// Demonstrations in front of each query, where it is not said how many.
+const SHOTS: usize = 10;
+
 /// Options of every command that runs a model.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::MODEL)]
 pub struct Common {
     /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
     #[arg(long, value_name = "DIR_OR_HUB_ID")]
@@ -46,38 +65,72 @@ pub struct Common {
     /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
-    /// Print one JSON object a line on stdout, and text for people on stderr
-    #[arg(long)]
-    pub json: bool,
 }
 
 impl Common {
+    /// The model, the embedded one by default.
+    pub fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or(SOLVER)
+    }
+
+    /// What was chosen, as options that can be typed again.
+    pub fn to_args(&self) -> Vec<String> {
+        let model = self.model.as_deref().filter(|model| *model != SOLVER);
+        let device = Some(&self.device).filter(|device| **device != DeviceChoice::Auto);
+        let model = model.map(|model| ["--model".to_owned(), model.to_owned()]);
+        let device = device.map(|device| ["--device".to_owned(), device.to_string()]);
+        model.into_iter().chain(device).flatten().collect()
+    }
+}
+
+/// How a command says what it does.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::OUTPUT)]
+pub struct ReportArgs {
+    /// Print one JSON object a line on stdout, and text for people on stderr
+    #[arg(long)]
+    json: bool,
+}
+
+impl ReportArgs {
     /// Where output goes.
     pub fn report(&self) -> Report {
         Report::new(self.json)
     }
+}
 
-    /// The model, the embedded one by default.
-    pub fn model(&self) -> &str {
-        self.model.as_deref().unwrap_or(SOLVER)
+/// What a command does about a file that is there already.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::OUTPUT)]
+pub struct ForceArgs {
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
+}
+
+impl ForceArgs {
+    /// What becomes of the file.
+    pub fn existing(&self) -> Existing {
+        Existing::of(self.force)
     }
 }
 
 /// Options that say which task is asked.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::QUESTION)]
 pub struct TaskArgs {
-    /// Task that pairs are sampled from
-    #[arg(long, default_value = "programs", value_parser = ["programs"])]
-    pub task: String,
+    /// Variable whose value is swapped: C0 to C4 or op1 to op5 [default: op5]
+    #[arg(long, value_name = "NAME")]
+    pub variable: Option<String>,
     /// Program of the task, by id [default: 07065a]
     #[arg(long, value_name = "ID")]
     pub program: Option<String>,
-    /// Variable whose value is swapped: C0..C4 or op1..op5 [default: op5]
-    #[arg(long, value_name = "NAME")]
-    pub variable: Option<String>,
     /// Demonstrations in front of each query [default: 10]
     #[arg(long, value_name = "N")]
     pub shots: Option<usize>,
+    /// Task that pairs are sampled from
+    #[arg(long, default_value = "programs", value_parser = ["programs"])]
+    pub task: String,
     /// List of words, lines `word - word` (synonyms) or `word` [default: the embedded solver's]
     #[arg(long, value_name = "FILE")]
     pub synonyms: Option<PathBuf>,
@@ -109,7 +162,7 @@ impl TaskArgs {
             Some(path) => Lexicon::new(&read_text(path)?, tokenizer)?,
         };
         program.causal_model(&lexicon.words).variable(&variable)?;
-        let shots = self.shots.unwrap_or(10);
+        let shots = self.shots.unwrap_or(SHOTS);
         let n_tokens = shots.saturating_mul(12).saturating_add(10);
         if n_tokens > config.n_ctx {
             let error = Error::PromptTooLong {
@@ -144,6 +197,39 @@ impl TaskArgs {
         .into_iter()
         .find_map(|(name, is_given)| is_given.then_some(name))
     }
+
+    /// What prompts look like, as options that can be typed again.
+    pub fn to_args(&self) -> Vec<String> {
+        let shots = self
+            .shots
+            .map(|shots| ["--shots".to_owned(), shots.to_string()]);
+        let synonyms = (self.synonyms.as_ref())
+            .map(|path| ["--synonyms".to_owned(), path.display().to_string()]);
+        shots.into_iter().chain(synonyms).flatten().collect()
+    }
+
+    /// What in the name of a file tells its prompts from others of the same variable.
+    pub fn tags(&self) -> Vec<String> {
+        let shots = tag("shots", self.shots.unwrap_or(SHOTS), SHOTS);
+        let words = self
+            .synonyms
+            .as_ref()
+            .map(|path| format!("words-{}", stem(path)));
+        shots.into_iter().chain(words).collect()
+    }
+}
+
+/// Part of a file's name that says a setting, where it is another one than the default.
+pub fn tag<T: PartialEq + fmt::Display>(name: &str, value: T, default: T) -> Option<String> {
+    (value != default).then(|| format!("{name}{value}"))
+}
+
+/// Name of a file without folder and extension.
+pub fn stem(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 impl Task {
@@ -218,6 +304,26 @@ fn reading_direction(path: &Path) -> String {
     format!("reading direction file {}", path.display())
 }
 
+/// True if a direction was learned on these weights, which scores and the probe need.
+///
+/// # Errors
+/// - If it was not, and other weights are not accepted.
+pub fn check_weights(
+    direction: &Direction,
+    sha256: &str,
+    any_model: bool,
+    report: Report,
+) -> Result<bool> {
+    match direction.check_model(sha256) {
+        Ok(()) => Ok(true),
+        Err(error) if any_model => {
+            report.warn(error.to_string());
+            Ok(false)
+        }
+        Err(error) => bail!("{error}; --any-model accepts it"),
+    }
+}
+
 /// Reads a text file.
 pub fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
@@ -225,6 +331,7 @@ pub fn read_text(path: &Path) -> Result<String> {
 
 /// Options that say how kept values are stored.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::MODEL)]
 pub struct KeepArgs {
     /// Number format of kept values: f16 takes half the memory, and costs a few thousandths in the logits
     #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
@@ -243,6 +350,17 @@ impl KeepArgs {
         }
     }
 
+    /// What in the name of a file tells how values were kept.
+    pub fn tags(&self) -> Option<String> {
+        let default = "f32";
+        (self.keep != default).then(|| self.keep.clone())
+    }
+
+    /// Refuses an amount of memory that is none.
+    pub fn check(&self) -> Result<()> {
+        self.memory().map(|_| ())
+    }
+
     /// Most bytes of kept values in memory.
     pub fn memory(&self) -> Result<u64> {
         match self.memory {
@@ -257,14 +375,20 @@ impl KeepArgs {
     }
 }
 
+/// Passes over the training pairs, where it is not said how many.
+const EPOCHS: usize = 10;
+/// Pairs a step, where it is not said how many.
+const BATCH_SIZE: usize = 64;
+
 /// Options that say how a direction is learned.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::LEARNING)]
 pub struct LearnArgs {
     /// Passes over the training pairs
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = EPOCHS)]
     pub epochs: usize,
     /// Pairs a step
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = BATCH_SIZE)]
     pub batch_size: usize,
     /// Highest learning rate [default: 1e-3 at width 768, and in proportion to 1/sqrt(width)]
     #[arg(long)]
@@ -281,6 +405,21 @@ impl LearnArgs {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What in the name of a file tells how it was learned.
+    pub fn tags(&self) -> Vec<String> {
+        let Self {
+            epochs,
+            batch_size,
+            lr,
+        } = self;
+        let tags = [
+            tag("epochs", *epochs, EPOCHS),
+            tag("batch", *batch_size, BATCH_SIZE),
+            lr.map(|lr| format!("lr{lr}")),
+        ];
+        tags.into_iter().flatten().collect()
     }
 
     /// The rule at a place of this width.
@@ -301,6 +440,20 @@ pub fn check_counts(counts: &[(&str, usize)]) -> Result<()> {
         Some((name, _)) => bail!("{name} is 0; expected at least 1"),
         None => Ok(()),
     }
+}
+
+/// What `--help` ends with: the names that `--component` takes, and examples.
+pub fn help_end(examples: &[&str]) -> String {
+    let names = Component::ALL.map(|(_, name, _)| name).join(", ");
+    format!(
+        "Components: {names}. TransformerLens' names (resid_post, mlp_out, z …) are understood, too.\n\n{}",
+        self::examples(examples)
+    )
+}
+
+/// Examples at the end of `--help`.
+pub fn examples(examples: &[&str]) -> String {
+    format!("Examples:\n  {}", examples.join("\n  "))
 }
 
 /// Where an intervention is learned.
@@ -326,7 +479,7 @@ impl Place {
             "last" => last,
             layer => match layer.parse() {
                 Ok(layer) => layer,
-                Err(_) => bail!("unknown layer `{layer}`; expected 0..={last}, or `last`"),
+                Err(_) => bail!("unknown layer `{layer}`; expected 0 to {last}, or `last`"),
             },
         };
         let site = component.at(layer);
@@ -350,7 +503,7 @@ impl Place {
         let component = site.component;
         match (component.is_per_head(), head) {
             (true, None) => bail!(
-                "{component} is per head; say which with --head 0..={}",
+                "{component} is per head; say which with --head, 0 to {}",
                 config.n_heads - 1
             ),
             (false, Some(_)) => bail!("{component} is not per head; leave --head out"),

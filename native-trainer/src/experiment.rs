@@ -1,8 +1,10 @@
 //! What `train`, `eval` and `sweep` share: pairs from files, the rule that directions are learned by, and how scores are said.
 
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader},
     path::Path,
+    process::ExitCode,
 };
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +15,7 @@ use burn::tensor::{
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use serde_json::json;
 use swivel_core::{
     Gpt2, Gpt2Config, Tokenizer,
     direction::{Controls, Probe},
@@ -22,7 +25,8 @@ use swivel_core::{
 
 use crate::{interrupt, kept::Kept, report::Report};
 
-/// IIA that two scores must differ by to be told apart.
+/// IIA that two scores must differ by to be told apart: more than twice 0.022, the standard error of the difference of two
+/// shares of 1000 pairs, which is greatest at one half.
 const MARGIN: f64 = 0.05;
 
 /// Reads pairs from a training data file.
@@ -265,55 +269,162 @@ pub fn top(logits: &[f32], n: usize) -> Vec<Candidate> {
     order.into_iter().take(n).map(candidate).collect()
 }
 
-/// A few swaps that show what there is: answers that had to flip, one that had to stay, and one that went wrong.
-pub fn varied(swaps: &[Swap]) -> impl Iterator<Item = &Swap> {
-    let flips = swaps
-        .iter()
-        .filter(|swap| swap.should_flip() && swap.is_hit())
-        .take(3);
-    let stays = swaps
-        .iter()
-        .filter(|swap| !swap.should_flip() && swap.is_hit())
-        .take(1);
-    let misses = swaps.iter().filter(|swap| !swap.is_hit()).take(1);
-    flips.chain(stays).chain(misses)
+/// Swaps of the examples that are drawn from those whose answer should turn, and from those whose answer should stay.
+const EXAMPLES: [usize; 2] = [3, 2];
+
+/// Swaps whose answer should turn, and swaps whose answer should stay.
+fn by_duty(swaps: &[Swap]) -> [Vec<&Swap>; 2] {
+    let (turn, stay) = swaps.iter().partition(|swap| swap.should_flip());
+    [turn, stay]
 }
 
-/// Says how often it works, with the controls beside it and what they mean together.
-pub fn report_scores(report: Report, iia: f64, controls: &Controls, rank: usize, swaps: &[Swap]) {
-    let n_should = swaps.iter().filter(|swap| swap.should_flip()).count();
-    let n_flipped = swaps
-        .iter()
-        .filter(|swap| swap.should_flip() && swap.is_hit())
-        .count();
+/// A few of these swaps, drawn at random, whatever became of them.
+fn draw<'a>(swaps: &[&'a Swap], n: usize, rng: &mut ChaCha8Rng) -> Vec<&'a Swap> {
+    let drawn = rand::seq::index::sample(rng, swaps.len(), n.min(swaps.len()));
+    drawn.into_iter().map(|idx| swaps[idx]).collect()
+}
+
+/// Shows a few held-out pairs, which the seed draws.
+pub fn show_examples(report: Report, swaps: &[Swap], seed: u64, tokenizer: Option<&Tokenizer>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let duties = by_duty(swaps);
+    let drawn = [0, 1].map(|idx| draw(&duties[idx], EXAMPLES[idx], &mut rng));
+    report.line(format!(
+        "{} of {} held-out pairs, drawn at random: {} that should turn, {} that should stay",
+        drawn[0].len() + drawn[1].len(),
+        swaps.len(),
+        drawn[0].len(),
+        drawn[1].len()
+    ));
+    for swap in drawn.into_iter().flatten() {
+        report.line(format!("  {}", swap.describe(tokenizer)));
+        report.event(&json!({ "example": swap }));
+    }
+}
+
+/// Share of pairs that nothing has to be done for: the base's own answer is the counterfactual one.
+fn untouched(swaps: &[Swap]) -> f64 {
+    let [_, stay] = by_duty(swaps);
+    stay.len() as f64 / swaps.len() as f64
+}
+
+/// IIA that one may have about who knows the labels, but not which pair has which; the greater of two:
+/// - always the most frequent label;
+/// - as if from a coin: right in all pairs whose answer stays, since base and source agree there and whatever is swapped
+///   between them says the same, and right in half of the others. A direction learned on shuffled labels comes to that where
+///   the answer itself can be swapped: each label is as often wrong as right, so that the loss is least where the model is
+///   undecided, which is half way from the base's answer to the source's. There a small turn decides many pairs at once, and
+///   the score may lie some hundredths to either side.
+fn labels_alone(swaps: &[Swap]) -> f64 {
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    for swap in swaps {
+        *counts.entry(swap.label).or_default() += 1;
+    }
+    let most = counts.into_values().max().unwrap_or(0) as f64 / swaps.len() as f64;
+    let stays = untouched(swaps);
+    most.max(stays + (1.0 - stays) / 2.0)
+}
+
+/// What IIA and controls say together.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// True if every control is as it must be.
+    pub is_sound: bool,
+    /// IIA that labels alone give, about.
+    pub labels_alone: f64,
+}
+
+impl Found {
+    /// 0 if every control is as it must be, 1 if one is not.
+    pub fn exit_code(self) -> ExitCode {
+        match self.is_sound {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(1),
+        }
+    }
+}
+
+/// A control beside the score.
+struct Check {
+    name: String,
+    iia: f64,
+    must: &'static str,
+    /// What is wrong, where it is not as it must be.
+    failure: Option<&'static str>,
+    note: String,
+}
+
+/// The controls of a score, each with its verdict.
+fn checks(iia: f64, controls: &Controls, rank: usize, swaps: &[Swap]) -> Vec<Check> {
     let Controls {
         random,
         full,
         shuffled,
-    } = controls;
-    let row = |label: String, iia: f64, note: &str| {
-        report.line(format!("{label:<34}{iia:.3}   {note}").trim_end())
-    };
-    row(format!("IIA on {} held-out pairs", swaps.len()), iia, "");
-    row(
-        format!("  a random subspace of rank {rank}"),
-        *random,
-        "must fail",
-    );
-    if let Some(shuffled) = shuffled {
-        row(
-            "  learned on shuffled labels".to_owned(),
-            *shuffled,
-            "must be worse",
-        );
+    } = *controls;
+    let mut checks = vec![Check {
+        name: format!("a random subspace of rank {rank}"),
+        iia: random,
+        must: "must fail",
+        failure: (iia < random + MARGIN).then_some("it does as well"),
+        note: String::new(),
+    }];
+    checks.extend(shuffled.map(|shuffled| Check {
+        name: "learned on shuffled labels".to_owned(),
+        iia: shuffled,
+        must: "must be worse",
+        failure: (iia < shuffled + MARGIN).then_some("noise teaches as much"),
+        note: format!("; labels alone may reach about {:.2}", labels_alone(swaps)),
+    }));
+    checks.push(Check {
+        name: "the whole vector".to_owned(),
+        iia: full,
+        must: "must work",
+        failure: if full < untouched(swaps) + MARGIN {
+            Some("no better than no swap")
+        } else {
+            (iia > full + MARGIN).then_some("its subspace does better")
+        },
+        note: String::new(),
+    });
+    checks
+}
+
+/// Says how often it works, and of each control whether it is as it must be.
+pub fn report_scores(
+    report: Report,
+    iia: f64,
+    controls: &Controls,
+    rank: usize,
+    swaps: &[Swap],
+) -> Found {
+    let [turn, _] = by_duty(swaps);
+    let n_flipped = turn.iter().filter(|swap| swap.is_hit()).count();
+    report.line(format!(
+        "{:<34}{iia:.3}",
+        format!("IIA on {} held-out pairs", swaps.len())
+    ));
+    let checks = checks(iia, controls, rank, swaps);
+    for Check {
+        name,
+        iia,
+        must,
+        failure,
+        note,
+    } in &checks
+    {
+        let verdict = failure.map_or("as it must".to_owned(), |why| format!("FAILS: {why}"));
+        report.line(format!("  {name:<32}{iia:.3}   {must:<15}{verdict}{note}"));
     }
-    row("  the whole vector".to_owned(), *full, "should work");
     let numbers = if rank == 1 {
         "one number".to_owned()
     } else {
         format!("{rank} numbers")
     };
-    report.line(format!("Swapping {numbers} flipped the answer in {n_flipped} of the {n_should} pairs in which it should."));
+    report.line(format!(
+        "Swapping {numbers} flipped the answer in {n_flipped} of the {} pairs in which it should.",
+        turn.len()
+    ));
+    let Controls { random, full, .. } = controls;
     if iia > full + MARGIN {
         report.warn(
             "the subspace does better than the whole vector: either the vector carries other variables too, or the \
@@ -322,6 +433,10 @@ pub fn report_scores(report: Report, iia: f64, controls: &Controls, rank: usize,
     }
     if iia < random + MARGIN {
         report.warn("a random subspace does as well: nothing was found at this site");
+    }
+    Found {
+        is_sound: checks.iter().all(|check| check.failure.is_none()),
+        labels_alone: labels_alone(swaps),
     }
 }
 
@@ -337,4 +452,84 @@ pub fn read_ids<B: Backend>(ids: Tensor<B, 1, Int>) -> Result<Vec<u32>> {
 pub fn read_floats<B: Backend, const D: usize>(values: Tensor<B, D>) -> Result<Vec<f32>> {
     let values = values.into_data().convert::<f32>().to_vec::<f32>();
     values.map_err(|error| anyhow::anyhow!("reading numbers from the device: {error:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A swap whose answer is `after` in place of 0, and should be `label`.
+    fn swap(label: u32, after: u32) -> Swap {
+        let answer = |token| Candidate {
+            token,
+            logit: 0.0,
+            probability: 1.0,
+        };
+        Swap {
+            probe: Probe {
+                base: vec![1],
+                source: vec![2],
+                top_1: after,
+                logit: 0.0,
+            },
+            label,
+            before: vec![answer(0)],
+            after: vec![answer(after)],
+        }
+    }
+
+    /// Of 500 pairs that should turn, `n_hits` did; 500 should stay, and did.
+    fn swaps(n_hits: usize) -> Vec<Swap> {
+        let turns = (0..500).map(|idx| swap(1, u32::from(idx < n_hits)));
+        turns.chain((0..500).map(|_| swap(0, 0))).collect()
+    }
+
+    #[test]
+    fn examples_are_drawn_whatever_became_of_them() {
+        let swaps = swaps(100);
+        let [turn, stay] = by_duty(&swaps);
+        assert_eq!((turn.len(), stay.len()), (500, 500));
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let n_hits = (0..1000)
+            .flat_map(|_| draw(&turn, 3, &mut rng))
+            .filter(|swap| swap.is_hit())
+            .count();
+        // A fifth of 3000, give or take four standard deviations.
+        assert!(n_hits.abs_diff(600) < 88, "{n_hits}");
+        assert_eq!(draw(&turn[..2], 3, &mut rng).len(), 2);
+    }
+
+    #[test]
+    fn labels_alone_reach_what_a_coin_or_the_most_frequent_label_does() {
+        let check = |swaps: &[Swap], expected: f64| {
+            assert!((labels_alone(swaps) - expected).abs() < 1e-9);
+        };
+        check(&swaps(500), 0.75);
+        check(&swaps(0), 0.75); // whatever was learned
+        check(&swaps(500)[..500], 1.0); // one label only
+        let many: Vec<Swap> = (1..=100).map(|label| swap(label, 0)).collect();
+        check(&many, 0.5);
+    }
+
+    #[test]
+    fn every_control_has_a_verdict() {
+        let swaps = swaps(500);
+        let failures = |iia: f64, random: f64, shuffled: f64, full: f64| {
+            let controls = Controls {
+                random,
+                full,
+                shuffled: Some(shuffled),
+            };
+            let checks = checks(iia, &controls, 1, &swaps);
+            checks.iter().map(|check| check.failure).collect::<Vec<_>>()
+        };
+        assert_eq!(failures(0.999, 0.5, 0.806, 1.0), [None, None, None]);
+        let nothing = Some("it does as well");
+        let noise = Some("noise teaches as much");
+        assert_eq!(failures(0.52, 0.5, 0.4, 1.0), [nothing, None, None]);
+        assert_eq!(failures(0.999, 0.5, 0.98, 1.0), [None, noise, None]);
+        let [no_swap, subspace] = ["no better than no swap", "its subspace does better"].map(Some);
+        assert_eq!(failures(0.56, 0.5, 0.4, 0.422), [None, None, no_swap]);
+        assert_eq!(failures(0.9, 0.5, 0.4, 0.7), [None, None, subspace]);
+    }
 }

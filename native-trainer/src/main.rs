@@ -5,6 +5,7 @@ mod cmd;
 mod device;
 mod experiment;
 mod interrupt;
+mod invocation;
 mod kept;
 mod model_files;
 mod output;
@@ -23,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Find where a GPT-2 keeps a decision, and turn it.
 #[derive(Parser, Debug)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(name = "swivel", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::backend::Backend;
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
@@ -92,8 +92,9 @@ impl ModelFiles {
                 None if is_offline => {
                     bail!("{file} is not in the cache, and HF_HUB_OFFLINE is set")
                 }
-                None => repository
-                    .get(file)
+                // Its message has its causes, which it names as its sources, too.
+                None => (repository.get(file))
+                    .map_err(|error| anyhow!("{error}"))
                     .with_context(|| format!("downloading {file}")),
             }
         };

@@ -1,22 +1,50 @@
-//! Files are written under a temporary name and renamed: a reader never sees half of one.
+//! Files are written under a temporary name and renamed: a reader never sees half of one. A file that is there already is
+//! kept, unless it is said that it may be replaced.
 
 use std::{
     io::Write,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
-/// Refuses to write over a file unless that is wished.
-pub fn keep_existing(path: &Path, force: bool) -> Result<()> {
-    if path.exists() && !force {
-        anyhow::bail!(
-            "{} is there already; choose another name with --out, or replace it with --force",
-            path.display()
-        );
+/// What becomes of a file that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It is kept, and the work whose result would replace it is refused before it begins.
+    Keep,
+    /// It is replaced.
+    Replace,
+}
+
+impl Existing {
+    /// What `--force` asks for.
+    pub fn of(force: bool) -> Self {
+        match force {
+            true => Self::Replace,
+            false => Self::Keep,
+        }
     }
-    Ok(())
+
+    /// Refuses a path where a file is that is to be kept.
+    pub fn check(self, path: &Path) -> Result<()> {
+        if self == Self::Keep && path.exists() {
+            bail!(
+                "{} is there already; choose another place with --out, or replace it with --force",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The file that is meant by `out`: in a folder that is there, the one of this name.
+pub fn file_at(out: PathBuf, name: &str) -> PathBuf {
+    match out.is_dir() {
+        true => out.join(name),
+        false => out,
+    }
 }
 
 /// A file that appears under its name only when it is complete.
@@ -24,12 +52,16 @@ pub fn keep_existing(path: &Path, force: bool) -> Result<()> {
 /// It is created before the work whose result it will hold, so that a folder that cannot be written is known at once.
 pub struct Output {
     path: PathBuf,
+    existing: Existing,
     file: NamedTempFile,
 }
 
 impl Output {
     /// Prepares `path`; its folder is created if needed.
-    pub fn create(path: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// - If there is a file already that is to be kept, or it cannot be written there.
+    pub fn create(path: &Path, existing: Existing) -> Result<Self> {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -41,8 +73,9 @@ impl Output {
             )
         };
         if path.is_dir() {
-            anyhow::bail!("cannot write {}: it is a folder", path.display());
+            bail!("cannot write {}: it is a folder", path.display());
         }
+        existing.check(path)?;
         std::fs::create_dir_all(folder).with_context(cannot)?;
         let file = tempfile::Builder::new()
             .prefix(".swivel-")
@@ -51,12 +84,14 @@ impl Output {
             .with_context(cannot)?;
         Ok(Self {
             path: path.to_owned(),
+            existing,
             file,
         })
     }
 
     /// Writes the file whole.
     pub fn finish(mut self, bytes: &[u8]) -> Result<PathBuf> {
+        self.existing.check(&self.path)?; // it may have come since
         let cannot = || format!("writing {}", self.path.display());
         self.file.write_all(bytes).with_context(cannot)?;
         // A temporary file is private to its owner; what people share is not.

@@ -46,6 +46,8 @@ fn training_finds_the_direction_and_the_file_serves_others() {
         (&inspected["rank"], &inspected["variable"]),
         (&Value::from(1), &Value::from("op5"))
     );
+    let maker = format!("swivel {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(inspected["created_by"], maker);
 }
 
 #[test]
@@ -64,7 +66,7 @@ fn training_reports_every_step_and_epoch() {
         "--batch-size",
         "8",
     ];
-    let text = ok(&[&args[..], &["--epochs", "2", "--rank", "3", "--shots", "0"]].concat());
+    let text = ran(&[&args[..], &["--epochs", "2", "--rank", "3", "--shots", "0"]].concat());
     let events: Vec<Value> = text
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -96,7 +98,7 @@ fn pairs_from_a_file_give_the_same_direction_as_sampled_ones() {
     ok(&[
         "data", "--out", &test, "--pairs", "20", "--seed", "1", "--shots", "1",
     ]);
-    let done = ok_json(&[
+    let done = ran_json(&[
         "train",
         "--json",
         "--train-data",
@@ -108,9 +110,10 @@ fn pairs_from_a_file_give_the_same_direction_as_sampled_ones() {
         "--out",
         &out,
     ]);
-    let sampled = ok_json(&[
+    let sampled = ran_json(&[
         "train",
         "--json",
+        "--force",
         "--train-pairs",
         "30",
         "--test-pairs",
@@ -145,20 +148,28 @@ fn training_can_start_from_a_file() {
         "--batch-size",
         "8",
     ];
-    ok(&[&["train", "--lr", "0.05", "--out", &start], &small[..]].concat());
-    let loss = |extra: &[&str]| {
-        let text = ok(&[&["train", "--json", "--out", &out], &small[..], extra].concat());
-        let step: Value = text
-            .lines()
-            .find(|line| line.contains("\"step\""))
-            .map(|s| serde_json::from_str(s).unwrap())
-            .unwrap();
-        step["loss"].as_f64().unwrap()
+    ran(&[&["train", "--lr", "0.05", "--out", &start], &small[..]].concat());
+    let train = |extra: &[&str]| {
+        let args = ["train", "--json", "--force", "--out", &out];
+        let text = ran(&[&args, &small[..], extra].concat());
+        let step = text.lines().find(|line| line.contains("\"step\""));
+        let step: Value = step.map(|s| serde_json::from_str(s).unwrap()).unwrap();
+        (step["loss"].as_f64().unwrap(), last_json(&text))
     };
-    assert!(loss(&["--init", &start]) < loss(&[]));
+    let [(from_file, with), (from_random, without)] = [train(&["--init", &start]), train(&[])];
+    assert!(from_file < from_random);
+    assert_ne!(with["test_iia"], without["test_iia"]);
+    // The control does not start from what was learned on the labels as they are.
+    let shuffled = |done: &Value| done["controls"]["shuffled"].as_f64().unwrap();
+    assert_eq!(shuffled(&with), shuffled(&without));
     check_error(
         &["train", "--init", &start, "--rank", "2"],
         &["rank 1", "--rank 2"],
+    );
+    let wide = ["--component", "mlp_activation", "--init", &start];
+    check_error(
+        &[&["train"], &wide[..]].concat(),
+        &["width 64", "layer 2 mlp_activation", "256"],
     );
 }
 
@@ -187,7 +198,7 @@ fn a_folder_of_transformers_loads_as_it_is() {
         "--test-data",
         &data,
     ];
-    let done = ok_json(
+    let done = ran_json(
         &[
             &args[..],
             &["--layer", "0", "--epochs", "1", "--json", "--out", &out],
@@ -360,21 +371,21 @@ fn bad_options_are_refused_with_what_would_be_valid() {
         ),
         (
             &["--component", "head_query_output"],
-            &["per head", "--head 0..=3"],
+            &["per head", "--head, 0 to 3"],
         ),
         (
             &["--component", "head_query_output", "--head", "4"],
-            &["head 4", "0..=3"],
+            &["head 4", "0 to 3"],
         ),
         (&["--head", "0"], &["not per head", "--head"]),
         (&["--memory=-1"], &["--memory is -1"]),
-        (&["--layer", "3"], &["layer 3", "0..=2"]),
+        (&["--layer", "3"], &["layer 3", "0 to 2"]),
         (&["--layer", "top"], &["unknown layer `top`", "last"]),
-        (&["--position", "130"], &["position 130", "0..=129"]),
-        (&["--position", "-1"], &[]),
+        (&["--position", "130"], &["position 130", "0 to 129"]),
+        (&["--position", "-1"], &["-1", "last"]),
         (&["--position", "first"], &["first"]),
-        (&["--rank", "0"], &["rank 0", "1..=64"]),
-        (&["--rank", "65"], &["rank 65", "1..=64"]),
+        (&["--rank", "0"], &["rank 0", "1 to 64"]),
+        (&["--rank", "65"], &["rank 65", "1 to 64"]),
         (&["--epochs", "0"], &["--epochs"]),
         (&["--batch-size", "0"], &["--batch-size"]),
         (&["--train-pairs", "0"], &["--train-pairs"]),
@@ -700,7 +711,7 @@ fn a_head_is_trained_and_scored() {
             "64",
         ];
         let pairs = ["--test-pairs", "30", "--epochs", "1", "--out", out];
-        ok_json(&[&options[..], &at, &pairs, more].concat())
+        ran_json(&[&options[..], &at, &pairs, more].concat())
     };
     train(&first, &[]);
     train(&second, &["--memory", "0"]);
@@ -710,8 +721,8 @@ fn a_head_is_trained_and_scored() {
         text.contains("layer 1 head_value_output, head 2, position last"),
         "{text}"
     );
-    ok(&["eval", &first, "--device", "flex", "--test-pairs", "30"]);
-    let half = train(&second, &["--keep", "f16", "--memory", "0"]);
+    ran(&["eval", &first, "--device", "flex", "--test-pairs", "30"]);
+    let half = train(&second, &["--keep", "f16", "--memory", "0", "--force"]);
     assert!(half["test_iia"].as_f64().is_some());
 }
 
@@ -719,7 +730,7 @@ fn a_head_is_trained_and_scored() {
 fn bad_direction_files_are_refused() {
     let folder = TempDir::new().unwrap();
     let [file, bad] = ["d.safetensors", "bad.safetensors"].map(|name| path_in(&folder, name));
-    ok(&[
+    ran(&[
         "train",
         "--out",
         &file,
@@ -741,7 +752,7 @@ fn bad_direction_files_are_refused() {
     );
     check_error(
         &["eval", &file, "--model", tiny.to_str().unwrap()],
-        &["layer 2", "0..=1"],
+        &["layer 2", "0 to 1"],
     );
     fs::write(&bad, &bytes[..bytes.len() - 1]).unwrap();
     check_error(&["eval", &bad], &["not a valid safetensors file"]);
@@ -785,8 +796,8 @@ fn bad_direction_files_are_refused() {
         "--test-pairs",
         "20",
     ]);
-    assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("warning"));
+    assert_ne!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("learned on other weights"));
 
     // The right weights, another basis: the probe tells.
     let at = bytes.len() - 64 * 4;
@@ -880,7 +891,7 @@ fn plan_is_run_and_what_comes_out_is_written() {
 fn plan_with_a_direction_wants_the_weights_that_it_was_learned_on() {
     let folder = TempDir::new().unwrap();
     let [plan, direction] = ["plan.json", "d.safetensors"].map(|name| path_in(&folder, name));
-    ok(&[
+    ran(&[
         "train",
         "--out",
         &direction,
@@ -896,7 +907,26 @@ fn plan_with_a_direction_wants_the_weights_that_it_was_learned_on() {
     // The name is relative to the plan, not to where the command is run.
     let op = r#""type": "low_rank", "direction": "d.safetensors""#;
     fs::write(&plan, PLAN.replace(r#""type": "interchange""#, op)).unwrap();
-    ok(&["apply", &plan]);
+    let warnings = |plan: &str| {
+        let output = swivel(&["apply", plan]);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(warnings(&plan), "");
+    // Elsewhere than where it was learned: both places are named.
+    let elsewhere = path_in(&folder, "elsewhere.json");
+    let text = fs::read_to_string(&plan).unwrap();
+    fs::write(&elsewhere, text.replace("block_output", "mlp_output")).unwrap();
+    let warning = warnings(&elsewhere);
+    for part in [
+        "warning",
+        "interventions[0]",
+        "layer 2 block_output",
+        "layer 2 mlp_output",
+    ] {
+        assert!(warning.contains(part), "{warning}");
+    }
+    fs::remove_file(&elsewhere).unwrap();
 
     let mut bytes = fs::read(&direction).unwrap();
     let header = String::from_utf8_lossy(&bytes).into_owned();
@@ -932,12 +962,12 @@ fn bad_plans_are_refused_with_the_field() {
         (
             "lemon,",
             "",
-            &["`interventions[0].source_positions[0]`", "0..=7"],
+            &["`interventions[0].source_positions[0]`", "0 to 7"],
         ),
         (
             r#""layer": 2"#,
             r#""layer": 3"#,
-            &["`interventions[0].layer`", "0..=2"],
+            &["`interventions[0].layer`", "0 to 2"],
         ),
         (
             "block_output",
@@ -947,7 +977,7 @@ fn bad_plans_are_refused_with_the_field() {
         (
             "[[9]]",
             "[[10]]",
-            &["`interventions[0].base_positions[0]`", "0..=9", "10"],
+            &["`interventions[0].base_positions[0]`", "0 to 9", "10"],
         ),
         (
             "[[9]]",
@@ -967,7 +997,7 @@ fn bad_plans_are_refused_with_the_field() {
         (
             r#""source": 0"#,
             r#""source": 1"#,
-            &["`interventions[0].source`", "0..=0"],
+            &["`interventions[0].source`", "0 to 0"],
         ),
         (r#""record""#, r#""rekord""#, &["`rekord`", "record"]),
         ("}", "", &["plan.json"]),
@@ -1004,9 +1034,11 @@ fn folder_that_cannot_be_written_is_known_before_the_work() {
         &["data", "--out", &format!("{file}/pairs.jsonl")],
         &["cannot write"],
     );
+    let data = path_in(&folder, "07065a-op5.jsonl");
+    fs::create_dir(&data).unwrap();
     check_error(
         &["data", "--out", folder.path().to_str().unwrap()],
-        &["is a folder"],
+        &["07065a-op5.jsonl", "is a folder"],
     );
     // A folder without write permission; root may write there all the same.
     use std::os::unix::fs::PermissionsExt;
@@ -1108,7 +1140,9 @@ fn check_device(device: &str) {
     let folder = TempDir::new().unwrap();
     let out = path_in(&folder, "d.safetensors");
     // Short prompts, so that it ends in minutes on a software adapter too.
-    let args = ["train", "--json", "--shots", "0", "--out", &out, "--device"];
+    let args = [
+        "train", "--json", "--force", "--shots", "0", "--out", &out, "--device",
+    ];
     let [cpu, gpu] = ["flex", device].map(|device| ok_json(&[&args[..], &[device]].concat()));
     let iia = |done: &Value| done["test_iia"].as_f64().unwrap();
     assert!(
@@ -1129,4 +1163,316 @@ fn cuda_finds_what_the_cpu_finds() {
 #[cfg(feature = "wgpu")]
 fn wgpu_finds_what_the_cpu_finds() {
     check_device("wgpu");
+}
+
+/// A safetensors file that is no such file, a plan that is cut, a Hub that cannot be reached: `check_refused` says which causes
+/// are said twice.
+#[test]
+fn causes_are_said_once_and_in_words() {
+    let folder = TempDir::new().unwrap();
+    let [direction, plan, data] =
+        ["d.safetensors", "plan.json", "pairs.jsonl"].map(|name| path_in(&folder, name));
+    fs::write(&direction, "<html>a page in place of the file</html>").unwrap();
+    check_error(
+        &["eval", &direction],
+        &["not a valid safetensors file: header too large\n"],
+    );
+    fs::write(&plan, r#"{"version": 1, "base": {"text": ["#).unwrap();
+    check_error(&["apply", &plan], &["plan: `base", "EOF while parsing"]);
+    fs::write(&plan, "{").unwrap();
+    check_error(&["apply", &plan], &["plan: EOF while parsing"]);
+    let pair = |base: &str| {
+        format!(r#"{{"base":{base},"source":[3],"base_position":0,"source_position":0,"label":5}}"#)
+    };
+    fs::write(&data, [pair("[1,2]"), pair("[1]")].join("\n")).unwrap();
+    check_error(
+        &["train", "--train-data", &data, "--test-data", &data],
+        &["pair 1 has 1 tokens of base, swapped at 0", "pair 0 has 2"],
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_swivel"))
+        .args(["train", "--model", "nobody/nothing"])
+        .env("HF_HOME", folder.path())
+        .env("HF_ENDPOINT", "http://127.0.0.1:1")
+        .output()
+        .unwrap();
+    check_refused(
+        &output,
+        "a Hub without network",
+        &["nobody/nothing", "downloading config.json", "onnect"],
+    );
+}
+
+/// So small that it takes a second, and finds nothing.
+const SMALL: [&str; 10] = [
+    "--train-pairs",
+    "16",
+    "--test-pairs",
+    "40",
+    "--shots",
+    "0",
+    "--epochs",
+    "1",
+    "--lr",
+    "0.00001",
+];
+
+#[test]
+fn what_finds_nothing_says_so_and_ends_with_status_1() {
+    let folder = TempDir::new().unwrap();
+    let out = path_in(&folder, "d.safetensors");
+    let output = swivel(&[&["train", "--out", &out], &SMALL[..]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let row = |name: &str| stdout.lines().find(|line| line.contains(name)).unwrap();
+    assert!(row("a random subspace").ends_with("FAILS: it does as well"));
+    assert!(row("shuffled labels").contains("FAILS: noise teaches as much; labels alone"));
+    assert!(row("the whole vector").ends_with("as it must"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing was found at this site"));
+    // The file is there all the same, and scores as badly.
+    text_of(&["eval", &out, "--shots", "0", "--test-pairs", "40"], &[1]);
+}
+
+#[test]
+fn eval_of_another_variable_names_both() {
+    let folder = TempDir::new().unwrap();
+    let out = path_in(&folder, "d.safetensors");
+    ran(&[&["train", "--out", &out], &SMALL[..]].concat());
+    let eval = |more: &[&str]| {
+        let args = ["eval", &out, "--shots", "0", "--test-pairs", "20"];
+        let output = swivel(&[&args, more].concat());
+        let [stdout, stderr] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        let recorded = stdout.lines().find(|line| line.contains("recorded"));
+        (recorded.unwrap().to_owned(), stderr)
+    };
+    let (recorded, stderr) = eval(&["--variable", "op3"]);
+    assert!(stderr.contains("stands for op5 of programs/07065a, and is scored as op3 of"));
+    assert!(
+        recorded.ends_with("for op5 of programs/07065a"),
+        "{recorded}"
+    );
+    let (recorded, stderr) = eval(&["--variable", "op5"]);
+    assert!(!stderr.contains("stands for") && !recorded.contains("op5"));
+}
+
+/// A file that is there is kept; the work is refused before it begins.
+#[test]
+fn files_are_replaced_by_force_only() {
+    let folder = TempDir::new().unwrap();
+    let [plan, out] = ["plan.json", "out"].map(|name| path_in(&folder, name));
+    fs::write(&plan, PLAN).unwrap();
+    let config = path_in(&folder, "config.json");
+    let train = [&["train", "--out", &out], &SMALL[..]].concat();
+    let data = ["data", "--pairs", "2", "--shots", "0", "--out", &out];
+    let apply = ["apply", &plan, "--out", &out];
+    let pretrain = ["pretrain", "--out", folder.path().to_str().unwrap()];
+    for (args, file) in [
+        (&train[..], &out),
+        (&data[..], &out),
+        (&apply[..], &out),
+        (&pretrain[..], &config),
+    ] {
+        fs::write(file, "precious").unwrap();
+        let output = swivel(args);
+        check_refused(
+            &output,
+            args[0],
+            &[file, "is there already", "--out", "--force"],
+        );
+        assert_eq!(output.stdout, b"", "{args:?}: refused before the work");
+        assert_eq!(fs::read(file).unwrap(), b"precious");
+        if file == &out {
+            ran(&[args, &["--force"]].concat());
+            assert_ne!(fs::read(file).unwrap(), b"precious", "{args:?}");
+        }
+    }
+    let others = ["config.json", "out", "plan.json"];
+    assert_eq!(files_in(folder.path()), others);
+}
+
+/// Settings that are not the default ones are in the name. The same command again gives the same bytes, which is said;
+/// a file of this name that has other settings is kept.
+#[test]
+fn default_names_tell_runs_apart() {
+    let folder = TempDir::new().unwrap();
+    let run = |more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_swivel"))
+            .args([&SMALL[..], more].concat())
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_ne!(output.status.code(), None);
+        output
+    };
+    let names = || files_in(&folder.path().join("directions"));
+    assert_eq!(run(&[]).status.code(), Some(1));
+    let [name] = &names()[..] else {
+        panic!("{:?}", names())
+    };
+    let settings = "pairs16-test40-shots0-epochs1-lr0.00001.safetensors";
+    assert_eq!(*name, format!("solver-07065a-op5-layer2-rank1-{settings}"));
+    let again = run(&[]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("is there already, with the same"));
+    let place = ["--component", "value_output", "--position", "3"];
+    run(&[
+        &place[..],
+        &["--seed", "5", "--no-shuffle", "--keep", "f16"],
+    ]
+    .concat());
+    let other = "pairs16-test40-shots0-epochs1-lr0.00001-ordered-f16.safetensors";
+    let other = format!("solver-07065a-op5-layer2-value_output-rank1-token3-seed5-{other}");
+    assert_eq!(names(), [name.clone(), other]);
+
+    let file = folder.path().join("directions").join(name);
+    let whole = fs::read(&file).unwrap();
+    let maker = format!("swivel {}", env!("CARGO_PKG_VERSION"));
+    let at = whole
+        .windows(maker.len())
+        .position(|window| window == maker.as_bytes());
+    patch(&file, at.unwrap(), b"SWIVEL");
+    let refused = run(&[]);
+    check_refused(&refused, "another maker", &["is there already", "--force"]);
+    assert_eq!(refused.stdout, b"");
+    // Other numbers of the same settings, as another device gives them: kept, and said.
+    fs::write(&file, &whole).unwrap();
+    let at = whole.len() - 4;
+    patch(&file, at, &{
+        let last = f32::from_le_bytes(whole[at..].try_into().unwrap());
+        last.next_up().to_le_bytes()
+    });
+    let rounded = fs::read(&file).unwrap();
+    let kept = run(&[]);
+    assert_eq!(kept.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&kept.stdout).contains("was kept"));
+    assert_eq!(fs::read(&file).unwrap(), rounded);
+    run(&["--force"]);
+    assert_eq!(fs::read(&file).unwrap(), whole);
+}
+
+#[test]
+fn a_folder_that_is_there_gets_the_default_name() {
+    let folder = TempDir::new().unwrap();
+    let [plan, into] = [
+        path_in(&folder, "my.plan.json"),
+        folder.path().to_str().unwrap().to_owned(),
+    ];
+    fs::write(&plan, PLAN).unwrap();
+    ran(&[&["train", "--out", &into], &SMALL[..]].concat());
+    ok(&[
+        "data",
+        "--pairs",
+        "2",
+        "--seed",
+        "4",
+        "--variable",
+        "op3",
+        "--out",
+        &into,
+    ]);
+    ok(&["apply", &plan, "--out", &into]);
+    assert_eq!(
+        files_in(folder.path()),
+        [
+            "07065a-op3-seed4-pairs2.jsonl",
+            "my.plan.json",
+            "my.plan.safetensors",
+            "solver-07065a-op5-layer2-rank1-pairs16-test40-shots0-epochs1-lr0.00001.safetensors",
+        ]
+    );
+}
+
+/// What is printed as the next command is typed as it stands, and works.
+#[test]
+#[cfg(unix)]
+fn next_command_works_as_printed() {
+    let folder = TempDir::new().unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_swivel"));
+    let pair = |id: u32| {
+        format!(
+            r#"{{"base":[1,2,{id}],"source":[4,{id},6],"base_position":1,"source_position":2,"label":{id}}}"#
+        )
+    };
+    let pairs = (7..27).map(pair).collect::<Vec<_>>().join("\n");
+    fs::write(folder.path().join("my pairs.jsonl"), pairs).unwrap();
+    let shell = |command: &str, cargo: Option<&str>| {
+        let path = format!(
+            "{}:{}",
+            binary.parent().unwrap().display(),
+            std::env::var("PATH").unwrap()
+        );
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", command])
+            .env("PATH", path)
+            .env_remove("CARGO");
+        if let Some(cargo) = cargo {
+            shell.env("CARGO", cargo);
+        }
+        let output = shell.current_dir(folder.path()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let next = |text: String| text.lines().last().unwrap().trim().to_owned();
+    let small = SMALL.join(" ");
+
+    let first = next(shell(&format!("swivel --seed 1 {small}"), None));
+    assert!(first.starts_with("swivel eval directions/"), "{first}");
+    // Other pairs than those that it was scored on already.
+    assert!(first.ends_with(" --seed 2 --shots 0"), "{first}");
+    assert!(shell(&first, None).contains("IIA on 1000 held-out pairs"));
+
+    let model = fixture("tiny_sharded");
+    let data = "--train-data 'my pairs.jsonl' --test-data 'my pairs.jsonl'";
+    let second = next(shell(
+        &format!(
+            "{} train --model {} {data} --layer 0 --epochs 1 --device flex",
+            binary.display(),
+            model.display()
+        ),
+        None,
+    ));
+    assert!(second.starts_with(binary.to_str().unwrap()), "{second}");
+    for option in ["--test-data 'my pairs.jsonl'", "--model", "--device flex"] {
+        assert!(second.contains(option), "{second}");
+    }
+    assert!(shell(&second, None).contains("IIA on 20 held-out pairs"));
+
+    // Cargo says to what it runs that it runs it.
+    let third = next(shell(&format!("swivel --rank 2 {small}"), Some("cargo")));
+    let cargo = "cargo run --release -p native-trainer ";
+    assert!(
+        third.starts_with(cargo) && third.contains("-- eval directions/"),
+        "{third}"
+    );
+}
+
+#[test]
+fn help_lists_components_and_groups_options() {
+    let help = ok(&["train", "--help"]);
+    let words: String = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (_, name, _) in Component::ALL {
+        assert!(words.contains(&format!("{name}, ")) || words.contains(&format!("{name}. ")));
+    }
+    let at = |text: &str| {
+        help.find(text)
+            .unwrap_or_else(|| panic!("`{text}` is not in\n{help}"))
+    };
+    let order = [
+        "\nModel:",
+        "--model ",
+        "\nQuestion:",
+        "--variable ",
+        "\nPlace:",
+        "--layer ",
+        "\nLearning:",
+        "--rank ",
+        "\nOutput:",
+        "--out ",
+        "\nComponents:",
+        "\nExamples:\n  swivel train",
+    ];
+    assert!(order.map(at).is_sorted(), "{help}");
+    assert!(help.lines().all(|line| !line.contains("native-trainer")));
 }

@@ -27,8 +27,6 @@ use map::{InterchangeMap, score};
 const PROGRAM: &str = "07065a";
 /// Steps of undo that are kept.
 const N_UNDO: usize = 100;
-/// A probe's logit is the recorded one within this, nats: f32 sums in another order.
-const PROBE_TOLERANCE: f32 = 1e-2;
 
 /// A worked example of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -1084,9 +1082,8 @@ impl Session {
         };
         let probe = &opened.direction.facts.probe;
         let row = answer.rows.iter().find(|row| row.id == answer.top[1]);
-        let is_close =
-            row.is_some_and(|row| (row.scores[1].logit - probe.logit).abs() <= PROBE_TOLERANCE);
-        opened.probe = match answer.top[1] == probe.top_1 && is_close {
+        let agrees = row.is_some_and(|row| probe.agrees(row.id, row.scores[1].logit));
+        opened.probe = match agrees {
             true => Probe::Same,
             false => Probe::Different,
         };

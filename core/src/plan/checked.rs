@@ -410,7 +410,7 @@ impl Checker<'_> {
             (_, source, None) => {
                 let expected = match self.base() {
                     0 => "`values`, or an index into `sources`, which is empty".to_owned(),
-                    n => format!("an index into `sources`, 0..={}, or `values`", n - 1),
+                    n => format!("an index into `sources`, 0 to {}, or `values`", n - 1),
                 };
                 let found = source.map_or("nothing".to_owned(), |run| run.to_string());
                 refuse(self.field("source"), expected, found)
@@ -597,7 +597,7 @@ fn positions(
 
 /// Indices below `n`, at least one.
 fn check_list(field: &str, list: &[usize], n: usize) -> Result<()> {
-    let expected = format!("numbers of 0..={}", n - 1);
+    let expected = format!("numbers from 0 to {}", n - 1);
     match list.iter().find(|idx| **idx >= n) {
         Some(idx) => refuse(field, expected, idx),
         None if list.is_empty() => refuse(field, expected, "none"),

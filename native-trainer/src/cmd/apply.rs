@@ -6,22 +6,28 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
 };
 use clap::Args as ClapArgs;
 use serde_json::json;
-use swivel_core::plan::{CheckedPlan, Outcome, Plan, Record};
+use swivel_core::{
+    Site,
+    direction::Facts,
+    plan::{CheckedPlan, Outcome, Plan, Record},
+};
 
-use super::{Common, read_direction_bytes};
+use super::{
+    Common, ForceArgs, ReportArgs, check_weights, examples, heading, read_direction_bytes, stem,
+};
 use crate::{
     device::{self, Job},
     experiment::{Candidate, describe_top, read_floats, tail, top},
     interrupt,
     model_files::ModelFiles,
-    output::Output,
+    output::{Output, file_at},
     report::Report,
     weights::{self, Format, NamedTensors},
 };
@@ -31,17 +37,23 @@ const SHOWN: usize = 5;
 
 /// Options of `apply`.
 #[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = examples(&["swivel apply plan.json --out logits.safetensors"]))]
 pub struct Args {
     /// Plan file, JSON
     plan: PathBuf,
     #[command(flatten)]
     common: Common,
-    /// Where logits and recorded values go, safetensors: logits.base, logits.intervened, record.N
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
     /// Accept a direction that was learned on other weights, with a warning
-    #[arg(long)]
+    #[arg(long, help_heading = heading::MODEL)]
     any_model: bool,
+    /// Where logits and recorded values go, safetensors: logits.base, logits.intervened, record.N; in a folder that is there,
+    /// PLAN.safetensors
+    #[arg(long, value_name = "FILE|DIR", help_heading = heading::OUTPUT)]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 struct Apply {
@@ -50,7 +62,6 @@ struct Apply {
     checked: CheckedPlan,
     files: ModelFiles,
     output: Option<Output>,
-    any_model: bool,
     report: Report,
 }
 
@@ -59,8 +70,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let Args {
         plan: path,
         common,
-        out,
         any_model,
+        out,
+        force,
+        report,
     } = args;
     let cannot = || format!("reading {}", path.display());
     let plan = Plan::from_json(&std::fs::read(&path).with_context(cannot)?).with_context(cannot)?;
@@ -69,8 +82,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let read = |name: &str| read_direction_bytes(&folder.join(name));
     let checked = plan.check(&files.config, files.tokenizer().ok(), read);
     let checked = checked.with_context(cannot)?;
-    let output = out.map(|path| Output::create(&path)).transpose()?;
-    let report = common.report();
+    let report = report.report();
+    if !checked.directions().is_empty() {
+        let sha256 = files.sha256()?;
+        for direction in checked.directions() {
+            check_weights(direction, &sha256, any_model, report)?;
+        }
+    }
+    let out = out.map(|out| file_at(out, &(stem(&path) + ".safetensors")));
+    let output = out.map(|out| Output::create(&out, force.existing()));
+    let output = output.transpose()?;
+    warn_of_other_places(&plan, &checked, report);
     device::run(
         common.device,
         Apply {
@@ -79,10 +101,39 @@ pub fn run(args: Args) -> Result<ExitCode> {
             checked,
             files,
             output,
-            any_model,
             report,
         },
     )
+}
+
+/// A direction means something where it was learned; elsewhere it is an experiment, which is said.
+fn warn_of_other_places(plan: &Plan, checked: &CheckedPlan, report: Report) {
+    let planned = plan.interventions.iter().zip(checked.sites()).enumerate();
+    let with_direction = planned.filter(|(_, (planned, _))| planned.op.direction.is_some());
+    for ((idx, (planned, site)), direction) in with_direction.zip(checked.directions()) {
+        let Facts {
+            site: learned,
+            head,
+            ..
+        } = direction.facts;
+        let heads = planned.heads.as_deref().unwrap_or_default();
+        if (site, heads) != (learned, head.as_slice()) {
+            let place = |site: Site, heads: &[usize]| match heads {
+                [] => site.to_string(),
+                heads => format!("{site}, head {}", list(heads)),
+            };
+            report.warn(format!(
+                "interventions[{idx}]: its direction was learned at {}, and is put at {}",
+                place(learned, head.as_slice()),
+                place(site, heads)
+            ));
+        }
+    }
+}
+
+fn list(numbers: &[usize]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    numbers.join(", ")
 }
 
 impl Job for Apply {
@@ -96,17 +147,9 @@ impl Job for Apply {
             checked,
             files,
             output,
-            any_model,
             report,
         } = self;
-        let (model, sha256) = files.load::<A::InnerBackend>(&device, report)?;
-        for direction in checked.directions() {
-            match direction.check_model(&sha256) {
-                Ok(()) => {}
-                Err(error) if any_model => report.warn(error.to_string()),
-                Err(error) => bail!("{error}; --any-model accepts it"),
-            }
-        }
+        let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
         let (n_rows, n_tokens) = (checked.base().len(), checked.base()[0].len());
         report.line(format!(
             "Applying {} to {} of {n_tokens} tokens, model {}, on {device_name}",

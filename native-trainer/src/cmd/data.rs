@@ -2,52 +2,79 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::Position;
 
-use super::{Common, TaskArgs, place};
-use crate::{model_files::ModelFiles, output::Output};
+use super::{Common, ForceArgs, ReportArgs, TaskArgs, check_counts, examples, heading, place, tag};
+use crate::{
+    model_files::ModelFiles,
+    output::{Output, file_at},
+};
+
+/// Pairs to write, where it is not said how many.
+const PAIRS: usize = 800;
 
 /// Options of `data`.
 #[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = examples(&[
+    "swivel data --out pairs.jsonl --variable op3",
+    "swivel data --out other.jsonl --variable op3 --pairs 1000 --seed 1",
+]))]
 pub struct Args {
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
     task: TaskArgs,
     /// Pairs to write: a changed answer in the first half, an unchanged one in the second
-    #[arg(long, default_value_t = 800)]
+    #[arg(long, default_value_t = PAIRS, help_heading = heading::QUESTION)]
     pairs: usize,
-    /// Token position that is swapped, from 0, or `last`
-    #[arg(long, default_value = "last", value_name = "N|last")]
-    position: Position,
     /// Seed of the pairs
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = heading::QUESTION)]
     seed: u64,
-    /// File to write, JSON lines
-    #[arg(long, value_name = "FILE")]
+    /// Token position that is swapped, from 0, or `last`
+    #[arg(
+        long,
+        default_value = "last",
+        value_name = "N|last",
+        allow_negative_numbers = true,
+        help_heading = heading::PLACE
+    )]
+    position: Position,
+    /// File to write, JSON lines, or a folder that is there; its own name is then PROGRAM-VARIABLE and the settings that are
+    /// not the default ones
+    #[arg(long, value_name = "FILE|DIR", help_heading = heading::OUTPUT)]
     out: PathBuf,
+    #[command(flatten)]
+    force: ForceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// Runs `data`.
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args {
         common,
-        task,
+        task: asked,
         pairs: n_pairs,
-        position,
         seed,
+        position,
         out,
+        force,
+        report,
     } = args;
-    if n_pairs == 0 {
-        bail!("--pairs is 0; expected at least 1");
-    }
-    let report = common.report();
+    check_counts(&[("--pairs", n_pairs)])?;
+    let report = report.report();
     let files = ModelFiles::open(common.model())?;
-    let task = task.resolve(&files.config, files.tokenizer()?, ("07065a", "op5"))?;
-    let output = Output::create(&out)?;
+    let task = asked.resolve(&files.config, files.tokenizer()?, ("07065a", "op5"))?;
+    let mut name = vec![task.program.id.clone(), task.variable.clone()];
+    name.extend(tag("token", position, Position::Last));
+    name.extend(tag("seed", seed, 0));
+    name.extend(tag("pairs", n_pairs, PAIRS));
+    name.extend(asked.tags());
+    let out = file_at(out, &(name.join("-") + ".jsonl"));
+    let output = Output::create(&out, force.existing())?;
     let mut pairs = task.sampler()?.pairs(n_pairs, seed)?;
     place(&mut pairs, position)?;
     let mut bytes = Vec::new();

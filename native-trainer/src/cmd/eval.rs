@@ -17,7 +17,10 @@ use swivel_core::{
     task::Pair,
 };
 
-use super::{Common, KeepArgs, Opened, Place, Task, TaskArgs, cell, place};
+use super::{
+    Common, KeepArgs, Opened, Place, ReportArgs, Task, TaskArgs, cell, check_counts, check_weights,
+    examples, heading, place, train::TEST_PAIRS,
+};
 use crate::{
     device::{self, Job},
     experiment::{self, read_pairs},
@@ -26,11 +29,15 @@ use crate::{
     report::Report,
 };
 
-/// Largest difference of the probe's logit from the recorded one, nats: devices differ by rounding, models by more.
-const PROBE_TOLERANCE: f32 = 0.05;
+/// Seed of the pairs, where none is given.
+pub const SEED: u64 = 1;
 
 /// Options of `eval`.
 #[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = examples(&[
+    "swivel eval FILE --seed 7",
+    "swivel eval FILE --test-data pairs.jsonl --at-least 0.9",
+]))]
 pub struct Args {
     /// Direction file, or a map, of which the best cell is scored
     file: PathBuf,
@@ -39,25 +46,27 @@ pub struct Args {
     cell: Option<String>,
     #[command(flatten)]
     common: Common,
+    /// Accept a direction that was learned on other weights, with a warning
+    #[arg(long, help_heading = heading::MODEL)]
+    any_model: bool,
     #[command(flatten)]
     task: TaskArgs,
-    #[command(flatten)]
-    keep: KeepArgs,
     /// Fresh pairs to score on
-    #[arg(long, default_value_t = 1000, conflicts_with = "test_data")]
+    #[arg(long, default_value_t = TEST_PAIRS, conflicts_with = "test_data", help_heading = heading::QUESTION)]
     test_pairs: usize,
     /// Pairs from a file (JSON lines) rather than from the task
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::QUESTION)]
     test_data: Option<PathBuf>,
     /// Seed of the pairs; another one than the direction was trained with gives other pairs
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = SEED, help_heading = heading::QUESTION)]
     seed: u64,
-    /// Accept a direction that was learned on other weights, with a warning
-    #[arg(long)]
-    any_model: bool,
-    /// Exit with status 1 if the IIA is lower than this, 0..1
-    #[arg(long, value_name = "IIA")]
+    /// Exit with status 1 if the IIA is lower than this, from 0 to 1
+    #[arg(long, value_name = "IIA", help_heading = heading::OUTPUT)]
     at_least: Option<f64>,
+    #[command(flatten)]
+    report: ReportArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
 }
 
 struct Eval {
@@ -65,10 +74,13 @@ struct Eval {
     direction: Direction,
     files: ModelFiles,
     pairs: Vec<Pair>,
-    any_model: bool,
+    /// Whether it was learned on these weights.
+    has_own_model: bool,
     at_least: Option<f64>,
     seed: u64,
     keep: KeepArgs,
+    /// What the file stands for, where the pairs ask for something else.
+    stands_for: Option<String>,
     report: Report,
 }
 
@@ -78,18 +90,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
         file,
         cell,
         common,
+        any_model,
         task,
-        keep,
         test_pairs,
         test_data,
         seed,
-        any_model,
         at_least,
+        report,
+        keep,
     } = args;
-    if test_pairs == 0 {
-        bail!("--test-pairs is 0; expected at least 1");
-    }
-    let report = common.report();
+    let report = report.report();
+    check_counts(&[("--test-pairs", test_pairs)])?;
+    keep.check()?;
     let direction = read(&file, cell.as_deref(), report)?;
     let Facts {
         model,
@@ -100,6 +112,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     } = &direction.facts;
     let files = ModelFiles::open(common.model.as_deref().unwrap_or(model))?;
     direction.check(&files.config)?;
+    let has_own_model = check_weights(&direction, &files.sha256()?, any_model, report)?;
+    let mut stands_for = None;
     let pairs = match test_data {
         Some(path) => {
             if let Some(name) = task.given() {
@@ -123,6 +137,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 variable.as_deref().unwrap_or("op5"),
             );
             let task = task.resolve(&files.config, files.tokenizer()?, defaults)?;
+            let asked = format!("{} of {}", task.variable, task.name());
+            let learned = trained_on.as_deref().zip(variable.as_deref());
+            let learned = learned.map(|(task, variable)| format!("{variable} of {task}"));
+            if let Some(learned) = learned.filter(|learned| *learned != asked) {
+                report.warn(format!(
+                    "{} stands for {learned}, and is scored as {asked}",
+                    file.display()
+                ));
+                stands_for = Some(learned);
+            }
             let mut pairs = task.sampler()?.pairs(test_pairs, Task::seeds(seed)[1])?;
             place(&mut pairs, *position)?;
             pairs
@@ -135,10 +159,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
             direction,
             files,
             pairs,
-            any_model,
+            has_own_model,
             at_least,
             seed,
             keep,
+            stands_for,
             report,
         },
     )
@@ -176,21 +201,20 @@ impl Job for Eval {
             direction,
             files,
             pairs,
-            any_model,
+            has_own_model,
             at_least,
             seed,
             keep,
+            stands_for,
             report,
         } = self;
-        let (model, sha256) = files.load::<A::InnerBackend>(&device, report)?;
+        let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
         let learned = Intervention::new(
             Op::Interchange,
             Featurizer::Rotation(direction.basis(&device)),
         );
-        match direction.check_model(&sha256) {
-            Ok(()) => check_probe(&model, &files.config, &direction, &learned, &keep)?,
-            Err(error) if any_model => report.warn(error.to_string()),
-            Err(error) => bail!("{error}; --any-model accepts it"),
+        if has_own_model {
+            check_probe(&model, &files.config, &direction, &learned, &keep)?;
         }
         let place = Place::of(direction.facts.site, direction.facts.head, &files.config)?;
         report.line(format!(
@@ -208,15 +232,17 @@ impl Job for Eval {
             shuffled: None,
         };
         let swaps = kept.swaps(&model, &learned, &pairs)?;
-        experiment::report_scores(report, iia, &controls, direction.rank(), &swaps);
+        let found = experiment::report_scores(report, iia, &controls, direction.rank(), &swaps);
+        let of = stands_for.map_or(String::new(), |what| format!("   for {what}"));
         report.line(format!(
-            "{:<34}{:.3}",
+            "{:<34}{:.3}{of}",
             "As recorded in the file", direction.facts.iia
         ));
         report.event(&json!({
             "test_iia": iia,
             "recorded_iia": direction.facts.iia,
             "controls": controls,
+            "controls_hold": found.is_sound,
             "test_pairs": pairs.len(),
             "file": file,
             "seconds": started.elapsed().as_secs_f64(),
@@ -227,7 +253,7 @@ impl Job for Eval {
                 report.line(format!("The IIA is below --at-least {bound}."));
                 Ok(ExitCode::from(1))
             }
-            _ => Ok(ExitCode::SUCCESS),
+            _ => Ok(found.exit_code()),
         }
     }
 }
@@ -267,7 +293,7 @@ fn check_probe<B: Backend>(
     let kept = keep_pairs(model, config, place, &pair, keep)?;
     let swaps = kept.swaps(model, learned, &pair)?;
     let found = &swaps[0].probe;
-    if found.top_1 != probe.top_1 || (found.logit - probe.logit).abs() > PROBE_TOLERANCE {
+    if !probe.agrees(found.top_1, found.logit) {
         bail!(
             "the file's probe gives token {} with logit {:.3}, recorded were {} and {:.3}: this direction does not belong to this model",
             found.top_1,

@@ -10,12 +10,8 @@ use swivel_core::{
     direction::{Controls, Direction, Facts},
 };
 
-use super::{Opened, cell};
-use crate::{
-    model_files::ModelFiles,
-    output::{Output, keep_existing},
-    report::Report,
-};
+use super::{ForceArgs, Opened, ReportArgs, cell};
+use crate::{model_files::ModelFiles, output::Output, report::Report};
 
 /// Options of `inspect`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -28,12 +24,10 @@ pub struct Args {
     /// Write the cell as a direction file
     #[arg(long, value_name = "FILE", requires = "cell")]
     out: Option<PathBuf>,
-    /// Replace the file if it is there
-    #[arg(long)]
-    force: bool,
-    /// Print one JSON object on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    force: ForceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// Runs `inspect`.
@@ -43,9 +37,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         cell,
         out,
         force,
-        json,
+        report,
     } = args;
-    let report = Report::new(json);
+    let report = report.report();
     let opened = match what.is_file() {
         true => Some(Opened::read(&what)?),
         false => None,
@@ -54,8 +48,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         (Some(Opened::Map(bundle)), Some(name)) => {
             let direction = bundle.direction(cell::find(&bundle, &name)?)?;
             if let Some(out) = &out {
-                keep_existing(out, force)?;
-                Output::create(out)?.finish(&direction.to_bytes())?;
+                Output::create(out, force.existing())?.finish(&direction.to_bytes())?;
             }
             inspect_direction(&direction, report);
             if let Some(out) = out {

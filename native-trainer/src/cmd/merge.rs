@@ -7,13 +7,10 @@ use clap::Args as ClapArgs;
 use swivel_core::bundle::{Bundle, BundleFacts, Part};
 
 use super::{
-    read_direction_bytes,
+    ForceArgs, ReportArgs, read_direction_bytes,
     sweep::{Metric, difference, n_cells, picture_path, publish},
 };
-use crate::{
-    output::{Output, keep_existing},
-    report::Report,
-};
+use crate::output::Output;
 
 /// Options of `merge`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -27,12 +24,10 @@ pub struct Args {
     /// What the picture shows
     #[arg(long, value_enum, default_value_t = Metric::Iia)]
     metric: Metric,
-    /// Replace the file if it is there
-    #[arg(long)]
-    force: bool,
-    /// Print one JSON object a line on stdout, and text for people on stderr
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    force: ForceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// Runs `merge`.
@@ -43,14 +38,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         out,
         metric,
         force,
-        json,
+        report,
     } = args;
-    let report = Report::new(json);
+    let report = report.report();
     for path in [&out, &picture_path(&out)] {
-        keep_existing(path, force)?;
+        force.existing().check(path)?;
     }
     let map = merged(read_parts(parts)?)?;
-    Output::create(&out)?.finish(&map.to_bytes())?;
+    Output::create(&out, force.existing())?.finish(&map.to_bytes())?;
     publish(&map, &out, metric, report, started)
 }
 

@@ -40,7 +40,7 @@ use swivel_core::{
     train::{cross_entropy, gaussian},
 };
 
-use super::read_text;
+use super::{ForceArgs, ReportArgs, examples, heading, read_text};
 use crate::{
     bpe,
     device::{self, DeviceChoice, Job},
@@ -65,22 +65,24 @@ const SCORE_BATCH: usize = 100;
 
 /// Options of `pretrain`.
 #[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = examples(&["swivel pretrain --out my-solver", "swivel train --model my-solver"]))]
 pub struct Args {
-    /// Settings, JSON [default: those of the embedded solver]
-    #[arg(long, value_name = "FILE")]
-    settings: Option<PathBuf>,
-    /// Folder for the model, its tokenizer and the log
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
     /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    #[arg(long, default_value_t = DeviceChoice::Auto, help_heading = heading::MODEL)]
     device: DeviceChoice,
+    /// Settings, JSON [default: those of the embedded solver]
+    #[arg(long, value_name = "FILE", help_heading = heading::LEARNING)]
+    settings: Option<PathBuf>,
     /// Seed, in place of the settings'
-    #[arg(long)]
+    #[arg(long, help_heading = heading::LEARNING)]
     seed: Option<u64>,
-    /// Print one JSON object a line on stdout, and text for people on stderr
-    #[arg(long)]
-    json: bool,
+    /// Folder for the model, its tokenizer and the log
+    #[arg(long, value_name = "DIR", help_heading = heading::OUTPUT)]
+    out: PathBuf,
+    #[command(flatten)]
+    force: ForceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// Everything that a pretraining run depends on.
@@ -186,11 +188,12 @@ struct Outputs {
 /// Runs `pretrain`.
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args {
-        settings,
-        out,
         device,
+        settings,
         seed,
-        json,
+        out,
+        force,
+        report,
     } = args;
     let text = match &settings {
         Some(path) => read_text(path)?,
@@ -216,7 +219,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     for stage in &settings.stages {
         if stage.lines == 0 || stage.lines * LINE > n_ctx || stage.batch == 0 || stage.steps == 0 {
             bail!(
-                "a stage has {} lines, batch {}, {} steps; expected 1..={} lines and the others above 0",
+                "a stage has {} lines, batch {}, {} steps; expected 1 to {} lines and the others above 0",
                 stage.lines,
                 stage.batch,
                 stage.steps,
@@ -231,7 +234,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             config.d_head()
         );
     }
-    let output = |name: &str| Output::create(&out.join(name));
+    let output = |name: &str| Output::create(&out.join(name), force.existing());
     let outputs = Outputs {
         config: output("config.json")?,
         tokenizer: output("tokenizer.json")?,
@@ -239,7 +242,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         settings: output("pretrain.json")?,
         log: output("pretrain.log")?,
     };
-    let report = if json { Report::Json } else { Report::Human };
+    let report = report.report();
     device::run(
         device,
         Pretrain {

@@ -31,7 +31,7 @@ use crate::{
     device::{self, DeviceChoice},
     experiment::{Rule, read_pairs},
     model_files::{ModelFiles, SOLVER},
-    output::{Output, keep_existing},
+    output::{Existing, Output},
     report::Report,
 };
 pub use identity::{difference, n_cells};
@@ -114,7 +114,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Replace the file if it is there; without, the same command goes on with the map in it
-    #[arg(long, visible_alias = "restart")]
+    #[arg(long)]
     force: bool,
 }
 
@@ -302,7 +302,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         keep: args.keep,
         report,
     };
-    let mut map = Map::open(&out, facts, &sweep, args.force)?;
+    let mut map = Map::open(&out, facts, &sweep, Existing::of(args.force))?;
     map.fill(Arc::new(sweep), jobs, &args.device, args.metric)
 }
 
@@ -466,18 +466,18 @@ struct Map {
 
 impl Map {
     /// A new map, or the one that an interrupted sweep has left at `path`.
-    fn open(path: &Path, facts: BundleFacts, sweep: &Sweep, force: bool) -> Result<Self> {
+    fn open(path: &Path, facts: BundleFacts, sweep: &Sweep, existing: Existing) -> Result<Self> {
         let mut map = Self {
             path: path.to_owned(),
             facts,
             done: BTreeMap::new(),
             saved: Instant::now(),
         };
-        if force || !path.exists() {
+        if existing == Existing::Replace || !path.exists() {
             if map.facts.part.is_none() {
-                keep_existing(&picture_path(path), force)?;
+                existing.check(&picture_path(path))?;
             }
-            drop(Output::create(path)?); // whether it can be written
+            drop(Output::create(path, Existing::Replace)?); // whether it can be written
             return Ok(map);
         }
         let advice = "choose another name with --out, or replace it with --force";
@@ -517,7 +517,7 @@ impl Map {
     }
 
     fn save(&mut self) -> Result<()> {
-        Output::create(&self.path)?.finish(&self.bundle()?.to_bytes())?;
+        Output::create(&self.path, Existing::Replace)?.finish(&self.bundle()?.to_bytes())?;
         self.saved = Instant::now();
         Ok(())
     }
@@ -712,7 +712,10 @@ pub fn publish(
         Some(_) => None,
         None => {
             let picture = picture::svg(bundle, metric)?;
-            Some(Output::create(&picture_path(path))?.finish(picture.as_bytes())?)
+            Some(
+                Output::create(&picture_path(path), Existing::Replace)?
+                    .finish(picture.as_bytes())?,
+            )
         }
     };
     let seconds = started.elapsed().as_secs_f64();

@@ -1,6 +1,10 @@
 //! `train`: learns a direction and writes its file.
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{
@@ -19,73 +23,90 @@ use swivel_core::{
 };
 
 use super::{
-    Common, KeepArgs, LearnArgs, Place, Task, TaskArgs, check_counts, place, read_direction,
+    Common, ForceArgs, KeepArgs, LearnArgs, Place, ReportArgs, Task, TaskArgs, check_counts, eval,
+    heading, help_end, place, read_direction, read_direction_bytes, stem, tag,
 };
 use crate::{
     device::{self, Job},
     experiment::{self, Rule, read_floats, read_pairs, shuffled},
+    invocation,
     kept::{Kept, KeptRuns, Wanted},
     model_files::ModelFiles,
-    output::Output,
+    output::{Existing, Output, file_at},
     report::{self, Report},
 };
 
 /// What is written into files as their maker.
-pub const CREATED_BY: &str = concat!("native-trainer ", env!("CARGO_PKG_VERSION"));
+pub const CREATED_BY: &str = concat!("swivel ", env!("CARGO_PKG_VERSION"));
+
+/// Pairs to learn from, where it is not said how many.
+const TRAIN_PAIRS: usize = 800;
+/// Held-out pairs, where it is not said how many.
+pub const TEST_PAIRS: usize = 1000;
 
 /// Options of `train`.
 #[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = help_end(&[
+    "swivel train --variable op3 --layer 1",
+    "swivel train --layer 1 --component head_attention_value_output --head 2",
+    "swivel train --model FOLDER --train-data pairs.jsonl --test-data other.jsonl",
+]))]
 pub struct Args {
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
     task: TaskArgs,
-    #[command(flatten)]
-    keep: KeepArgs,
-    /// Layer of the site, from 0, or `last`
-    #[arg(long, default_value = "last", value_name = "N|last")]
-    layer: String,
-    /// Component of the site
-    #[arg(long, default_value = "block_output", value_name = "NAME")]
-    component: String,
-    /// Head of the site, from 0, where the component is per head
-    #[arg(long, value_name = "N")]
-    head: Option<usize>,
-    /// Token position that is swapped, from 0, or `last` [default: last]
-    #[arg(long, value_name = "N|last")]
-    position: Option<Position>,
-    /// How the direction is learned
-    #[arg(long, default_value = "low_rank", value_parser = ["low_rank"])]
-    method: String,
-    /// Rank of the subspace
-    #[arg(long, default_value_t = 1)]
-    rank: usize,
-    #[command(flatten)]
-    learn: LearnArgs,
     /// Pairs to learn from
-    #[arg(long, default_value_t = 800, conflicts_with = "train_data")]
+    #[arg(long, default_value_t = TRAIN_PAIRS, conflicts_with = "train_data", help_heading = heading::QUESTION)]
     train_pairs: usize,
     /// Held-out pairs to score on
-    #[arg(long, default_value_t = 1000, conflicts_with = "test_data")]
+    #[arg(long, default_value_t = TEST_PAIRS, conflicts_with = "test_data", help_heading = heading::QUESTION)]
     test_pairs: usize,
-    /// Start from the basis of this direction file rather than from a random one
-    #[arg(long, value_name = "FILE")]
-    init: Option<PathBuf>,
-    /// Take the training pairs in their order in every epoch
-    #[arg(long)]
-    no_shuffle: bool,
     /// Training pairs from a file (JSON lines) rather than from the task
-    #[arg(long, value_name = "FILE", requires = "test_data")]
+    #[arg(long, value_name = "FILE", requires = "test_data", help_heading = heading::QUESTION)]
     train_data: Option<PathBuf>,
     /// Held-out pairs from a file
-    #[arg(long, value_name = "FILE", requires = "train_data")]
+    #[arg(long, value_name = "FILE", requires = "train_data", help_heading = heading::QUESTION)]
     test_data: Option<PathBuf>,
+    /// Layer of the site, from 0, or `last`
+    #[arg(long, default_value = "last", value_name = "N|last", help_heading = heading::PLACE)]
+    layer: String,
+    /// Token position that is swapped, from 0, or `last` [default: last]
+    #[arg(long, value_name = "N|last", allow_negative_numbers = true, help_heading = heading::PLACE)]
+    position: Option<Position>,
+    /// Component of the site, one of those listed below
+    #[arg(long, default_value = "block_output", value_name = "NAME", help_heading = heading::PLACE)]
+    component: String,
+    /// Head of the site, from 0, where the component is per head
+    #[arg(long, value_name = "N", help_heading = heading::PLACE)]
+    head: Option<usize>,
+    /// Rank of the subspace
+    #[arg(long, default_value_t = 1, help_heading = heading::LEARNING)]
+    rank: usize,
     /// Seed of data, initial basis and shuffling
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = heading::LEARNING)]
     seed: u64,
-    /// Where the direction goes [default: directions/MODEL-PROGRAM-VARIABLE-layerLAYER-rankRANK.safetensors]
-    #[arg(long, value_name = "FILE")]
+    #[command(flatten)]
+    learn: LearnArgs,
+    /// Start from the basis of this direction file rather than from a random one
+    #[arg(long, value_name = "FILE", help_heading = heading::LEARNING)]
+    init: Option<PathBuf>,
+    /// Take the training pairs in their order in every epoch
+    #[arg(long, help_heading = heading::LEARNING)]
+    no_shuffle: bool,
+    /// How the direction is learned
+    #[arg(long, default_value = "low_rank", value_parser = ["low_rank"], help_heading = heading::LEARNING)]
+    method: String,
+    /// Where the direction goes, a file or a folder that is there; its own name is MODEL-PROGRAM-VARIABLE-layerLAYER-rankRANK
+    /// and every other setting that is not the default one [default: directions]
+    #[arg(long, value_name = "FILE|DIR", help_heading = heading::OUTPUT)]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
 }
 
 /// Everything that a training run depends on.
@@ -108,6 +129,14 @@ struct RunConfig {
     out: PathBuf,
 }
 
+/// Where the direction goes.
+enum Target {
+    /// Into a file that is not there yet, or is to be replaced.
+    New(Output),
+    /// It is there: a file of these bytes, learned with the same settings. That it is learned again does no harm.
+    There { bytes: Vec<u8> },
+}
+
 struct Train {
     config: RunConfig,
     files: ModelFiles,
@@ -119,7 +148,9 @@ struct Train {
     train: Vec<Pair>,
     test: Vec<Pair>,
     init: Option<Direction>,
-    output: Output,
+    target: Target,
+    /// The command that scores the file.
+    next: String,
     report: Report,
 }
 
@@ -134,31 +165,34 @@ impl Train {
     fn prepare(args: Args) -> Result<Self> {
         let Args {
             common,
-            task,
-            keep,
-            layer,
-            component,
-            head,
-            position,
-            method,
-            rank,
-            learn,
+            task: asked,
             train_pairs,
             test_pairs,
-            init,
-            no_shuffle,
             train_data,
             test_data,
+            layer,
+            position,
+            component,
+            head,
+            rank,
             seed,
+            learn,
+            init: init_file,
+            no_shuffle,
+            method,
             out,
+            force,
+            report,
+            keep,
         } = args;
         learn.check()?;
+        keep.check()?;
         check_counts(&[("--train-pairs", train_pairs), ("--test-pairs", test_pairs)])?;
         let files = ModelFiles::open(common.model())?;
         let at = Place::parse(&component, &layer, head, &files.config)?;
         let width = at.width(&files.config)?;
         train::check_rank(width, rank)?;
-        let init = init.map(|path| read_direction(&path)).transpose()?;
+        let init = init_file.as_deref().map(read_direction).transpose()?;
         if let Some(init) = &init {
             init.check(&files.config)?;
             if init.rank() != rank {
@@ -167,22 +201,28 @@ impl Train {
                     init.rank()
                 );
             }
+            if init.width() != width {
+                bail!(
+                    "--init holds a basis of width {}; {at} has width {width}",
+                    init.width()
+                );
+            }
         }
-        let (train, test, task) = match (train_data, test_data) {
+        let (train, test, task) = match (&train_data, &test_data) {
             (Some(train), Some(test)) => {
-                if let Some(name) = task.given().or(position.is_some().then_some("--position")) {
+                if let Some(name) = asked.given().or(position.is_some().then_some("--position")) {
                     bail!(
                         "{name} says which pairs to sample, and --train-data has them already; leave one out"
                     );
                 }
                 (
-                    read_pairs(&train, &files.config)?,
-                    read_pairs(&test, &files.config)?,
+                    read_pairs(train, &files.config)?,
+                    read_pairs(test, &files.config)?,
                     None,
                 )
             }
             _ => {
-                let task = task.resolve(&files.config, files.tokenizer()?, ("07065a", "op5"))?;
+                let task = asked.resolve(&files.config, files.tokenizer()?, ("07065a", "op5"))?;
                 let (mut train, mut test) = {
                     let mut sampler = task.sampler()?;
                     let [train_seed, test_seed] = Task::seeds(seed);
@@ -203,40 +243,84 @@ impl Train {
             None if shape.base_position + 1 == shape.n_base => Position::Last,
             None => Position::Index(shape.base_position),
         };
-        let out = out.unwrap_or_else(|| {
+        let name = {
             let model = files.name.rsplit(['/', '\\']).next().unwrap_or_default();
-            let what = task.as_ref().map_or("data".to_owned(), |task| {
-                format!("{}-{}", task.program.id, task.variable)
-            });
-            PathBuf::from(format!(
-                "directions/{model}-{what}-layer{}-{}rank{rank}.safetensors",
-                at.site.layer,
-                match (at.site.component, at.head) {
-                    (Component::BlockOutput, _) => String::new(),
-                    (component, None) => format!("{component}-"),
-                    (component, Some(head)) => format!("{component}-head{head}-"),
-                }
-            ))
-        });
+            let what = match (&task, &train_data) {
+                (Some(task), _) => format!("{}-{}", task.program.id, task.variable),
+                (None, data) => data.as_deref().map(stem).unwrap_or_default(),
+            };
+            let mut parts = vec![model.to_owned(), what, format!("layer{}", at.site.layer)];
+            parts.extend(tag("", at.site.component, Component::BlockOutput));
+            parts.extend(at.head.map(|head| format!("head{head}")));
+            parts.push(format!("rank{rank}"));
+            parts.extend(tag("token", position, Position::Last));
+            parts.extend(tag("seed", seed, 0));
+            parts.extend(tag("pairs", train_pairs, TRAIN_PAIRS));
+            parts.extend(tag("test", test_pairs, TEST_PAIRS));
+            parts.extend(asked.tags());
+            parts.extend(learn.tags());
+            parts.extend(
+                init_file
+                    .as_deref()
+                    .map(|path| format!("from-{}", stem(path))),
+            );
+            parts.extend(no_shuffle.then(|| "ordered".to_owned()));
+            parts.extend(keep.tags());
+            parts.join("-") + ".safetensors"
+        };
+        let out = match out {
+            None => Path::new("directions").join(&name),
+            Some(out) => file_at(out, &name),
+        };
+        let config = RunConfig {
+            model: files.name.clone(),
+            task: task.as_ref().map(Task::name),
+            program: task.as_ref().map(|task| task.program.to_string()),
+            variable: task.as_ref().map(|task| task.variable.clone()),
+            layer: at.site.layer,
+            component: at.site.component.to_string(),
+            head: at.head,
+            position: position.to_string(),
+            method,
+            rank,
+            rule: learn.rule(width, !no_shuffle, seed),
+            train_pairs: train.len(),
+            test_pairs: test.len(),
+            out: out.clone(),
+        };
+        // The name says every setting but what is in files.
+        let has_files = train_data.is_some() || init_file.is_some() || asked.synonyms.is_some();
+        let there = match out.ends_with(&name) && !has_files {
+            true => learned_before(&out, |there| {
+                let Facts {
+                    iia,
+                    controls,
+                    probe,
+                    ..
+                } = there.clone();
+                let facts = config.facts(at, position, files.sha256()?, (iia, controls, probe));
+                Ok(facts == *there)
+            })?,
+            false => None,
+        };
+        let target = match (force.existing(), there) {
+            (Existing::Keep, Some(bytes)) => Target::There { bytes },
+            (existing, _) => Target::New(Output::create(&out, existing)?),
+        };
+        let mut next = vec!["eval".to_owned(), out.display().to_string()];
+        if let Some(path) = &test_data {
+            next.extend(["--test-data".to_owned(), path.display().to_string()]);
+        } else if seed == eval::SEED {
+            // Others than the held-out pairs of this run.
+            next.extend(["--seed".to_owned(), seed.wrapping_add(1).to_string()]);
+        }
+        next.extend(asked.to_args());
+        next.extend(common.to_args());
         Ok(Self {
-            config: RunConfig {
-                model: files.name.clone(),
-                task: task.as_ref().map(Task::name),
-                program: task.as_ref().map(|task| task.program.to_string()),
-                variable: task.as_ref().map(|task| task.variable.clone()),
-                layer: at.site.layer,
-                component: at.site.component.to_string(),
-                head: at.head,
-                position: position.to_string(),
-                method,
-                rank,
-                rule: learn.rule(width, !no_shuffle, seed),
-                train_pairs: train.len(),
-                test_pairs: test.len(),
-                out: out.clone(),
-            },
-            output: Output::create(&out)?,
-            report: common.report(),
+            config,
+            target,
+            next: invocation::command(&next),
+            report: report.report(),
             files,
             place: at,
             width,
@@ -286,12 +370,18 @@ impl Train {
         ));
     }
 
+    /// The rotation that training starts from where no other is given.
+    fn random<B: Backend>(&self, device: &B::Device) -> Result<Rotation<B>> {
+        let RunConfig { rank, rule, .. } = &self.config;
+        Ok(Rotation::random(self.width, *rank, rule.seed, device)?)
+    }
+
     /// The rotation that training starts from.
     fn start<B: Backend>(&self, device: &B::Device) -> Result<Rotation<B>> {
-        Ok(match &self.init {
-            Some(init) => Rotation::with_basis(init.rows(), init.rank(), device),
-            None => Rotation::random(self.width, self.config.rank, self.config.rule.seed, device)?,
-        })
+        match &self.init {
+            Some(init) => Ok(Rotation::with_basis(init.rows(), init.rank(), device)),
+            None => self.random(device),
+        }
     }
 
     /// Runs pairs once and keeps what the place needs.
@@ -370,8 +460,9 @@ impl Job for Train {
 
         let learned = swap(rotation.basis());
         let iia = test.iia(&model, &learned)?;
+        // Never from `--init`, which may have been learned on the labels as they are.
         let noise = train.with_labels(shuffled(&train.labels, rule.seed));
-        let noise = rule.learn::<A>(&model, &noise, self.start(&device)?, |_, _, _| Ok(()))?;
+        let noise = rule.learn::<A>(&model, &noise, self.random(&device)?, |_, _, _| Ok(()))?;
         let (width, rank) = (self.width, self.config.rank);
         let controls = Controls {
             random: test.random_iia(&model, width, rank, rule.seed)?,
@@ -384,83 +475,101 @@ impl Job for Train {
             .first()
             .map(|swap| swap.probe.clone())
             .context("there are no test pairs")?;
-        report.line("Held-out pairs, before and after the swap");
-        for swap in experiment::varied(&swaps) {
-            report.line(format!("  {}", swap.describe(self.files.tokenizer().ok())));
-            report.event(&json!({ "example": swap }));
-        }
-        experiment::report_scores(report, iia, &controls, self.config.rank, &swaps);
+        experiment::show_examples(report, &swaps, rule.seed, self.files.tokenizer().ok());
+        let found = experiment::report_scores(report, iia, &controls, rank, &swaps);
 
-        let direction = self.direction(
-            read_floats(rotation.basis())?,
-            iia,
-            &controls,
-            probe,
+        let facts = (self.config).facts(
+            self.place,
+            self.position,
             model_sha256,
-        )?;
-        let bytes = direction.to_bytes();
-        let file = self.output.finish(&bytes)?;
+            (iia, controls, probe),
+        );
+        let controls = facts.controls.clone();
+        let basis = train::orthonormal(&read_floats(rotation.basis())?, width);
+        let bytes = Direction::new(basis, rank, facts)?.to_bytes();
+        let file = self.config.out;
         let seconds = started.elapsed().as_secs_f64();
-        report.line(format!(
-            "Wrote {} ({} bytes) after {seconds:.1} s. Next:",
-            file.display(),
-            bytes.len()
-        ));
-        report.line(format!(
-            "  cargo run --release -p native-trainer -- eval {}",
-            file.display()
-        ));
+        let (name, size) = (file.display(), bytes.len());
+        let is_written = matches!(self.target, Target::New(_));
+        match self.target {
+            Target::New(output) => {
+                output.finish(&bytes)?;
+                report.line(format!("Wrote {name} ({size} bytes) after {seconds:.1} s. Next:"));
+            }
+            Target::There { bytes: there } if there == bytes => report.line(format!(
+                "{name} is there already, with the same {size} bytes, after {seconds:.1} s. Next:"
+            )),
+            Target::There { .. } => report.line(format!(
+                "{name} is there already and was kept: the same settings gave other numbers, as another device does. \
+                 --force replaces it. Next:"
+            )),
+        }
+        report.line(format!("  {}", self.next));
         report.event(&json!({
             "event": "done",
             "test_iia": iia,
             "controls": controls,
+            "labels_alone": found.labels_alone,
+            "controls_hold": found.is_sound,
             "file": file,
+            "written": is_written,
             "seconds": seconds,
             "seconds_caching": seconds_caching,
             "seconds_training": seconds_training,
             "device": device_name,
         }));
-        Ok(ExitCode::SUCCESS)
+        Ok(found.exit_code())
     }
 }
 
-impl Train {
-    fn direction(
+/// The bytes of a direction file that is there, if what it says of itself is as it should be.
+fn learned_before(
+    path: &Path,
+    is_same: impl FnOnce(&Facts) -> Result<bool>,
+) -> Result<Option<Vec<u8>>> {
+    let bytes = read_direction_bytes(path).ok();
+    let direction = (bytes.as_deref()).and_then(|bytes| Direction::from_bytes(bytes).ok());
+    match direction {
+        Some(direction) if is_same(&direction.facts)? => Ok(bytes),
+        _ => Ok(None),
+    }
+}
+
+impl RunConfig {
+    /// What a file says of its direction: the settings, and what was found with them.
+    fn facts(
         &self,
-        basis: Vec<f32>,
-        iia: f64,
-        controls: &Controls,
-        probe: Probe,
+        at: Place,
+        position: Position,
         model_sha256: String,
-    ) -> Result<Direction> {
-        let RunConfig {
+        (iia, controls, probe): (f64, Controls, Probe),
+    ) -> Facts {
+        let Self {
             model,
             task,
             variable,
             method,
-            rank,
             rule,
+            train_pairs,
             ..
-        } = &self.config;
-        let facts = Facts {
+        } = self;
+        Facts {
             method: method.clone(),
             model: model.clone(),
             model_sha256,
-            site: self.place.site,
-            head: self.place.head,
-            position: self.position,
+            site: at.site,
+            head: at.head,
+            position,
             task: task.clone(),
             variable: variable.clone(),
-            train_pairs: Some(self.train.len()),
+            train_pairs: Some(*train_pairs),
             epochs: Some(rule.epochs),
             lr: Some(rule.lr),
             seed: Some(rule.seed),
             iia,
-            controls: controls.clone(),
+            controls,
             probe,
             created_by: Some(CREATED_BY.to_owned()),
-        };
-        let basis = train::orthonormal(&basis, basis.len() / rank);
-        Ok(Direction::new(basis, *rank, facts)?)
+        }
     }
 }

@@ -22,39 +22,78 @@ pub fn swivel(args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// Stdout of a run that ended with one of these statuses.
 #[track_caller]
-pub fn ok(args: &[&str]) -> String {
+pub fn text_of(args: &[&str], statuses: &[i32]) -> String {
     let output = swivel(args);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success(),
+        output
+            .status
+            .code()
+            .is_some_and(|code| statuses.contains(&code)),
         "{args:?}: {:?}\n{stderr}",
         output.status
     );
     String::from_utf8(output.stdout).unwrap()
 }
 
+#[track_caller]
+pub fn ok(args: &[&str]) -> String {
+    text_of(args, &[0])
+}
+
+pub fn last_json(text: &str) -> Value {
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
 /// The last JSON line.
 #[track_caller]
 pub fn ok_json(args: &[&str]) -> Value {
-    serde_json::from_str(ok(args).lines().last().unwrap()).unwrap()
+    last_json(&ok(args))
+}
+
+/// Training or scoring with so few pairs and steps that controls may fail.
+#[track_caller]
+pub fn ran(args: &[&str]) -> String {
+    text_of(args, &[0, 1])
+}
+
+#[track_caller]
+pub fn ran_json(args: &[&str]) -> Value {
+    last_json(&ran(args))
 }
 
 /// Status 2, one line on stderr that starts with `error:` and holds every given text, no panic.
 #[track_caller]
 pub fn check_error(args: &[&str], expected: &[&str]) {
-    let output = swivel(args);
+    check_refused(&swivel(args), &format!("{args:?}"), expected);
+}
+
+#[track_caller]
+pub fn check_refused(output: &Output, args: &str, expected: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{args:?}\n{stderr}");
-    assert!(!stderr.contains("panicked"), "{args:?}\n{stderr}");
-    assert!(
-        stderr.lines().any(|line| line.starts_with("error:")),
-        "{args:?}\n{stderr}"
+    assert_eq!(output.status.code(), Some(2), "{args}\n{stderr}");
+    assert!(!stderr.contains("panicked"), "{args}\n{stderr}");
+    let error = stderr.lines().find(|line| line.starts_with("error:"));
+    let error = error.unwrap_or_else(|| panic!("{args}\n{stderr}"));
+    // Each cause once, and no value as only Rust writes it.
+    let mut causes: Vec<&str> = error.split(": ").collect();
+    causes.sort_unstable();
+    let n_causes = causes.len();
+    causes.dedup();
+    assert_eq!(
+        causes.len(),
+        n_causes,
+        "{args}: a cause is said twice\n{error}"
     );
+    for leak in ["..=", " { ", "`?`", "Some(", "Err("] {
+        assert!(!error.contains(leak), "{args}: `{leak}` leaks\n{error}");
+    }
     for text in expected {
         assert!(
             stderr.contains(text),
-            "{args:?}: `{text}` is not in\n{stderr}"
+            "{args}: `{text}` is not in\n{stderr}"
         );
     }
 }

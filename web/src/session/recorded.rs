@@ -46,7 +46,7 @@ pub struct Example {
 /// - [`Error::Config`] if the embedded file is damaged.
 pub fn example() -> Result<Example> {
     serde_json::from_str(include_str!("../../examples/recorded.json"))
-        .map_err(|source| Error::Config { source })
+        .map_err(|cause| Error::Config { cause })
 }
 
 fn known() -> Option<&'static Example> {
