@@ -26,7 +26,9 @@ use swivel_core::{
     train,
 };
 
-use super::{KeepArgs, LearnArgs, Place, Task, TaskArgs, check_counts, train::CREATED_BY};
+use super::{
+    KeepArgs, LearnArgs, Place, Task, TaskArgs, check_counts, heading, help_end, train::CREATED_BY,
+};
 use crate::{
     device::{self, DeviceChoice},
     experiment::{Rule, read_pairs},
@@ -42,79 +44,82 @@ const SAVE_EVERY: Duration = Duration::from_secs(2);
 
 /// Options of `sweep`.
 #[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = help_end(&[
+    "swivel sweep --variable op5,op3",
+    "swivel sweep --method interchange --components block_output,head_attention_value_output --positions all",
+    "swivel sweep --variable op5,op3 --shard 1/4",
+]))]
 pub struct Args {
     /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
-    #[arg(long, value_name = "DIR_OR_HUB_ID")]
+    #[arg(long, value_name = "DIR_OR_HUB_ID", help_heading = heading::MODEL)]
     model: Option<String>,
     /// Devices that share the cells: auto, flex (the CPU), cuda or wgpu; cuda:0,cuda:1 are two GPUs
-    #[arg(long, default_values_t = [DeviceChoice::Auto], value_delimiter = ',')]
+    #[arg(long, default_values_t = [DeviceChoice::Auto], value_delimiter = ',', help_heading = heading::MODEL)]
     device: Vec<DeviceChoice>,
     /// Print one JSON object a line on stdout, and text for people on stderr
-    #[arg(long)]
+    #[arg(long, help_heading = heading::OUTPUT)]
     json: bool,
     #[command(flatten)]
     task: TaskArgs,
     #[command(flatten)]
     keep: KeepArgs,
     /// What is done at each cell: low_rank learns a direction; interchange, zero and mean need no training
-    #[arg(long, default_value = "low_rank", value_parser = Method::ALL.map(|(_, name)| name))]
+    #[arg(long, default_value = "low_rank", value_parser = Method::ALL.map(|(_, name)| name), help_heading = heading::LEARNING)]
     method: String,
     /// Layers: `all`, `last`, numbers and ranges, as in 0,3-5
-    #[arg(long, default_value = "all", value_name = "LIST")]
+    #[arg(long, default_value = "all", value_name = "LIST", help_heading = heading::PLACE)]
     layers: Span,
     /// Positions: numbers from 0 and ranges, as in 3 (token 3 alone) or 120-129; `last:3` (the last three), `last`, `all`
-    #[arg(long, default_value = "last:10", value_name = "LIST")]
+    #[arg(long, default_value = "last:10", value_name = "LIST", help_heading = heading::PLACE)]
     positions: Span,
-    /// Components of the sites, separated by commas
+    /// Components of the sites, separated by commas; those listed below
     #[arg(
         long,
         default_value = "block_output",
         value_delimiter = ',',
-        value_name = "NAMES"
-    )]
+        value_name = "NAMES", help_heading = heading::PLACE)]
     components: Vec<String>,
     /// Heads, at components that are per head: `all`, numbers and ranges
-    #[arg(long, default_value = "all", value_name = "LIST")]
+    #[arg(long, default_value = "all", value_name = "LIST", help_heading = heading::PLACE)]
     heads: Span,
     /// Ranks of the subspaces, separated by commas
     #[arg(
         long,
         default_value = "1",
         value_delimiter = ',',
-        value_name = "NUMBERS"
-    )]
+        value_name = "NUMBERS", help_heading = heading::LEARNING)]
     ranks: Vec<usize>,
     #[command(flatten)]
     learn: LearnArgs,
     /// Pairs that each direction is learned from
-    #[arg(long, default_value_t = 800, conflicts_with = "train_data")]
+    #[arg(long, default_value_t = 800, conflicts_with = "train_data", help_heading = heading::QUESTION)]
     train_pairs: usize,
     /// Held-out pairs that each cell is scored on
-    #[arg(long, default_value_t = 200, conflicts_with = "test_data")]
+    #[arg(long, default_value_t = 200, conflicts_with = "test_data", help_heading = heading::QUESTION)]
     test_pairs: usize,
     /// Learn each direction a second time on shuffled labels, as a control
-    #[arg(long)]
+    #[arg(long, help_heading = heading::LEARNING)]
     shuffled: bool,
     /// Training pairs from a file (JSON lines) rather than from the task; not needed where nothing is learned
-    #[arg(long, value_name = "FILE", requires = "test_data")]
+    #[arg(long, value_name = "FILE", requires = "test_data", help_heading = heading::QUESTION)]
     train_data: Option<PathBuf>,
     /// Held-out pairs from a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::QUESTION)]
     test_data: Option<PathBuf>,
     /// Seed of data, initial bases and shuffling
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = heading::LEARNING)]
     seed: u64,
     /// What the picture shows
-    #[arg(long, value_enum, default_value_t = Metric::Iia)]
+    #[arg(long, value_enum, default_value_t = Metric::Iia, help_heading = heading::OUTPUT)]
     metric: Metric,
     /// Compute one of N parts of the map, which `merge` puts together: 1/4 is the first of four
-    #[arg(long, value_name = "I/N")]
+    #[arg(long, value_name = "I/N", help_heading = heading::OUTPUT)]
     shard: Option<Part>,
     /// Where the bundle goes; the picture goes beside it, as .svg [default: directions/MODEL-PROGRAM-VARIABLE-METHOD-map.safetensors, of a part …-map-1of4.safetensors]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
     out: Option<PathBuf>,
     /// Replace the file if it is there; without, the same command goes on with the map in it
-    #[arg(long)]
+    #[arg(long, help_heading = heading::OUTPUT)]
     force: bool,
 }
 
