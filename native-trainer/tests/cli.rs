@@ -1427,14 +1427,20 @@ fn next_command_works_as_printed() {
     let data = "--train-data 'my pairs.jsonl' --test-data 'my pairs.jsonl'";
     let second = next(shell(
         &format!(
-            "{} train --model {} {data} --layer 0 --epochs 1 --device flex",
+            "{} train --model {}/ {data} --layer 0 --epochs 1 --device flex",
             binary.display(),
             model.display()
         ),
         None,
     ));
     assert!(second.starts_with(binary.to_str().unwrap()), "{second}");
-    for option in ["--test-data 'my pairs.jsonl'", "--model", "--device flex"] {
+    let name = "'directions/tiny_sharded-my pairs-layer0-";
+    for option in [
+        name,
+        "--test-data 'my pairs.jsonl'",
+        "--model",
+        "--device flex",
+    ] {
         assert!(second.contains(option), "{second}");
     }
     assert!(shell(&second, None).contains("IIA on 20 held-out pairs"));

@@ -244,7 +244,8 @@ impl Train {
             None => Position::Index(shape.base_position),
         };
         let name = {
-            let model = files.name.rsplit(['/', '\\']).next().unwrap_or_default();
+            let model = files.name.trim_end_matches(['/', '\\']);
+            let model = model.rsplit(['/', '\\']).next().unwrap_or_default();
             let what = match (&task, &train_data) {
                 (Some(task), _) => format!("{}-{}", task.program.id, task.variable),
                 (None, data) => data.as_deref().map(stem).unwrap_or_default(),
