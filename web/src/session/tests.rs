@@ -2,7 +2,7 @@ mod code;
 mod full;
 mod learned;
 
-use std::{cell::Cell, collections::BTreeMap, env, fs, path::PathBuf};
+use std::{cell, collections::BTreeMap, env, fs, path::PathBuf};
 
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
@@ -470,7 +470,7 @@ fn stopped_at(
     engine: &mut Engine<Flex>,
     request: &Request,
 ) -> (Result<Response, Failure>, usize) {
-    let looks = Cell::new(0);
+    let looks = cell::Cell::new(0);
     let is_wanted = async || {
         looks.set(looks.get() + 1);
         looks.get() < n
