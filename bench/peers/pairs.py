@@ -1,6 +1,6 @@
 """Writes random pairs as JSON lines, for timing: ids and labels uniform over the vocabulary, one length, one position.
 
-The format is that of `native-trainer data`: {"base": [ids], "source": [ids], "base_position", "source_position", "label"}.
+The format is that of `swivel data`: {"base": [ids], "source": [ids], "base_position", "source_position", "label"}.
 """
 
 import argparse

@@ -123,7 +123,7 @@ def parse_cells(text: str) -> list[tuple[int, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="model folder in Hugging Face's layout")
-    parser.add_argument("pairs", type=Path, help="JSON lines, as `native-trainer data` or pairs.py writes them")
+    parser.add_argument("pairs", type=Path, help="JSON lines, as `swivel data` or pairs.py writes them")
     parser.add_argument("--layer", type=int, help="default: the last")
     parser.add_argument("--position", type=int, help="of both prompts; default: the pairs' own")
     parser.add_argument("--cells", type=parse_cells, help="layer:position,layer:position,… in place of --layer, --position")

@@ -30,8 +30,8 @@ async function answer(event) {
   const cache = await caches.open(CACHE);
   try {
     const response = await fetch(request);
-    // The page need not wait for the copy.
-    if (response.ok) event.waitUntil(cache.put(request, response.clone()));
+    // The page need not wait for the copy; of a part of a file there is none.
+    if (response.status === 200) event.waitUntil(cache.put(request, response.clone()));
     return response;
   } catch (error) {
     const kept = await cache.match(request, { ignoreSearch: true });
