@@ -406,8 +406,9 @@ fn cells_are_scored_and_taken_out_by_name() {
     ok(&with(&with(&learned, &places), &["--out", &map]));
     let bundle = bundle(&map);
     let best = &bundle.cells()[bundle.best().unwrap()];
+    // So few pairs teach and tell little, so that controls fail; a probe that fails is another status.
     let eval = |more: &[&str]| {
-        ok(&with(
+        ran(&with(
             &["eval", "--device", "flex", "--test-pairs", "20", &map],
             more,
         ))
@@ -432,7 +433,7 @@ fn cells_are_scored_and_taken_out_by_name() {
         (facts.variable.as_deref(), facts.position),
         (Some("op3"), Position::Index(129))
     );
-    ok(&["eval", &cell, "--device", "flex", "--test-pairs", "20"]);
+    ran(&["eval", &cell, "--device", "flex", "--test-pairs", "20"]);
     let again = ["inspect", &map, "--cell", "op3.best", "--out", &cell];
     check_error(&again, &[&cell, "--force"]);
     ok(&with(&again, &["--force"]));
