@@ -232,6 +232,12 @@ pub fn stem(path: &Path) -> String {
         .into_owned()
 }
 
+/// What files are called by of a model's name: the last part of a folder's path or of a Hub id.
+pub fn short_name(model: &str) -> &str {
+    let model = model.trim_end_matches(['/', '\\']);
+    model.rsplit(['/', '\\']).next().unwrap_or_default()
+}
+
 impl Task {
     /// A sampler that never gives a pair twice.
     pub fn sampler(&self) -> Result<Sampler<'_>> {

@@ -27,7 +27,8 @@ use swivel_core::{
 };
 
 use super::{
-    KeepArgs, LearnArgs, Place, Task, TaskArgs, check_counts, heading, help_end, train::CREATED_BY,
+    KeepArgs, LearnArgs, Place, Task, TaskArgs, check_counts, heading, help_end, short_name,
+    train::CREATED_BY,
 };
 use crate::{
     device::{self, DeviceChoice},
@@ -313,7 +314,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
 /// Where a map goes if nobody says: parts have names of their own.
 fn default_path(facts: &BundleFacts, variables: &[Variable]) -> PathBuf {
-    let model = facts.model.rsplit(['/', '\\']).next().unwrap_or_default();
+    let model = short_name(&facts.model);
     let names: Vec<&str> = (variables.iter())
         .filter_map(|variable| variable.name.as_deref())
         .collect();

@@ -24,7 +24,7 @@ use swivel_core::{
 
 use super::{
     Common, ForceArgs, KeepArgs, LearnArgs, Place, ReportArgs, Task, TaskArgs, check_counts, eval,
-    heading, help_end, place, read_direction, read_direction_bytes, stem, tag,
+    heading, help_end, place, read_direction, read_direction_bytes, short_name, stem, tag,
 };
 use crate::{
     device::{self, Job},
@@ -244,8 +244,7 @@ impl Train {
             None => Position::Index(shape.base_position),
         };
         let name = {
-            let model = files.name.trim_end_matches(['/', '\\']);
-            let model = model.rsplit(['/', '\\']).next().unwrap_or_default();
+            let model = short_name(&files.name);
             let what = match (&task, &train_data) {
                 (Some(task), _) => format!("{}-{}", task.program.id, task.variable),
                 (None, data) => data.as_deref().map(stem).unwrap_or_default(),
