@@ -3,10 +3,13 @@
 #![cfg(feature = "flex")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::{fs, path::Path, process::Command};
+mod support;
+
+use std::{fs, path::Path};
 
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
+use support::ok;
 use swivel_core::{
     Component, Gpt2, Gpt2Config, Recorder, Site, Weights,
     bundle::{Bundle, Cell, Method},
@@ -20,20 +23,12 @@ const TOLERANCE: f64 = 1e-4;
 /// A share of a few pairs, which files keep to nine decimals.
 const ROUNDED: f64 = 1e-8;
 
-#[track_caller]
-fn swivel(args: &[&str]) {
-    let program = env!("CARGO_BIN_EXE_swivel");
-    let output = Command::new(program).args(args).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}\n{stderr}");
-}
-
 /// The map of a sweep of every component, over the pairs of a file.
 fn sweep(folder: &TempDir, pairs: &str, options: &[&str]) -> Bundle {
     let out = folder.path().join("map.safetensors");
     let names = ["--out", out.to_str().unwrap(), "--test-data", pairs];
     let sweep = ["sweep", "--device", "flex", "--force"];
-    swivel(&[&sweep[..], &names, options].concat());
+    ok(&[&sweep[..], &names, options].concat());
     Bundle::from_bytes(&fs::read(out).unwrap()).unwrap()
 }
 
@@ -42,7 +37,7 @@ fn pairs(folder: &TempDir, seed: &str) -> (String, Vec<Pair>) {
     let path = folder.path().join(format!("{seed}.jsonl"));
     let path = path.to_str().unwrap().to_owned();
     let options = ["data", "--shots", "1", "--pairs", "12", "--seed", seed];
-    swivel(&[&options[..], &["--out", &path]].concat());
+    ok(&[&options[..], &["--out", &path]].concat());
     let text = fs::read_to_string(&path).unwrap();
     let pairs = text.lines().map(|line| serde_json::from_str(line).unwrap());
     (path, pairs.collect())

@@ -97,10 +97,7 @@ impl Place {
     fn start(&self, args: &[&str]) -> Server {
         let usual = ["--port", "0", "--no-open", "--json"];
         let mut process = self.command(&[&usual, args].concat()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        let line = first_line(&mut process);
         let started: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
             let mut stderr = String::new();
             let mut pipe = process.stderr.take().unwrap();
@@ -259,6 +256,15 @@ fn answer(stream: &mut TcpStream) -> Option<Answer> {
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let body = bytes[end + 4..].to_vec();
     Some(Answer { status, head, body })
+}
+
+/// What the process says first.
+fn first_line(process: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    line
 }
 
 #[test]
@@ -992,10 +998,7 @@ fn people_read_the_address_in_the_first_line() {
         .command(&["--port", "0", "--no-open"])
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    let line = first_line(&mut process);
     process.kill().unwrap();
     process.wait().unwrap();
     assert!(line.starts_with("Serving http://127.0.0.1:"), "{line}");
@@ -1047,10 +1050,7 @@ fn the_browser_is_opened_where_there_is_a_desktop() {
             .env_remove("WSL_DISTRO_NAME")
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        let line = first_line(&mut process);
         (process, line)
     };
     let bin = place.text("bin");

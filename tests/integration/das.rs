@@ -2,7 +2,7 @@
 
 use burn::{backend::Autodiff, tensor::Tensor};
 use swivel_core::{
-    Component, Gpt2, Recorder, Site,
+    Component, Gpt2, Gpt2Config, Recorder, Site,
     cone::Cone,
     direction::Basis,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
@@ -49,6 +49,22 @@ struct Run {
     config: TrainConfig,
     /// Tolerance of losses and of the final parameter.
     tolerances: [f32; 2],
+}
+
+/// Components that have directions, by variant and name, with the last layer that each is in and its width; one as wide as the
+/// prompt is long has none of its own.
+fn with_directions(
+    config: &Gpt2Config,
+) -> impl Iterator<Item = (Component, &'static str, usize, usize)> {
+    Component::ALL
+        .into_iter()
+        .filter_map(|(component, name, _)| {
+            let layer = match component {
+                Component::Embedding => 0,
+                _ => config.n_layers - 1,
+            };
+            Some((component, name, layer, component.width(config)?))
+        })
 }
 
 #[test]
@@ -262,14 +278,7 @@ fn kept_pairs_answer_as_full_runs() {
     let (model, config) = (model(), config());
     let last = |logits: Tensor<B, 3>| -> Tensor<B, 2> { logits.narrow(1, LAST, 1).squeeze_dim(1) };
     let base = last(model.forward(reference.ints("base_ids"), &mut ()));
-    for (component, name, _) in Component::ALL {
-        let Some(width) = component.width(&config) else {
-            continue; // as wide as the prompt is long: no direction of its own
-        };
-        let layer = match component {
-            Component::Embedding => 0,
-            _ => config.n_layers - 1,
-        };
+    for (component, name, layer, width) in with_directions(&config) {
         let (site, head) = (component.at(layer), component.is_per_head().then_some(2));
         let mut recorder = Recorder::new([site]);
         model.forward(reference.ints("source_ids"), &mut recorder);
@@ -354,14 +363,7 @@ fn same_seed_gives_the_same_run() {
 fn every_component_can_be_trained() {
     let reference = Reference::open("das_training.safetensors");
     let (model, config) = (model(), config());
-    for (component, name, _) in Component::ALL {
-        let Some(width) = component.width(&config) else {
-            continue; // as wide as the prompt is long: no direction of its own
-        };
-        let layer = match component {
-            Component::Embedding => 0,
-            _ => config.n_layers - 1,
-        };
+    for (component, name, layer, width) in with_directions(&config) {
         let head = component.is_per_head().then_some(1);
         let pairs = kept_pairs(&model, &reference, component.at(layer), head);
         let start = Rotation::random(width, 2, 3, &device()).unwrap();

@@ -24,6 +24,11 @@ impl Shell {
         }
     }
 
+    /// A program by its path, which may hold spaces.
+    pub fn program(path: &Path) -> Shell {
+        Shell::new("").argument(path.display().to_string())
+    }
+
     /// Adds an argument.
     pub fn argument(mut self, word: impl Into<String>) -> Shell {
         self.words.push(word.into());

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
+use super::ReportArgs;
 use crate::{
     device::{self, DeviceChoice},
     interrupt,
@@ -54,9 +55,8 @@ pub struct Args {
     /// Device of our side
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Print one JSON object a line on stdout, and text for people on stderr
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    report: ReportArgs,
     /// Do one job and print its figures: what each side is, in a process of its own
     #[arg(long, hide = true)]
     job: Option<String>,
@@ -103,7 +103,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.runs == 0 || args.pairs == 0 {
         bail!("--runs and --pairs must be at least 1");
     }
-    let report = Report::new(args.json);
+    let report = args.report.report();
     let bench = Bench { args, report };
     if bench.args.python.is_none() {
         report.warn("no --python: our side is timed alone");

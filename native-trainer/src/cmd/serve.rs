@@ -7,10 +7,8 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{
-    report::Report,
-    serve::{self, Offer, Page},
-};
+use super::ReportArgs;
+use crate::serve::{self, Offer, Page};
 
 /// Options of `serve`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -30,9 +28,8 @@ pub struct Args {
     /// Do not open the browser
     #[arg(long)]
     no_open: bool,
-    /// Print one JSON object a line on stdout, and text for people on stderr
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// Runs `serve` until Ctrl-C, which is its end and no failure: status 0.
@@ -43,9 +40,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         page,
         port,
         no_open,
-        json,
+        report,
     } = args;
-    let report = Report::new(json);
+    let report = report.report();
     let page = Page::find(page)?;
     let page_name = page.to_string();
     let directions_name = directions.display().to_string();

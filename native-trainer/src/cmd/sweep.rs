@@ -27,8 +27,8 @@ use swivel_core::{
 };
 
 use super::{
-    KeepArgs, LearnArgs, Place, Task, TaskArgs, check_counts, heading, help_end, short_name,
-    train::CREATED_BY,
+    KeepArgs, LearnArgs, Place, ReportArgs, Task, TaskArgs, check_counts, heading, help_end,
+    short_name, train::CREATED_BY,
 };
 use crate::{
     device::{self, DeviceChoice},
@@ -57,9 +57,8 @@ pub struct Args {
     /// Devices that share the cells: auto, flex (the CPU), cuda or wgpu; cuda:0,cuda:1 are two GPUs
     #[arg(long, default_values_t = [DeviceChoice::Auto], value_delimiter = ',', help_heading = heading::MODEL)]
     device: Vec<DeviceChoice>,
-    /// Print one JSON object a line on stdout, and text for people on stderr
-    #[arg(long, help_heading = heading::OUTPUT)]
-    json: bool,
+    #[command(flatten)]
+    report: ReportArgs,
     #[command(flatten)]
     task: TaskArgs,
     #[command(flatten)]
@@ -237,7 +236,7 @@ impl Sweep {
 
 /// Runs `sweep`.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let report = Report::new(args.json);
+    let report = args.report.report();
     let Some((method, _)) = (Method::ALL.into_iter()).find(|(_, name)| *name == args.method) else {
         bail!("unknown method `{}`", args.method);
     };

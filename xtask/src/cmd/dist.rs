@@ -81,16 +81,14 @@ fn wheel(out: &Path) -> Result<()> {
                 .argument(environment.display().to_string())
                 .run()
                 .context(by_hand)?;
-            Shell::new("")
-                .argument(bin.join("pip").display().to_string())
+            Shell::program(&bin.join("pip"))
                 .argument("install")
                 .argument(MATURIN)
                 .run()
                 .context(by_hand)?;
         }
     }
-    Shell::new("")
-        .argument(maturin.display().to_string())
+    Shell::program(&maturin)
         .argument("build")
         .argument("--release")
         .argument("--locked")
