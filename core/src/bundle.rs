@@ -40,9 +40,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Component, Error, Gpt2Config, Position, Result, Site,
+    Component, Error, Gpt2Config, Place, Position, Result, by_name,
     direction::{self, Basis, Controls, Direction, Facts, Probe},
-    plan::by_name,
     tensor_file::{self, TensorFile, value_error},
 };
 
@@ -200,12 +199,8 @@ pub struct BundleFacts {
 /// A place in the model and what an intervention does there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
-    /// Where.
-    pub site: Site,
-    /// In which head, from 0; `None` where the component is not per head.
-    pub head: Option<usize>,
-    /// At which token, of base and source alike.
-    pub position: Position,
+    /// Where, in base and source alike.
+    pub place: Place,
     /// The variable of the causal model.
     pub variable: Option<String>,
     /// The learned direction; `Some` if and only if the method is [`Method::LowRank`].
@@ -266,8 +261,8 @@ impl Cell {
     /// The table that the cell stands in.
     pub fn sheet(&self) -> Sheet {
         Sheet {
-            component: self.site.component,
-            head: self.head,
+            component: self.place.site.component,
+            head: self.place.head,
             rank: self.basis.as_ref().map(Basis::rank),
             variable: self.variable.clone(),
         }
@@ -276,13 +271,7 @@ impl Cell {
     /// Its place for people: `op5 · layer 2 block_output, token 129`.
     pub fn title(&self) -> String {
         let variable = self.variable.as_ref().map(|name| format!("{name} · "));
-        let head = self.head.map(|head| format!(", head {head}"));
-        let position = match self.position {
-            Position::Last => "last token".to_owned(),
-            Position::Index(position) => format!("token {position}"),
-        };
-        let [variable, head] = [variable, head].map(Option::unwrap_or_default);
-        format!("{variable}{}{head}, {position}", self.site)
+        format!("{}{}", variable.unwrap_or_default(), self.place)
     }
 
     /// Scores to nine decimals.
@@ -306,9 +295,10 @@ impl Cell {
             |name, expected: &str, found: String| Err(value_error(KIND, name, expected, &found));
         let presence = |is_there: bool| if is_there { "there" } else { "missing" };
         let is_low_rank = method == Method::LowRank;
-        if self.head.is_some() != self.site.component.is_per_head() {
-            let expected = presence(self.site.component.is_per_head());
-            return wrong("head", expected, presence(self.head.is_some()).to_owned());
+        let Place { site, head, .. } = self.place;
+        if head.is_some() != site.component.is_per_head() {
+            let expected = presence(site.component.is_per_head());
+            return wrong("head", expected, presence(head.is_some()).to_owned());
         }
         if self.basis.is_some() != is_low_rank {
             let expected = format!("{} with this method", presence(is_low_rank));
@@ -396,7 +386,8 @@ impl Bundle {
             cause: Box::new(cause),
         };
         cell.check(self.facts.method).map_err(in_cell)?;
-        let component = cell.site.component;
+        let Place { site, position, .. } = cell.place;
+        let component = site.component;
         if let Some(basis) = &cell.basis
             && let Some(width) = self.widths.get(&component)
             && *width != basis.width()
@@ -408,8 +399,12 @@ impl Bundle {
             }));
         }
         let n_tokens = self.facts.base.len().min(self.facts.source.len());
-        cell.position.resolve(n_tokens).map_err(in_cell)?;
-        let place = self.place(&cell.sheet(), cell.site.layer, cell.position);
+        position.resolve(n_tokens).map_err(in_cell)?;
+        let place = (
+            cell.sheet(),
+            site.layer,
+            position.resolve(self.facts.base.len())?,
+        );
         if self.places.contains_key(&place) {
             let place = cell.title();
             return Err(Error::BundleTwice { place });
@@ -419,14 +414,6 @@ impl Bundle {
         self.widths.extend(width.map(|width| (component, width)));
         self.cells.push(cell.rounded());
         Ok(())
-    }
-
-    fn place(&self, sheet: &Sheet, layer: usize, position: Position) -> (Sheet, usize, usize) {
-        let position = match position {
-            Position::Index(position) => position,
-            Position::Last => self.facts.base.len() - 1,
-        };
-        (sheet.clone(), layer, position)
     }
 
     /// True if no cell is missing.
@@ -442,8 +429,7 @@ impl Bundle {
 
     /// Index of the cell of a table at a layer and at a token of the example pair.
     pub fn find(&self, sheet: &Sheet, layer: usize, position: usize) -> Option<usize> {
-        let place = self.place(sheet, layer, Position::Index(position));
-        self.places.get(&place).copied()
+        self.places.get(&(sheet.clone(), layer, position)).copied()
     }
 
     /// Index of the cell that works best: highest IIA, then highest probability of the label; the first of equals.
@@ -486,9 +472,7 @@ impl Bundle {
             method: facts.method.name().to_owned(),
             model: facts.model.clone(),
             model_sha256: facts.model_sha256.clone(),
-            site: cell.site,
-            head: cell.head,
-            position: cell.position,
+            place: cell.place,
             task: facts.task.clone(),
             variable: cell.variable.clone(),
             train_pairs: facts.train_pairs,
@@ -518,8 +502,8 @@ impl Bundle {
         config.check_ids(&[&self.facts.source])?;
         for cell in &self.cells {
             match &cell.basis {
-                Some(basis) => basis.check(cell.site, cell.head, config),
-                None => direction::check_place(cell.site, cell.head, config),
+                Some(basis) => basis.check(cell.place, config),
+                None => cell.place.check(config).map(drop),
             }
             .map_err(|cause| Error::BundleCell {
                 place: cell.title(),
@@ -667,10 +651,10 @@ struct Record {
 impl Record {
     fn of(cell: &Cell) -> Self {
         Self {
-            layer: cell.site.layer,
-            component: cell.site.component,
-            head: cell.head,
-            position: cell.position,
+            layer: cell.place.site.layer,
+            component: cell.place.site.component,
+            head: cell.place.head,
+            position: cell.place.position,
             variable: cell.variable.clone(),
             iia: cell.iia,
             controls: cell.controls.clone(),
@@ -682,9 +666,11 @@ impl Record {
 
     fn into_cell(self) -> Cell {
         Cell {
-            site: self.component.at(self.layer),
-            head: self.head,
-            position: self.position,
+            place: Place {
+                site: self.component.at(self.layer),
+                head: self.head,
+                position: self.position,
+            },
             variable: self.variable,
             basis: None,
             iia: self.iia,
@@ -722,9 +708,7 @@ mod tests {
 
     fn cell(layer: usize, position: usize, iia: f64) -> Cell {
         Cell {
-            site: Component::BlockOutput.at(layer),
-            head: None,
-            position: Position::Index(position),
+            place: Place::new(Component::BlockOutput.at(layer), Position::Index(position)),
             variable: Some("op5".to_owned()),
             basis: Some(Basis::new(vec![0.6, 0.8, 0.0], 1).unwrap()),
             iia,
@@ -796,9 +780,9 @@ mod tests {
             let mut cell = cell(0, 0, 0.5);
             if method != Method::LowRank {
                 (cell.basis, cell.controls) = (None, None);
-                cell.site.component = Component::HeadQueryOutput;
-                cell.head = Some(3);
-                cell.position = Position::Last;
+                cell.place.site.component = Component::HeadQueryOutput;
+                cell.place.head = Some(3);
+                cell.place.position = Position::LAST;
                 cell.metrics.logit_difference = None;
             }
             bundle.push(cell).unwrap();
@@ -809,7 +793,7 @@ mod tests {
     #[test]
     fn cell_is_a_direction_of_its_own() {
         let direction = bundle().direction(1).unwrap();
-        assert_eq!(direction.facts.site, Component::BlockOutput.at(0));
+        assert_eq!(direction.facts.place.site, Component::BlockOutput.at(0));
         assert_eq!(direction.facts.probe.source, [4, 5, 6]);
         assert_eq!((direction.rank(), direction.width()), (1, 3));
         let bytes = direction.to_bytes();
@@ -871,18 +855,18 @@ mod tests {
         );
         check_refused(|cell| cell.controls = None, "controls");
         check_refused(|cell| cell.basis = None, "basis");
-        check_refused(|cell| cell.head = Some(0), "head");
+        check_refused(|cell| cell.place.head = Some(0), "head");
         check_refused(
-            |cell| cell.site.component = Component::HeadKeyOutput,
+            |cell| cell.place.site.component = Component::HeadKeyOutput,
             "head",
         );
-        check_refused(|cell| cell.position = Position::Index(3), "0 to 2");
+        check_refused(|cell| cell.place.position = Position::Index(3), "0 to 2");
         check_refused(
             |cell| cell.basis = Some(Basis::new(vec![0.0, 1.0], 1).unwrap()),
             "[1, 3]",
         );
         // The last token is token 2.
-        check_refused(|cell| cell.position = Position::Last, "two cells");
+        check_refused(|cell| cell.place.position = Position::LAST, "two cells");
         let mut facts = facts(Method::Mean);
         facts.base.clear();
         assert!(Bundle::new(facts).is_err());

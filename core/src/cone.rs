@@ -7,7 +7,7 @@
 //!
 //! 1. [`Gpt2::keep_run`] runs the base prompts, [`Gpt2::keep_source`] the source prompts as far as their values are wanted.
 //! 2. [`KeptRun::base_at`] cuts out what runs need that resume at one place, a [`KeptBase`].
-//! 3. [`Gpt2::resume`] goes on from there, with a hook that edits any component. [`Gpt2::interchange_each`] resumes at many
+//! 3. [`Gpt2::resume`] goes on from there, with a hook that edits any component. [`Gpt2::intervene_each`] resumes at many
 //!    positions at once.
 //!
 //! A resumed run equals the full run: that is tested at every component, unit and position.
@@ -15,13 +15,12 @@
 mod each;
 mod kept;
 
-use std::{cmp::Ordering, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
 use crate::{Component, Gpt2, Gpt2Config, Hook, Recorder, Site, model::KeyValue};
 pub use kept::{KeptBase, KeptRun, KeptSource, Storage, row_indices};
-pub(crate) use kept::{as_rows, from_rows, n_bytes};
 
 /// Where runs may be resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,69 +80,6 @@ impl Cone {
             needed[l] = above;
         }
         needed
-    }
-}
-
-impl Site {
-    /// First layer that a run must compute after an edit here, in a model of `n_layers` layers: [`KeptBase::layer`].
-    pub fn resumes_at(self, n_layers: usize) -> usize {
-        match self.component {
-            Component::Embedding => 0,
-            Component::BlockOutput => self.layer + 1,
-            Component::FinalNorm => n_layers,
-            _ => self.layer,
-        }
-    }
-
-    /// True if an edit here, at the token `position`, can change the `block_output` of `layer` at the token `at`.
-    ///
-    /// Nothing below and nothing earlier changes, and a later token only by an attention that reads what was edited: that of
-    /// the edit's own layer sees stream, keys and values, that of the next one sees the rest.
-    pub fn reaches(self, position: usize, layer: usize, at: usize) -> bool {
-        use Component::*;
-        // First layers that change at the edited token, and at later ones.
-        let (here, later) = match self.component {
-            // The first token sees itself alone, whatever query and key say.
-            QueryOutput | HeadQueryOutput | AttentionScore if position == 0 => (None, None),
-            KeyOutput | HeadKeyOutput if position == 0 => (None, Some(self.layer)),
-            Embedding | BlockInput | AttentionInput | KeyOutput | ValueOutput | HeadKeyOutput
-            | HeadValueOutput => (Some(self.layer), Some(self.layer)),
-            FinalNorm => (None, None),
-            _ => (Some(self.layer), Some(self.layer + 1)),
-        };
-        let first = match at.cmp(&position) {
-            Ordering::Less => None,
-            Ordering::Equal => here,
-            Ordering::Greater => later,
-        };
-        first.is_some_and(|first| layer >= first)
-    }
-
-    /// True if an edit here, at the token `position`, can change the logits at the token `at` of a model of `n_layers` layers.
-    pub fn reaches_logits(self, position: usize, n_layers: usize, at: usize) -> bool {
-        match self.component {
-            Component::FinalNorm => at == position,
-            _ => self.reaches(position, n_layers - 1, at),
-        }
-    }
-
-    /// Number of values here at one token of a prompt of `n_tokens` tokens.
-    pub fn n_values(self, config: &Gpt2Config, n_tokens: usize) -> usize {
-        let width = self.component.width(config).unwrap_or(n_tokens);
-        match self.component.is_per_head() {
-            true => width * config.n_heads,
-            false => width,
-        }
-    }
-
-    /// Number of blocks that a run computes, the last one for the wanted positions only, to have the value here.
-    fn n_blocks(self, n_layers: usize) -> usize {
-        match self.component {
-            Component::Embedding => 0,
-            Component::BlockInput => self.layer,
-            Component::FinalNorm => n_layers,
-            _ => self.layer + 1,
-        }
     }
 }
 

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Component, Error, Gpt2Config, Position, Result, Site,
+    Component, Error, Gpt2Config, Place, Result, Site,
     tensor_file::{self, TensorFile},
 };
 
@@ -73,11 +73,7 @@ pub struct Facts {
     /// SHA-256 of its weight files.
     pub model_sha256: String,
     /// Where the basis is swapped.
-    pub site: Site,
-    /// In which head, from 0; `None` where the component is not per head.
-    pub head: Option<usize>,
-    /// At which token.
-    pub position: Position,
+    pub place: Place,
     /// The task, with its program.
     pub task: Option<String>,
     /// The variable of the causal model.
@@ -190,17 +186,16 @@ impl Basis {
         &self.rows
     }
 
-    /// Checks that the basis fits a site of a model.
+    /// Checks that the basis fits a place of a model.
     ///
     /// # Errors
-    /// - [`Error::LayerOutside`], [`Error::HeadOutside`] if the model has no such layer or head.
+    /// - those of [`Place::check`]
     /// - [`Error::DirectionWidth`] if the model has another width there.
-    pub fn check(&self, site: Site, head: Option<usize>, config: &Gpt2Config) -> Result<()> {
-        check_place(site, head, config)?;
-        match site.component.width(config) {
+    pub fn check(&self, place: Place, config: &Gpt2Config) -> Result<()> {
+        match place.check(config)?.width(config) {
             Some(width) if width == self.width() => Ok(()),
             width => Err(Error::DirectionWidth {
-                site: site.to_string(),
+                site: place.site.to_string(),
                 expected: width.unwrap_or(0),
                 found: self.width(),
             }),
@@ -210,16 +205,6 @@ impl Basis {
     /// The tensor as a file has it.
     pub(crate) fn as_tensor(&self, name: impl Into<Cow<'static, str>>) -> tensor_file::Tensor<'_> {
         (name.into(), [self.rank, self.width()], &self.rows)
-    }
-}
-
-/// Checks that a model has a layer and a head.
-pub(crate) fn check_place(site: Site, head: Option<usize>, config: &Gpt2Config) -> Result<()> {
-    site.check(config)?;
-    let last = config.n_heads - 1;
-    match head {
-        Some(head) if head > last => Err(Error::HeadOutside { head, last }),
-        _ => Ok(()),
     }
 }
 
@@ -282,10 +267,10 @@ impl Direction {
     /// - [`Error::ComponentUnsupported`] if the heads of its component do not stand side by side anywhere.
     pub fn of_all_heads(&self, config: &Gpt2Config) -> Result<Self> {
         self.check(config)?;
-        let Some(head) = self.facts.head else {
+        let Some(head) = self.facts.place.head else {
             return Ok(self.clone());
         };
-        let component = self.facts.site.component;
+        let component = self.facts.place.site.component;
         let Some(component) = component.of_all_heads() else {
             let (name, expected) = (
                 component.to_string(),
@@ -299,8 +284,11 @@ impl Direction {
             wide[head * width..(head + 1) * width].copy_from_slice(row);
         }
         let facts = Facts {
-            site: component.at(self.facts.site.layer),
-            head: None,
+            place: Place {
+                site: component.at(self.facts.place.site.layer),
+                head: None,
+                ..self.facts.place
+            },
             ..self.facts.clone()
         };
         Self::new(rows, self.rank(), facts)
@@ -309,10 +297,9 @@ impl Direction {
     /// Checks that the direction fits a model's sizes.
     ///
     /// # Errors
-    /// - [`Error::LayerOutside`], [`Error::HeadOutside`] if the model has no such layer or head.
-    /// - [`Error::DirectionWidth`] if the model has another width there.
+    /// - those of [`Basis::check`]
     pub fn check(&self, config: &Gpt2Config) -> Result<()> {
-        self.basis.check(self.facts.site, self.facts.head, config)
+        self.basis.check(self.facts.place, config)
     }
 
     /// Checks that the direction was learned on these weights.
@@ -329,9 +316,7 @@ impl Direction {
             method,
             model,
             model_sha256,
-            site,
-            head,
-            position,
+            place,
             task,
             variable,
             train_pairs,
@@ -343,6 +328,11 @@ impl Direction {
             probe,
             created_by,
         } = &self.facts;
+        let Place {
+            site,
+            head,
+            position,
+        } = place;
         let fields: [(&str, Option<String>); 21] = [
             ("format", Some(FORMAT.to_owned())),
             ("format_version", Some(FORMAT_VERSION.to_owned())),
@@ -388,13 +378,16 @@ impl Direction {
             false => None,
         };
         let owned = |name| file.optional(name).map(str::to_owned);
+        let place = Place {
+            site,
+            head,
+            position: file.text("position")?.parse()?,
+        };
         let facts = Facts {
             method: file.text("method")?.to_owned(),
             model: file.text("model")?.to_owned(),
             model_sha256: file.text("model_sha256")?.to_owned(),
-            site,
-            head,
-            position: file.text("position")?.parse()?,
+            place,
             task: owned("task"),
             variable: owned("variable"),
             train_pairs: file.optional_json("train_pairs")?,
@@ -424,6 +417,7 @@ fn unit(site: Site) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Position;
 
     #[test]
     fn probe_tells_rounding_from_another_answer() {
@@ -442,9 +436,7 @@ mod tests {
             method: "low_rank".to_owned(),
             model: "tiny".to_owned(),
             model_sha256: "00ff".to_owned(),
-            site: Component::BlockOutput.at(1),
-            head: None,
-            position: Position::Last,
+            place: Place::new(Component::BlockOutput.at(1), Position::LAST),
             task: Some("programs/07065a".to_owned()),
             variable: Some("op5".to_owned()),
             train_pairs: Some(800),
@@ -479,11 +471,11 @@ mod tests {
     #[test]
     fn direction_of_a_head_round_trips_and_needs_its_head() {
         let mut direction = direction();
-        direction.facts.site = Component::HeadQueryOutput.at(1);
-        direction.facts.head = Some(2);
+        direction.facts.place.site = Component::HeadQueryOutput.at(1);
+        direction.facts.place.head = Some(2);
         let bytes = direction.to_bytes();
         assert_eq!(Direction::from_bytes(&bytes).unwrap(), direction);
-        direction.facts.head = None;
+        direction.facts.place.head = None;
         let error = Direction::from_bytes(&direction.to_bytes()).unwrap_err();
         assert!(error.to_string().contains("head"), "{error}");
     }
@@ -493,15 +485,18 @@ mod tests {
         let config = r#"{"model_type": "gpt2", "n_embd": 9, "n_head": 3, "n_layer": 2, "n_positions": 8, "vocab_size": 9}"#;
         let config = Gpt2Config::from_json(config.as_bytes()).unwrap();
         let mut direction = direction();
-        direction.facts.site = Component::HeadValueOutput.at(1);
-        direction.facts.head = Some(1);
+        direction.facts.place.site = Component::HeadValueOutput.at(1);
+        direction.facts.place.head = Some(1);
         let wide = direction.of_all_heads(&config).unwrap();
-        assert_eq!(wide.facts.site, Component::ValueOutput.at(1));
-        assert_eq!((wide.facts.head, wide.rank(), wide.width()), (None, 2, 9));
+        assert_eq!(wide.facts.place.site, Component::ValueOutput.at(1));
+        assert_eq!(
+            (wide.facts.place.head, wide.rank(), wide.width()),
+            (None, 2, 9)
+        );
         assert_eq!(wide.rows()[3..6], [0.6, 0.8, 0.0]);
         assert_eq!(wide.rows()[12..15], [0.0, 0.0, 1.0]);
         assert_eq!(wide.of_all_heads(&config).unwrap(), wide);
-        direction.facts.head = Some(3);
+        direction.facts.place.head = Some(3);
         assert!(direction.of_all_heads(&config).is_err());
     }
 

@@ -3,6 +3,8 @@
 //! A message is whole: it has the message of what caused it, and [`std::error::Error::source`] is `None`, so that whoever
 //! prints a message, and whoever prints a chain of causes, says each cause once.
 
+use crate::Position;
+
 /// Result of everything in this crate that takes data from outside.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -142,7 +144,9 @@ pub enum Error {
         last: usize,
     },
     /// A position that is neither a number nor `last`.
-    #[error("unknown position `{name}`; expected a token index from 0, or `last`")]
+    #[error(
+        "unknown position `{name}`; expected a token from 0, `last`, or -2 and so on from the end"
+    )]
     PositionUnknown {
         /// What was typed.
         name: String,
@@ -151,7 +155,7 @@ pub enum Error {
     #[error("position {position} is outside the prompt, which has tokens 0 to {last}")]
     PositionOutside {
         /// The position.
-        position: usize,
+        position: Position,
         /// Index of the prompt's last token.
         last: usize,
     },

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::{
     Site,
-    cone::{as_rows, from_rows, n_bytes},
+    rows::{as_rows, from_rows, n_bytes},
 };
 
 /// Sees every site's value in the order of the forward pass and returns what the model goes on with.

@@ -4,9 +4,11 @@
 //! strength how far it goes. Geiger et al. 2021, <https://arxiv.org/abs/2106.02997> (interchange); Geiger et al. 2023,
 //! <https://arxiv.org/abs/2303.02536> (DAS: interchange in a learned subspace).
 
+use std::ops::Range;
+
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::{Component, Error, Gpt2Config, Hook, Result, Site, kernel::causal};
+use crate::{Component, Error, Gpt2Config, Hook, Position, Result, Site, kernel::causal};
 
 /// What is done to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,16 @@ pub enum Op {
     Add,
     /// The source's value is subtracted.
     Subtract,
+}
+
+impl Op {
+    /// True if it needs a source's value.
+    pub fn reads_source(self) -> bool {
+        match self {
+            Self::Interchange | Self::Add | Self::Subtract => true,
+            Self::Zero => false,
+        }
+    }
 }
 
 /// Which part of a value an operation reaches.
@@ -70,7 +82,7 @@ impl<B: Backend> Intervention<B> {
         }
     }
 
-    /// The value after the intervention; `source` is not looked at by [`Op::Zero`].
+    /// The value after the intervention; `source` is not looked at by operations that need none ([`Op::reads_source`]).
     ///
     /// # Shapes
     /// - `base`, `source`, result: one shape, `[…, width]`
@@ -86,8 +98,10 @@ impl<B: Backend> Intervention<B> {
 }
 
 /// Which part of a site's tensor is edited.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Units {
+    /// Rows of the batch, or all.
+    pub rows: Option<Range<usize>>,
     /// Token positions (query positions of an attention pattern), or all.
     pub positions: Option<Vec<usize>>,
     /// Heads, at sites that are per head, or all.
@@ -95,31 +109,29 @@ pub struct Units {
 }
 
 impl Units {
-    /// The given token positions, all heads.
+    /// The given token positions, in all rows and heads.
     pub fn positions(positions: impl Into<Vec<usize>>) -> Self {
         Self {
             positions: Some(positions.into()),
-            heads: None,
+            ..Self::default()
         }
     }
 
-    /// The part of a tensor that is meant, positions on axis `D - 2`, heads on axis 1 of four.
+    /// The part of a tensor that is meant.
     ///
     /// # Shapes
     /// - `x`: `[batch, pos, width]` or `[batch, head, pos, width]`
+    /// - result: the same with the chosen rows, heads and positions, in the order in which they are given
     pub fn select<B: Backend, const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        let pick = |x: Tensor<B, D>, dim: usize, indices: &Option<Vec<usize>>| match indices {
-            None => x,
-            Some(indices) => Tensor::cat(
-                indices
-                    .iter()
-                    .map(|idx| x.clone().narrow(dim, *idx, 1))
-                    .collect(),
-                dim,
-            ),
-        };
-        let x = pick(x, D - 2, &self.positions);
-        if D == 4 { pick(x, 1, &self.heads) } else { x }
+        let axes = self.axes(x.dims());
+        axes.iter().enumerate().fold(x, |x, (axis, ranges)| {
+            let part = |range: &Range<usize>| x.clone().narrow(axis, range.start, range.len());
+            match &ranges[..] {
+                [whole] if *whole == (0..x.dims()[axis]) => x,
+                [range] => part(range),
+                ranges => Tensor::cat(ranges.iter().map(part).collect(), axis),
+            }
+        })
     }
 
     /// `x` with that part replaced by `part`.
@@ -128,30 +140,60 @@ impl Units {
         x: Tensor<B, D>,
         part: Tensor<B, D>,
     ) -> Tensor<B, D> {
-        let shape = x.dims();
-        let all = |n: usize| (0..n).collect::<Vec<_>>();
-        let positions = self.positions.clone().unwrap_or_else(|| all(shape[D - 2]));
-        let heads = match &self.heads {
-            Some(heads) if D == 4 => heads.clone(),
-            _ if D == 4 => all(shape[1]),
-            _ => vec![0],
-        };
-        let mut x = x;
-        for (position_idx, position) in positions.iter().enumerate() {
-            for (head_idx, head) in heads.iter().enumerate() {
-                let mut into = shape.map(|n| 0..n);
-                let mut from = part.dims().map(|n| 0..n);
-                into[D - 2] = *position..position + 1;
-                from[D - 2] = position_idx..position_idx + 1;
-                if D == 4 {
-                    into[1] = *head..head + 1;
-                    from[1] = head_idx..head_idx + 1;
-                }
-                x = x.slice_assign(into, part.clone().slice(from));
-            }
+        let axes = self.axes(x.dims());
+        let is_whole = |axis: usize, n: usize| matches!(&axes[axis][..], [one] if *one == (0..n));
+        if part.dims() == x.dims() && (0..D).all(|axis| is_whole(axis, x.dims()[axis])) {
+            return part;
         }
-        x
+        let mut blocks = vec![(part.dims().map(|n| 0..n), part.dims().map(|n| 0..n))];
+        for (axis, ranges) in axes.iter().enumerate().take(D - 1) {
+            let mut at = 0;
+            let mut split = Vec::with_capacity(blocks.len() * ranges.len());
+            for range in ranges {
+                for (into, from) in &blocks {
+                    let (mut into, mut from) = (into.clone(), from.clone());
+                    into[axis] = range.clone();
+                    from[axis] = at..at + range.len();
+                    split.push((into, from));
+                }
+                at += range.len();
+            }
+            blocks = split;
+        }
+        match &blocks[..] {
+            [(into, _)] => x.slice_assign(into.clone(), part),
+            blocks => blocks.iter().fold(x, |x, (into, from)| {
+                x.slice_assign(into.clone(), part.clone().slice(from.clone()))
+            }),
+        }
     }
+
+    /// What is meant on each axis, neighbours as one range.
+    fn axes<const D: usize>(&self, shape: [usize; D]) -> [Vec<Range<usize>>; D] {
+        let mut axes = shape.map(|n| std::iter::once(0..n).collect::<Vec<_>>());
+        if let Some(rows) = &self.rows {
+            axes[0] = vec![rows.clone()];
+        }
+        if let Some(positions) = &self.positions {
+            axes[D - 2] = neighbours(positions);
+        }
+        if let Some(heads) = self.heads.as_ref().filter(|_| D == 4) {
+            axes[1] = neighbours(heads);
+        }
+        axes
+    }
+}
+
+/// Indices as ranges, in their order.
+fn neighbours(indices: &[usize]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for &idx in indices {
+        match ranges.last_mut() {
+            Some(range) if range.end == idx => range.end += 1,
+            _ => ranges.push(idx..idx + 1),
+        }
+    }
+    ranges
 }
 
 /// A source's value at the units of a site.
@@ -180,26 +222,22 @@ impl<B: Backend> Source<B> {
     }
 
     /// The values at `n` of the positions.
-    pub(crate) fn narrow_positions(&self, start: usize, n: usize) -> Self {
+    pub fn narrow_positions(&self, start: usize, n: usize) -> Self {
         self.map(|x| x.narrow(1, start, n), |x| x.narrow(2, start, n))
     }
 
-    /// Each row `n` times.
-    pub(crate) fn repeat(&self, n: usize) -> Self {
-        self.map(|x| repeat_rows(x, n), |x| repeat_rows(x, n))
+    /// These positions, and after them others of the same site.
+    ///
+    /// # Panics
+    /// If one is of the stream and the other per head.
+    pub fn followed_by(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::Stream(x), Self::Stream(next)) => Self::Stream(Tensor::cat(vec![x, next], 1)),
+            (Self::Heads(x), Self::Heads(next)) => Self::Heads(Tensor::cat(vec![x, next], 2)),
+            (Self::None, Self::None) => Self::None,
+            _ => panic!("values of two kinds of site"),
+        }
     }
-}
-
-/// Each row `n` times.
-///
-/// # Shapes
-/// - `x`: `[batch, …]`; result: `[batch * n, …]`
-pub(crate) fn repeat_rows<B: Backend, const D: usize>(x: Tensor<B, D>, n: usize) -> Tensor<B, D> {
-    let mut shape = x.dims();
-    let width = shape[1..].iter().product::<usize>();
-    let rows: Tensor<B, 3> = x.reshape([shape[0], 1, width]);
-    shape[0] *= n;
-    rows.repeat_dim(1, n).reshape(shape)
 }
 
 /// An intervention at a place.
@@ -234,10 +272,15 @@ impl<B: Backend> Editor<B> {
         for edit in &edits {
             check_edit(config, n_tokens, edit)?;
         }
-        Ok(Self {
+        Ok(Self::of_checked(edits))
+    }
+
+    /// An editor whose edits cannot be wrong, since they were made from what was kept of runs.
+    pub(crate) fn of_checked(edits: Vec<Edit<B>>) -> Self {
+        Self {
             applied: vec![false; edits.len()],
             edits,
-        })
+        }
     }
 
     /// Where a run can be resumed that these interventions change: its first layer ([`Site::resumes_at`]) and its first
@@ -291,8 +334,13 @@ impl<B: Backend> Editor<B> {
             .zip(&mut self.applied)
             .filter(|(edit, _)| edit.site == site)
         {
-            let base = edit.units.select(x.clone());
+            let mut base = edit.units.select(x.clone());
             let source = source_of(&edit.source).unwrap_or_else(|| base.zeros_like());
+            // A pattern of a run that was computed up to a position only has no later keys, which get no weight.
+            let width = source.dims()[D - 1];
+            if width < base.dims()[D - 1] {
+                base = base.narrow(D - 1, 0, width);
+            }
             x = edit.units.replace(x, edit.intervention.apply(base, source));
             *applied = true;
         }
@@ -316,6 +364,7 @@ fn check_edit<B: Backend>(config: &Gpt2Config, n_tokens: usize, edit: &Edit<B>) 
             });
         }
         if let Some(&position) = positions.iter().find(|position| **position > last) {
+            let position = Position::Index(position);
             return Err(Error::PositionOutside { position, last });
         }
     }
@@ -345,7 +394,7 @@ fn check_edit<B: Backend>(config: &Gpt2Config, n_tokens: usize, edit: &Edit<B>) 
     let found = match source {
         Source::Stream(value) => value.dims()[1..].to_vec(),
         Source::Heads(value) => value.dims()[1..].to_vec(),
-        Source::None if intervention.op == Op::Zero => expected.clone(),
+        Source::None if !intervention.op.reads_source() => expected.clone(),
         Source::None => Vec::new(),
     };
     if found != expected {

@@ -14,8 +14,8 @@
 //!     [base, source]: [Tensor<B, 2, Int>; 2],
 //! ) -> Result<Tensor<B, 3>> {
 //!     let [_, n_tokens] = base.dims();
-//!     let site = direction.facts.site;
-//!     let units = Units::positions([direction.facts.position.resolve(n_tokens)?]);
+//!     let site = direction.facts.place.site;
+//!     let units = Units::positions([direction.facts.place.position.resolve(n_tokens)?]);
 //!
 //!     let mut recorder = Recorder::new([site]);
 //!     model.forward(source, &mut recorder);
@@ -34,11 +34,15 @@ mod error;
 mod hook;
 mod load;
 mod model;
+mod place;
+mod reach;
+mod rows;
 mod site;
 mod tensor_file;
 mod tokenizer;
 
 pub mod bundle;
+pub mod by_name;
 pub mod causal;
 pub mod cone;
 pub mod direction;
@@ -53,5 +57,6 @@ pub use error::{Error, Result};
 pub use hook::{Hook, Recorder};
 pub use load::Weights;
 pub use model::{Attention, Block, Gpt2, Gpt2Config, KeyValue, Mlp};
-pub use site::{Component, Position, Site};
+pub use place::{Place, Position};
+pub use site::{Component, Site};
 pub use tokenizer::Tokenizer;

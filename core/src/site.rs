@@ -1,4 +1,4 @@
-//! Places in the model that can be read and changed: [`Site`] = layer + [`Component`], and [`Position`].
+//! Sites of the model: [`Site`] = layer + [`Component`].
 //!
 //! Component names are pyvene's; TransformerLens' names parse as aliases.
 
@@ -249,56 +249,6 @@ impl fmt::Display for Site {
     }
 }
 
-/// A token of a prompt: an index from 0, or the last one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
-    /// The token with this index, from 0.
-    Index(usize),
-    /// The last token of the prompt, however long it is.
-    Last,
-}
-
-impl Position {
-    /// Index of the position in a prompt of `n_tokens` tokens.
-    ///
-    /// # Errors
-    /// - [`Error::PromptEmpty`] if there are no tokens.
-    /// - [`Error::PositionOutside`] if the prompt is too short.
-    pub fn resolve(self, n_tokens: usize) -> Result<usize> {
-        let last = n_tokens.checked_sub(1).ok_or(Error::PromptEmpty)?;
-        match self {
-            Self::Last => Ok(last),
-            Self::Index(position) if position <= last => Ok(position),
-            Self::Index(position) => Err(Error::PositionOutside { position, last }),
-        }
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Index(position) => write!(f, "{position}"),
-            Self::Last => f.write_str("last"),
-        }
-    }
-}
-
-impl FromStr for Position {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "last" => Ok(Self::Last),
-            _ => name
-                .parse()
-                .map(Self::Index)
-                .map_err(|_| Error::PositionUnknown {
-                    name: name.to_owned(),
-                }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,14 +277,5 @@ mod tests {
             error.contains("block_outptu") && error.contains("block_output"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn position_parses_and_resolves() {
-        assert_eq!("last".parse::<Position>().unwrap().resolve(10).unwrap(), 9);
-        assert_eq!("3".parse::<Position>().unwrap().resolve(10).unwrap(), 3);
-        assert!("10".parse::<Position>().unwrap().resolve(10).is_err());
-        assert!("-1".parse::<Position>().is_err());
-        assert!(Position::Last.resolve(0).is_err());
     }
 }

@@ -5,8 +5,6 @@
 //! to 0, mean cross-entropy of the label over the full vocabulary. Everything runs on kept values (see [`crate::cone`]);
 //! the model takes no gradients.
 
-use std::ops::Range;
-
 use burn::{
     module::{AutodiffModule, Module},
     optim::{Adam, AdamConfig, AdamState, SimpleOptimizer},
@@ -19,18 +17,16 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Error, Gpt2, Hook, Result, Site,
+    Error, Gpt2, Place, Result,
     cone::{KeptBase, KeptRun, KeptSource, row_indices},
-    intervention::{Featurizer, Intervention, Op, Source},
+    intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
 };
 
 /// Kept base and source runs of pairs at one place, and their labels.
 #[derive(Clone, Debug)]
 pub struct KeptPairs<B: Backend> {
     /// Where the intervention is.
-    pub site: Site,
-    /// In which head, at a component that is per head.
-    pub head: Option<usize>,
+    pub place: Place,
     /// Kept base runs, resumed at the intervened position.
     pub base: KeptBase<B>,
     /// The source's value there, `[batch, 1, width]`.
@@ -40,19 +36,21 @@ pub struct KeptPairs<B: Backend> {
 }
 
 impl<B: Backend> KeptPairs<B> {
-    /// Pairs of kept runs, at a site (in one of its heads) and a position of the base and of the source run; `None` if the
-    /// source's values were not kept there.
+    /// Pairs of kept runs, at a place of the base run and this position of the source run; `None` if the base prompts have no such
+    /// place, or the source's values were not kept there.
     ///
     /// # Panics
     /// If the place is outside the cone of the base runs.
     pub fn at(
         base: &KeptRun<B>,
         source: &KeptSource<B>,
-        (site, head): (Site, Option<usize>),
-        [base_position, source_position]: [usize; 2],
+        place: Place,
+        source_position: usize,
         labels: Tensor<B, 1, Int>,
         n_layers: usize,
     ) -> Option<Self> {
+        let Place { site, head, .. } = place;
+        let start = place.position.resolve(base.n_tokens()).ok()?;
         let positions = source_position..source_position + 1;
         let source = match source.values(site, head, positions)? {
             Source::Stream(x) => x,
@@ -60,9 +58,8 @@ impl<B: Backend> KeptPairs<B> {
             Source::Heads(_) | Source::None => return None,
         };
         Some(Self {
-            site,
-            head,
-            base: base.base_at(site.resumes_at(n_layers), base_position),
+            place,
+            base: base.base_at(site.resumes_at(n_layers), start),
             source,
             labels,
         })
@@ -100,11 +97,29 @@ impl<B: Backend> KeptPairs<B> {
 
     fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> KeptPairs<A> {
         KeptPairs {
-            site: self.site,
-            head: self.head,
+            place: self.place,
             base: self.base.to_autodiff(),
             source: Tensor::from_inner(self.source.clone()),
             labels: Tensor::from_inner(self.labels.clone()),
+        }
+    }
+
+    /// The intervention on these pairs, which are the `idx`th block of rows of a run.
+    fn edit(&self, idx: usize, intervention: &Intervention<B>) -> Edit<B> {
+        let (n, Place { site, head, .. }) = (self.base.n_rows(), self.place);
+        let source = self.source.clone();
+        Edit {
+            site,
+            units: Units {
+                rows: Some(idx * n..(idx + 1) * n),
+                positions: Some(vec![self.base.start]),
+                heads: head.map(|head| vec![head]),
+            },
+            intervention: intervention.clone(),
+            source: match head {
+                None => Source::Stream(source),
+                Some(_) => Source::Heads(source.unsqueeze_dim(1)),
+            },
         }
     }
 
@@ -137,65 +152,10 @@ fn normed<B: Backend>(
     };
     let base = first.base.tile(places.len());
     let read = base.n_positions() - 1;
-    let mut hook = AtEach {
-        places,
-        interventions,
-        start: base.start,
-    };
-    model.resume_to_norm(&base, read, &mut hook)
-}
-
-/// Interventions on pairs, each on rows of its own at a position of its own.
-struct AtEach<'a, B: Backend> {
-    places: &'a [KeptPairs<B>],
-    interventions: &'a [Intervention<B>],
-    /// First position of the resumed run.
-    start: usize,
-}
-
-impl<B: Backend> AtEach<'_, B> {
-    /// Pairs, intervention, rows and position in the run.
-    fn each(&self) -> impl Iterator<Item = (&KeptPairs<B>, &Intervention<B>, Range<usize>, usize)> {
-        let places = self.places.iter().zip(self.interventions).enumerate();
-        places.map(|(idx, (pairs, intervention))| {
-            let n = pairs.base.n_rows();
-            let position = pairs.base.start - self.start;
-            (pairs, intervention, idx * n..(idx + 1) * n, position)
-        })
-    }
-}
-
-impl<B: Backend> Hook<B> for AtEach<'_, B> {
-    fn at(&mut self, site: Site, mut x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [batch, pos, width] = x.dims();
-        for (pairs, intervention, rows, position) in self.each() {
-            if site != pairs.site {
-                continue;
-            }
-            let part = [rows, position..position + 1, 0..width];
-            let base = x.clone().slice(part.clone()); // [batch, 1, width]
-            let edited = intervention.apply(base, pairs.source.clone());
-            x = match [batch, pos] == [pairs.base.n_rows(), 1] {
-                true => edited,
-                false => x.slice_assign(part, edited),
-            };
-        }
-        x
-    }
-
-    fn at_heads(&mut self, site: Site, mut x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [.., width] = x.dims();
-        for (pairs, intervention, rows, position) in self.each() {
-            let (true, Some(head)) = (site == pairs.site, pairs.head) else {
-                continue;
-            };
-            let part = [rows, head..head + 1, position..position + 1, 0..width];
-            let base = x.clone().slice(part.clone()); // [batch, 1, 1, width]
-            let source = pairs.source.clone().unsqueeze_dim(1);
-            x = x.slice_assign(part, intervention.apply(base, source));
-        }
-        x
-    }
+    let edits = places.iter().zip(interventions).enumerate();
+    let edits = edits.map(|(idx, (pairs, intervention))| pairs.edit(idx, intervention));
+    let mut editor = Editor::of_checked(edits.collect()).starting_at(base.start);
+    model.resume_to_norm(&base, read, &mut editor)
 }
 
 /// An orthonormal basis in torch's parametrisation of tall orthogonal matrices (`parametrizations.orthogonal`): Householder

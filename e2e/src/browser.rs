@@ -166,7 +166,12 @@ impl Drop for Browser {
         if !matches!(self.runtime.block_on(quit), Ok(Ok(())))
             && let Some(pid) = self.pid
         {
-            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+            // A browser that has ended meanwhile is what is wished.
+            #[cfg(unix)]
+            let _ = nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid as i32),
+                nix::sys::signal::SIGKILL,
+            );
         }
     }
 }

@@ -462,74 +462,53 @@ pub fn examples(examples: &[&str]) -> String {
     format!("Examples:\n  {}", examples.join("\n  "))
 }
 
-/// Where an intervention is learned.
-#[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// The site.
-    pub site: Site,
-    /// The head, at a component that is per head.
-    pub head: Option<usize>,
+/// The site of these names, in a model of these sizes, and its head where it is per head.
+pub fn parse_site(
+    component: &str,
+    layer: &str,
+    head: Option<usize>,
+    config: &Gpt2Config,
+) -> Result<(Site, Option<usize>)> {
+    let component: Component = component.parse()?;
+    let last = config.n_layers - 1;
+    let layer = match layer {
+        "last" => last,
+        layer => match layer.parse() {
+            Ok(layer) => layer,
+            Err(_) => bail!("unknown layer `{layer}`; expected 0 to {last}, or `last`"),
+        },
+    };
+    let site = component.at(layer);
+    width_at(site, config)?;
+    check_head(site, head, config)?;
+    Ok((site, head))
 }
 
-impl Place {
-    /// The place of these names, in a model of these sizes.
-    pub fn parse(
-        component: &str,
-        layer: &str,
-        head: Option<usize>,
-        config: &Gpt2Config,
-    ) -> Result<Self> {
-        let component: Component = component.parse()?;
-        let last = config.n_layers - 1;
-        let layer = match layer {
-            "last" => last,
-            layer => match layer.parse() {
-                Ok(layer) => layer,
-                Err(_) => bail!("unknown layer `{layer}`; expected 0 to {last}, or `last`"),
-            },
-        };
-        let site = component.at(layer);
-        Self { site, head }.width(config)?;
-        Self::of(site, head, config)
-    }
-
-    /// Number of values there, where it has directions of its own.
-    pub fn width(&self, config: &Gpt2Config) -> Result<usize> {
-        let component = self.site.component;
-        component.width(config).with_context(|| {
-            format!(
-                "{component} has no directions of its own: it is as wide as the prompt is long; choose another component"
-            )
-        })
-    }
-
-    /// A place that the model has.
-    pub fn of(site: Site, head: Option<usize>, config: &Gpt2Config) -> Result<Self> {
-        let site = site.check(config)?;
-        let component = site.component;
-        match (component.is_per_head(), head) {
-            (true, None) => bail!(
-                "{component} is per head; say which with --head, 0 to {}",
-                config.n_heads - 1
-            ),
-            (false, Some(_)) => bail!("{component} is not per head; leave --head out"),
-            (true, Some(head)) if head >= config.n_heads => Err(Error::HeadOutside {
-                head,
-                last: config.n_heads - 1,
-            }
-            .into()),
-            _ => Ok(Self { site, head }),
-        }
-    }
+/// Number of values at a site, where it has directions of its own.
+pub fn width_at(site: Site, config: &Gpt2Config) -> Result<usize> {
+    let component = site.component;
+    component.width(config).with_context(|| {
+        format!(
+            "{component} has no directions of its own: it is as wide as the prompt is long; choose another component"
+        )
+    })
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.site)?;
-        match self.head {
-            Some(head) => write!(f, ", head {head}"),
-            None => Ok(()),
+/// Checks that the model has the site, and that a head is named where it is per head, and only there.
+pub fn check_head(site: Site, head: Option<usize>, config: &Gpt2Config) -> Result<()> {
+    let component = site.check(config)?.component;
+    match (component.is_per_head(), head) {
+        (true, None) => bail!(
+            "{component} is per head; say which with --head, 0 to {}",
+            config.n_heads - 1
+        ),
+        (false, Some(_)) => bail!("{component} is not per head; leave --head out"),
+        (true, Some(head)) if head >= config.n_heads => Err(Error::HeadOutside {
+            head,
+            last: config.n_heads - 1,
         }
+        .into()),
+        _ => Ok(()),
     }
 }
 

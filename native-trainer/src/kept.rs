@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use swivel_core::{
-    Gpt2, Gpt2Config, Site,
+    Gpt2, Gpt2Config, Place, Site,
     cone::{Cone, KeptRun, KeptSource, Storage, row_indices},
     direction::Probe,
     intervention::{Featurizer, Intervention, Op},
@@ -206,17 +206,24 @@ impl<B: Backend> KeptRuns<B> {
         }
     }
 
-    /// What resumed runs need at a site, in one of its heads where it is per head, and at a position of base and source.
-    pub fn at(&self, place: (Site, Option<usize>), positions: [usize; 2]) -> Result<Kept<B>> {
+    /// What resumed runs need at a place of the base runs and this position of the source runs.
+    pub fn at(&self, place: Place, source_position: usize) -> Result<Kept<B>> {
         let rows = match &self.store {
             Store::Memory { base, source } => {
                 let labels = label_ids(&self.labels, &self.device);
-                Rows::Memory(cut(base, source, place, positions, labels, self.n_layers)?)
+                Rows::Memory(cut(
+                    base,
+                    source,
+                    place,
+                    source_position,
+                    labels,
+                    self.n_layers,
+                )?)
             }
             Store::File(file) => Rows::File(FileRows {
                 file: Arc::clone(file),
                 place,
-                positions,
+                source_position,
                 n_layers: self.n_layers,
                 device: self.device.clone(),
             }),
@@ -229,13 +236,13 @@ impl<B: Backend> KeptRuns<B> {
 fn cut<B: Backend>(
     base: &KeptRun<B>,
     source: &KeptSource<B>,
-    place: (Site, Option<usize>),
-    positions: [usize; 2],
+    place: Place,
+    source_position: usize,
     labels: Tensor<B, 1, Int>,
     n_layers: usize,
 ) -> Result<KeptPairs<B>> {
-    let pairs = KeptPairs::at(base, source, place, positions, labels, n_layers);
-    pairs.with_context(|| format!("values of {} were not kept", place.0))
+    let pairs = KeptPairs::at(base, source, place, source_position, labels, n_layers);
+    pairs.with_context(|| format!("values of {place} were not kept"))
 }
 
 /// Labels as a tensor.
@@ -354,8 +361,8 @@ enum Rows<B: Backend> {
 #[derive(Clone)]
 struct FileRows<B: Backend> {
     file: Arc<RowFile<B>>,
-    place: (Site, Option<usize>),
-    positions: [usize; 2],
+    place: Place,
+    source_position: usize,
     n_layers: usize,
     device: B::Device,
 }
@@ -386,7 +393,14 @@ impl<B: Backend> Kept<B> {
                 let (base, source) = at.file.select(rows, &at.device)?;
                 let labels: Vec<u32> = rows.iter().map(|row| self.labels[*row]).collect();
                 let labels = label_ids(&labels, &at.device);
-                cut(&base, &source, at.place, at.positions, labels, at.n_layers)
+                cut(
+                    &base,
+                    &source,
+                    at.place,
+                    at.source_position,
+                    labels,
+                    at.n_layers,
+                )
             }
         }
     }

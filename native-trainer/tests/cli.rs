@@ -9,7 +9,7 @@ use std::{fs, path::Path, process::Command};
 use serde_json::Value;
 use support::*;
 use swivel_core::{
-    Component, Position,
+    Component, Place, Position,
     bundle::{Bundle, BundleFacts, Cell, Method, Metrics},
 };
 use tempfile::TempDir;
@@ -521,9 +521,7 @@ fn bundle() -> Bundle {
     for (layer, iia) in [(1, 0.25), (0, 0.75)] {
         bundle
             .push(Cell {
-                site: Component::MlpOutput.at(layer),
-                head: None,
-                position: Position::Index(2),
+                place: Place::new(Component::MlpOutput.at(layer), Position::Index(2)),
                 variable: None,
                 basis: None,
                 iia,
@@ -598,7 +596,7 @@ fn sweep_finds_the_place_and_its_cells_serve_others() {
     assert!(bundle.is_complete());
     let best = &bundle.cells()[bundle.best().unwrap()];
     assert_eq!(
-        (best.site, best.position),
+        (best.place.site, best.place.position),
         (Component::BlockOutput.at(2), Position::Index(129))
     );
     let controls = best.controls.as_ref().unwrap();
@@ -608,7 +606,7 @@ fn sweep_finds_the_place_and_its_cells_serve_others() {
     let beside = bundle
         .cells()
         .iter()
-        .find(|cell| (cell.site.layer, cell.position) == (2, Position::Index(128)));
+        .find(|cell| (cell.place.site.layer, cell.place.position) == (2, Position::Index(128)));
     assert!(beside.unwrap().metrics.kl < 1e-6);
     let svg = fs::read_to_string(folder.path().join("map.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("layer 2") && svg.contains("129"));
@@ -718,7 +716,7 @@ fn a_head_is_trained_and_scored() {
     assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap());
     let text = ok(&["inspect", &first]);
     assert!(
-        text.contains("layer 1 head_value_output, head 2, position last"),
+        text.contains("layer 1 head_value_output, head 2, last token"),
         "{text}"
     );
     ran(&["eval", &first, "--device", "flex", "--test-pairs", "30"]);
@@ -1070,13 +1068,7 @@ fn interrupted_training_says_so_and_leaves_no_file() {
         .spawn()
         .unwrap();
     thread::sleep(Duration::from_secs(2));
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    press_ctrl_c(&child);
     let status = child.wait().unwrap();
     let mut stderr = String::new();
     child

@@ -88,15 +88,16 @@ impl FullRuns {
     fn edited(&self, cell: &Cell, intervention: Intervention<Flex>, is_mean: bool) -> Answers<'_> {
         let n_tokens = self.pairs[0].base.len();
         let units = Units {
-            positions: Some(vec![cell.position.resolve(n_tokens).unwrap()]),
-            heads: cell.head.map(|head| vec![head]),
+            rows: None,
+            positions: Some(vec![cell.place.position.resolve(n_tokens).unwrap()]),
+            heads: cell.place.head.map(|head| vec![head]),
         };
         let source = match intervention.op {
             Op::Zero => Source::None,
-            _ => self.source_value(cell.site, &units, is_mean),
+            _ => self.source_value(cell.place.site, &units, is_mean),
         };
         let edit = Edit {
-            site: cell.site,
+            site: cell.place.site,
             units,
             intervention,
             source,
@@ -235,7 +236,7 @@ fn moved_by(cell: &Cell) -> f64 {
 #[track_caller]
 fn assert_covers(bundle: &Bundle, components: usize, cells: usize) {
     let mut seen: Vec<Component> = (bundle.cells().iter())
-        .map(|cell| cell.site.component)
+        .map(|cell| cell.place.site.component)
         .collect();
     assert_eq!(seen.len(), cells);
     seen.sort_unstable();
@@ -266,10 +267,10 @@ fn whole_values_of_every_component_and_head_score_as_in_full_runs() {
             let answers = runs.edited(cell, intervention, method == Method::Mean);
             answers.check(cell, name);
             let is_the_answer = matches!(
-                (cell.site.component, cell.site.layer),
+                (cell.place.site.component, cell.place.site.layer),
                 (Component::FinalNorm | Component::BlockOutput, 2)
             );
-            let is_last = cell.position.resolve(last + 1).unwrap() == last;
+            let is_last = cell.place.position.resolve(last + 1).unwrap() == last;
             if (method, is_the_answer, is_last) == (Method::Interchange, true, true) {
                 // The whole answer of the source, and known without any edit.
                 let [_, source] = &runs.plain;
@@ -280,7 +281,7 @@ fn whole_values_of_every_component_and_head_score_as_in_full_runs() {
         // What a cell says is not what the base run says: one that was not intervened in would not pass.
         for (component, ..) in Component::ALL {
             let cells = bundle.cells().iter();
-            let cells = cells.filter(|cell| cell.site.component == component);
+            let cells = cells.filter(|cell| cell.place.site.component == component);
             let most = cells.map(moved_by).fold(0.0, f64::max);
             assert!(
                 most > 10.0 * TOLERANCE,

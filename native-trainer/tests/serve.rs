@@ -233,14 +233,7 @@ impl Server {
     #[cfg(unix)]
     fn interrupt(&mut self) -> (Option<i32>, Duration) {
         let started = Instant::now();
-        let id = self.process.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        press_ctrl_c(&self.process);
         let status = self.process.wait().unwrap();
         (status.code(), started.elapsed())
     }

@@ -102,9 +102,7 @@ fn four_shards_of_which_one_was_interrupted_make_the_undivided_map() {
                 .unwrap();
             let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
             assert!(lines.any(|line| line.unwrap().contains("\"iia\"")));
-            let id = child.id().to_string();
-            let mut kill = Command::new("kill");
-            assert!(kill.args(["-INT", &id]).status().unwrap().success());
+            press_ctrl_c(&child);
             assert_eq!(child.wait().unwrap().code(), Some(2));
             let begun = bundle(part);
             assert!(!begun.cells().is_empty() && !begun.is_complete());
@@ -418,7 +416,7 @@ fn cells_are_scored_and_taken_out_by_name() {
         text.starts_with("Taking the best one of the map's 8 cells: "),
         "{text}"
     );
-    assert!(text.contains(&best.site.to_string()), "{text}");
+    assert!(text.contains(&best.place.site.to_string()), "{text}");
     let text = eval(&["--cell", "op3.best"]);
     assert!(text.contains("op3.layer"), "{text}");
     for name in ["op5.layer2@129", "op5.layer1@128", "op3.layer2@129"] {
@@ -428,9 +426,9 @@ fn cells_are_scored_and_taken_out_by_name() {
     ok(&["inspect", &map, "--cell", "op3.layer1@129", "--out", &cell]);
     let direction = Direction::from_bytes(&fs::read(&cell).unwrap()).unwrap();
     let facts = &direction.facts;
-    assert_eq!(facts.site, Component::BlockOutput.at(1));
+    assert_eq!(facts.place.site, Component::BlockOutput.at(1));
     assert_eq!(
-        (facts.variable.as_deref(), facts.position),
+        (facts.variable.as_deref(), facts.place.position),
         (Some("op3"), Position::Index(129))
     );
     ran(&["eval", &cell, "--device", "flex", "--test-pairs", "20"]);

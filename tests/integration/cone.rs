@@ -53,6 +53,7 @@ fn part(source: &Source<B>, units: &Units) -> Source<B> {
 fn units(site: Site, positions: &[usize], heads: &[usize]) -> Vec<Units> {
     let (positions, heads) = (Some(positions.to_vec()), Some(heads.to_vec()));
     let of = |positions: &Option<Vec<usize>>, heads: &Option<Vec<usize>>| Units {
+        rows: None,
         positions: positions.clone(),
         heads: heads.clone(),
     };
@@ -362,11 +363,11 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
                 continue;
             }
             let values = source.values(site, head, FIRST..N_TOKENS).unwrap();
-            let each =
-                runs.model
-                    .interchange_each(&runs.kept, &values, site, head, FIRST..N_TOKENS);
+            let (swap, at) = (interchange(), (site, head));
+            let each = (runs.model).intervene_each(&runs.kept, &swap, &values, at, FIRST..N_TOKENS);
             for position in FIRST..N_TOKENS {
                 let units = Units {
+                    rows: None,
                     positions: Some(vec![position]),
                     heads: head.map(|head| vec![head]),
                 };
@@ -382,13 +383,8 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
                 // A source run that stops right there is as good.
                 let source = runs.model.keep_source(ids(), &[site], position..=position);
                 let values = source.values(site, head, position..position + 1).unwrap();
-                let one = runs.model.interchange_each(
-                    &runs.kept,
-                    &values,
-                    site,
-                    head,
-                    position..position + 1,
-                );
+                let positions = position..position + 1;
+                let one = (runs.model).intervene_each(&runs.kept, &swap, &values, at, positions);
                 assert_close(one, row, TOLERANCE, &what);
             }
         }

@@ -2,7 +2,7 @@
 
 use burn::{backend::Autodiff, tensor::Tensor};
 use swivel_core::{
-    Component, Gpt2, Gpt2Config, Recorder, Site,
+    Component, Gpt2, Gpt2Config, Place, Position, Recorder, Site,
     cone::Cone,
     direction::Basis,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
@@ -28,8 +28,13 @@ fn kept_together(
     let base = model.keep_run(reference.ints("base_ids"), &cone);
     let source = model.keep_source(reference.ints("source_ids"), &[site], first..=last);
     let at = |position: &usize| {
-        let (place, labels) = ((site, head), reference.ints("labels"));
-        KeptPairs::at(&base, &source, place, [*position; 2], labels, n_layers).unwrap()
+        let labels = reference.ints("labels");
+        let place = Place {
+            site,
+            head,
+            position: Position::Index(*position),
+        };
+        KeptPairs::at(&base, &source, place, *position, labels, n_layers).unwrap()
     };
     positions.iter().map(at).collect()
 }
@@ -288,6 +293,7 @@ fn kept_pairs_answer_as_full_runs() {
         let kept = kept_together(&model, &reference, site, head, &POSITIONS);
         for (pairs, position) in kept.iter().zip(POSITIONS) {
             let units = Units {
+                rows: None,
                 positions: Some(vec![position]),
                 heads: head.map(|head| vec![head]),
             };

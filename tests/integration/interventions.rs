@@ -91,6 +91,7 @@ fn every_component_and_operation_equals_pyvene() {
             };
             for (op_name, op) in OPS {
                 let units = Units {
+                    rows: None,
                     positions: Some(vec![3, 6]),
                     heads: component.is_per_head().then(|| vec![1]),
                 };
@@ -108,6 +109,7 @@ fn whole_attention_patterns_equal_pyvene() {
     for layer in 0..2 {
         for (op_name, op) in OPS {
             let units = Units {
+                rows: None,
                 positions: None,
                 heads: Some(vec![1]),
             };

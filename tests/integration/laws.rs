@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use swivel_core::{
-    Component, Error, Recorder, Site,
+    Component, Error, Position, Recorder, Site,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     metric,
     train::random_rows,
@@ -21,10 +21,7 @@ fn basis(rank: usize) -> Tensor<B, 2> {
 }
 
 fn all_positions() -> Units {
-    Units {
-        positions: None,
-        heads: None,
-    }
+    Units::default()
 }
 
 /// Logits of the base run with `block_output` of a layer edited, the source taken from the run of `source_ids`.
@@ -224,7 +221,7 @@ fn edits_that_cannot_be_applied_are_refused() {
     assert!(matches!(
         check(edit(site, positions(&[9]), 24)),
         Error::PositionOutside {
-            position: 9,
+            position: Position::Index(9),
             last: 8
         }
     ));

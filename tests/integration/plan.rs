@@ -1,8 +1,10 @@
 //! A plan's runs equal the same runs made by hand.
 
+use std::sync::Arc;
+
 use burn::tensor::{Int, Tensor};
 use swivel_core::{
-    Component, Gpt2Config, Position, Recorder, Site,
+    Component, Gpt2Config, Place, Position, Recorder, Site,
     direction::{Controls, Direction, Facts, Probe},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     plan::{Outcome, Plan, Record, data_url},
@@ -23,7 +25,7 @@ fn run(interventions: &str) -> Outcome<B> {
             {{"layer": 1, "component": "block_output"}}, {{"layer": 0, "component": "attention_weight"}}]}}"#
     );
     let plan = Plan::from_json(plan.as_bytes()).unwrap();
-    let read = |name: &str| Err::<Vec<u8>, _>(format!("{name} is not there"));
+    let read = |name: &str| Err::<Arc<Direction>, _>(format!("{name} is not there"));
     let checked = plan.check(&config(), None, read).unwrap();
     checked.run(&model()).unwrap()
 }
@@ -139,8 +141,12 @@ fn heads_are_zeroed_as_by_the_editor() {
         let outcome = run(&format!(
             r#""interventions": [{{"layer": 1, "component": "{component}", {unit}, "op": {{"type": "zero"}}}}]"#
         ));
-        let heads = Some(vec![1, 2]);
-        let expected = edited(BASE, vec![edit(component, Units { positions, heads })]);
+        let units = Units {
+            rows: None,
+            positions,
+            heads: Some(vec![1, 2]),
+        };
+        let expected = edited(BASE, vec![edit(component, units)]);
         assert_close(outcome.intervened, expected, TOLERANCE, unit);
     }
 }
@@ -152,9 +158,7 @@ fn low_rank_at_half_strength_equals_the_editor() {
         method: "low_rank".to_owned(),
         model: "tiny".to_owned(),
         model_sha256: String::new(),
-        site,
-        head: None,
-        position: Position::Last,
+        place: Place::new(site, Position::LAST),
         task: None,
         variable: None,
         train_pairs: None,

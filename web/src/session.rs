@@ -244,7 +244,7 @@ impl Opened {
 
 /// True if both swap the same for the same: what is said of it beside that, as by which program, makes no other direction.
 fn is_same_swap(left: &Direction, right: &Direction) -> bool {
-    let place = |direction: &Direction| (direction.facts.site, direction.facts.position);
+    let place = |direction: &Direction| (direction.facts.place.site, direction.facts.place.position);
     let meaning = |direction: &Direction| {
         let facts = &direction.facts;
         [
@@ -703,12 +703,12 @@ impl Session {
     /// - those of [`Direction::of_all_heads`] if a model is there and it does not fit, and of a direction of a head if none is
     pub fn open_direction(&mut self, name: &str, bytes: &[u8], is_embedded: bool) -> Result<usize> {
         let mut direction = Direction::from_bytes(bytes)?;
-        let head = direction.facts.head;
+        let head = direction.facts.place.head;
         match &self.model {
             Some(model) => direction = direction.of_all_heads(&model.config)?,
             None if head.is_some() => {
                 return Err(Error::ComponentUnsupported {
-                    name: direction.facts.site.component.to_string(),
+                    name: direction.facts.place.site.component.to_string(),
                     expected: "a component of the stream until the model is there".to_owned(),
                 });
             }
@@ -718,8 +718,8 @@ impl Session {
             Some(_) => direction.to_bytes().into(),
             None => bytes.into(),
         };
-        let site = direction.facts.site;
-        let position = direction.facts.position;
+        let site = direction.facts.place.site;
+        let position = direction.facts.place.position;
         let known = (self.directions.iter())
             .position(|own| own.head == head && is_same_swap(&own.direction, &direction));
         let idx = match known {
@@ -812,7 +812,7 @@ impl Session {
     /// The last token stays the last one when the prompt changes.
     fn base_position(&self, position: usize) -> Position {
         match position + 1 == self.choices.base.ids.len() {
-            true => Position::Last,
+            true => Position::LAST,
             false => Position::Index(position),
         }
     }
@@ -821,7 +821,7 @@ impl Session {
     fn source_position(&self, position: usize) -> Position {
         let from_end = self.choices.base.ids.len() - 1 - position;
         match from_end {
-            0 => Position::Last,
+            0 => Position::LAST,
             _ => Position::Index(
                 (self.choices.source.ids.len().saturating_sub(1)).saturating_sub(from_end),
             ),

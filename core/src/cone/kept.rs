@@ -9,8 +9,9 @@ use burn::tensor::{
 use super::Cone;
 use crate::{
     Recorder, Site,
-    intervention::{Source, repeat_rows},
+    intervention::Source,
     model::KeyValue,
+    rows::{as_rows, from_rows, n_bytes},
 };
 
 /// Number format of kept values; runs compute in f32.
@@ -277,29 +278,6 @@ fn transpose<T>(rows: Vec<Vec<T>>) -> impl Iterator<Item = Vec<T>> {
     (0..n_columns).map(move |_| rows.iter_mut().filter_map(Iterator::next).collect())
 }
 
-/// # Shapes
-/// - `x`: `[batch, …]`; result: `[batch, …]`, flat
-pub(crate) fn as_rows<B: Backend, const D: usize>(x: &Tensor<B, D>) -> Tensor<B, 2> {
-    x.clone().reshape([x.dims()[0] as i32, -1])
-}
-
-/// Other rows of the shape of `like`.
-pub(crate) fn from_rows<B: Backend, const D: usize>(
-    like: &Tensor<B, D>,
-    rows: Option<Tensor<B, 2>>,
-) -> Tensor<B, D> {
-    let Some(rows) = rows else {
-        panic!("fewer values than are kept of a run");
-    };
-    let mut shape = like.dims();
-    shape[0] = rows.dims()[0];
-    rows.reshape(shape)
-}
-
-pub(crate) fn n_bytes<B: Backend, const D: usize>(x: &Tensor<B, D>) -> usize {
-    x.dims().iter().product::<usize>() * x.dtype().size()
-}
-
 impl<B: Backend> KeyValue<B> {
     pub(super) fn map<C: Backend>(&self, f: impl Fn(Tensor<B, 4>) -> Tensor<C, 4>) -> KeyValue<C> {
         KeyValue {
@@ -365,18 +343,6 @@ impl<B: Backend> KeptBase<B> {
             |x| load(select_rows(x, rows)),
             |x| load(select_rows(x, rows)),
         )
-    }
-
-    /// Each row `n` times, in f32.
-    pub(super) fn repeat(&self, n: usize) -> Self {
-        Self {
-            tail: repeat_rows(self.tail(), n),
-            past: self
-                .past()
-                .map(|kv| kv.map(|x| repeat_rows(x, n)))
-                .collect(),
-            ..*self
-        }
     }
 
     /// The stream at the positions of a resumed run, in f32.

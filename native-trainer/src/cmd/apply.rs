@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Instant,
 };
 
@@ -14,13 +15,12 @@ use burn::tensor::{
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    Site,
-    direction::Facts,
+    Place, Site,
     plan::{CheckedPlan, Outcome, Plan, Record},
 };
 
 use super::{
-    Common, ForceArgs, ReportArgs, check_weights, examples, heading, read_direction_bytes, stem,
+    Common, ForceArgs, ReportArgs, check_weights, examples, heading, read_direction, stem,
 };
 use crate::{
     device::{self, Job},
@@ -79,11 +79,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let plan = Plan::from_json(&std::fs::read(&path).with_context(cannot)?).with_context(cannot)?;
     let files = ModelFiles::open(common.model())?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let read = |name: &str| read_direction_bytes(&folder.join(name));
+    let read = |name: &str| read_direction(&folder.join(name)).map(Arc::new);
     let checked = plan.check(&files.config, files.tokenizer().ok(), read);
     let checked = checked.with_context(cannot)?;
     let report = report.report();
-    if !checked.directions().is_empty() {
+    if checked.directions().next().is_some() {
         let sha256 = files.sha256()?;
         for direction in checked.directions() {
             check_weights(direction, &sha256, any_model, report)?;
@@ -111,11 +111,11 @@ fn warn_of_other_places(plan: &Plan, checked: &CheckedPlan, report: Report) {
     let planned = plan.interventions.iter().zip(checked.sites()).enumerate();
     let with_direction = planned.filter(|(_, (planned, _))| planned.op.direction.is_some());
     for ((idx, (planned, site)), direction) in with_direction.zip(checked.directions()) {
-        let Facts {
+        let Place {
             site: learned,
             head,
             ..
-        } = direction.facts;
+        } = direction.facts.place;
         let heads = planned.heads.as_deref().unwrap_or_default();
         if (site, heads) != (learned, head.as_slice()) {
             let place = |site: Site, heads: &[usize]| match heads {
@@ -162,7 +162,7 @@ impl Job for Apply {
             files.name
         ));
         for (site, planned) in checked.sites().zip(&plan.interventions) {
-            let (name, strength) = (planned.op.name, planned.op.strength);
+            let (name, strength) = (planned.op.operation, planned.op.strength);
             report.line(format!("  {name} at {site}, strength {strength}"));
         }
         interrupt::check("nothing was run")?;

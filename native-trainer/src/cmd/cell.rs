@@ -9,15 +9,15 @@ pub const BEST: &str = "best";
 
 /// The whole name of a cell.
 pub fn name(cell: &Cell) -> String {
-    format!("{}@{}", parts(cell).join("."), cell.position)
+    format!("{}@{}", parts(cell).join("."), cell.place.position)
 }
 
 fn parts(cell: &Cell) -> Vec<String> {
     let sheet = cell.sheet();
     let parts = [
         sheet.variable,
-        Some(format!("layer{}", cell.site.layer)),
-        Some(cell.site.component.to_string()),
+        Some(format!("layer{}", cell.place.site.layer)),
+        Some(cell.place.site.component.to_string()),
         sheet.head.map(|head| format!("head{head}")),
         sheet.rank.map(|rank| format!("rank{rank}")),
     ];
@@ -38,7 +38,7 @@ pub fn find(bundle: &Bundle, text: &str) -> Result<usize> {
         let parts = parts(cell);
         let has = |said: &&str| *said == BEST || parts.iter().any(|part| part == said);
         said.iter().all(has)
-            && position.is_none_or(|position| position == cell.position.to_string())
+            && position.is_none_or(|position| position == cell.place.position.to_string())
     };
     let cells = || bundle.cells().iter();
     let meant: Vec<usize> = (cells().enumerate())

@@ -69,7 +69,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let files = ModelFiles::open(common.model())?;
     let task = asked.resolve(&files.config, files.tokenizer()?, ("07065a", "op5"))?;
     let mut name = vec![task.program.id.clone(), task.variable.clone()];
-    name.extend(tag("token", position, Position::Last));
+    name.extend(tag("token", position, Position::LAST));
     name.extend(tag("seed", seed, 0));
     name.extend(tag("pairs", n_pairs, PAIRS));
     name.extend(asked.tags());

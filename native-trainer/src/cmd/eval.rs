@@ -11,15 +11,15 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    Gpt2, Gpt2Config,
+    Gpt2, Gpt2Config, Place, Position,
     direction::{Controls, Direction, Facts},
     intervention::{Featurizer, Intervention, Op},
     task::Pair,
 };
 
 use super::{
-    Common, KeepArgs, Opened, Place, ReportArgs, Task, TaskArgs, cell, check_counts, check_weights,
-    examples, heading, place, train::TEST_PAIRS,
+    Common, KeepArgs, Opened, ReportArgs, Task, TaskArgs, cell, check_counts, check_head,
+    check_weights, examples, heading, place, train::TEST_PAIRS,
 };
 use crate::{
     device::{self, Job},
@@ -105,7 +105,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let direction = read(&file, cell.as_deref(), report)?;
     let Facts {
         model,
-        position,
+        place: direction_place,
         task: trained_on,
         variable,
         ..
@@ -148,7 +148,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 stands_for = Some(learned);
             }
             let mut pairs = task.sampler()?.pairs(test_pairs, Task::seeds(seed)[1])?;
-            place(&mut pairs, *position)?;
+            place(&mut pairs, direction_place.position)?;
             pairs
         }
     };
@@ -216,12 +216,12 @@ impl Job for Eval {
         if has_own_model {
             check_probe(&model, &files.config, &direction, &learned, &keep)?;
         }
-        let place = Place::of(direction.facts.site, direction.facts.head, &files.config)?;
+        let place = direction.facts.place;
+        check_head(place.site, place.head, &files.config)?;
         report.line(format!(
-            "Scoring {} on {} pairs: {place}, position {}, rank {}, on {device_name}",
+            "Scoring {} on {} pairs: {place}, rank {}, on {device_name}",
             file.display(),
             pairs.len(),
-            direction.facts.position,
             direction.rank()
         ));
         let kept = keep_pairs(&model, &files.config, place, &pairs, &keep)?;
@@ -268,7 +268,9 @@ fn keep_pairs<B: Backend>(
 ) -> Result<Kept<B>> {
     let wanted = Wanted::at(place.site, pairs, config, keep)?;
     let runs = KeptRuns::run(model, config, pairs, &wanted, "test pairs")?;
-    runs.at((place.site, place.head), wanted.positions())
+    let [base, source] = wanted.positions();
+    let position = Position::Index(base);
+    runs.at(Place { position, ..place }, source)
 }
 
 /// Runs the pair that the file carries: the right file on the right model gives the recorded answer.
@@ -288,9 +290,8 @@ fn check_probe<B: Backend>(
         label: probe.top_1,
         base_label: None,
     }];
-    place(&mut pair, direction.facts.position)?;
-    let place = Place::of(direction.facts.site, direction.facts.head, config)?;
-    let kept = keep_pairs(model, config, place, &pair, keep)?;
+    place(&mut pair, direction.facts.place.position)?;
+    let kept = keep_pairs(model, config, direction.facts.place, &pair, keep)?;
     let swaps = kept.swaps(model, learned, &pair)?;
     let found = &swaps[0].probe;
     if !probe.agrees(found.top_1, found.logit) {

@@ -70,9 +70,7 @@ fn inspect_direction(direction: &Direction, report: Report) {
         method,
         model,
         model_sha256,
-        site,
-        head,
-        position,
+        place,
         task,
         variable,
         train_pairs,
@@ -99,13 +97,7 @@ fn inspect_direction(direction: &Direction, report: Report) {
                 direction.width()
             ),
         ),
-        (
-            "site",
-            format!(
-                "{site}{}, position {position}",
-                head.map_or(String::new(), |head| format!(", head {head}"))
-            ),
-        ),
+        ("site", place.to_string()),
         (
             "stands for",
             format!("{} of {}", or_dash(variable), or_dash(task)),
@@ -135,9 +127,9 @@ fn inspect_direction(direction: &Direction, report: Report) {
         "method": method,
         "rank": direction.rank(),
         "width": direction.width(),
-        "layer": site.layer,
-        "component": site.component.name(),
-        "position": position.to_string(),
+        "layer": place.site.layer,
+        "component": place.site.component.name(),
+        "position": place.position.to_string(),
         "task": task,
         "variable": variable,
         "model": model,
@@ -236,10 +228,10 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
         .map(|cell| {
             json!({
                 "name": cell::name(cell),
-                "layer": cell.site.layer,
-                "component": cell.site.component.name(),
-                "head": cell.head,
-                "position": cell.position.to_string(),
+                "layer": cell.place.site.layer,
+                "component": cell.place.site.component.name(),
+                "head": cell.place.head,
+                "position": cell.place.position.to_string(),
                 "variable": cell.variable,
                 "rank": cell.sheet().rank,
                 "iia": cell.iia,
@@ -276,8 +268,12 @@ pub fn table(bundle: &Bundle, sheet: &Sheet) -> Vec<String> {
     let places: Vec<(usize, usize)> = (bundle.cells().iter())
         .filter(|cell| cell.sheet() == *sheet)
         .filter_map(|cell| {
-            let position = cell.position.resolve(bundle.facts().base.len()).ok()?;
-            Some((cell.site.layer, position))
+            let position = cell
+                .place
+                .position
+                .resolve(bundle.facts().base.len())
+                .ok()?;
+            Some((cell.place.site.layer, position))
         })
         .collect();
     let layers: BTreeSet<usize> = places.iter().map(|(layer, _)| *layer).collect();

@@ -20,15 +20,15 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    Component, Gpt2Config,
+    Component, Gpt2Config, Place, Position, Site,
     bundle::{Bundle, BundleFacts, Cell, Method, Part},
     task::{Pair, PairShape},
     train,
 };
 
 use super::{
-    KeepArgs, LearnArgs, Place, ReportArgs, Task, TaskArgs, check_counts, heading, help_end,
-    short_name, train::CREATED_BY,
+    KeepArgs, LearnArgs, ReportArgs, Task, TaskArgs, check_counts, check_head, heading, help_end,
+    short_name, train::CREATED_BY, width_at,
 };
 use crate::{
     device::{self, DeviceChoice},
@@ -185,13 +185,32 @@ impl Span {
 #[derive(Clone, Copy, Debug)]
 pub struct Planned {
     /// Where.
-    pub place: Place,
+    pub site: Site,
+    /// In which head, where the component is per head.
+    pub head: Option<usize>,
     /// At which token, of base and source alike.
     pub position: usize,
     /// Rank of the subspace that is learned; 0 where none is.
     pub rank: usize,
     /// Index of the variable.
     pub variable: usize,
+}
+
+impl Planned {
+    /// Where, in base and source alike.
+    pub fn place(&self) -> Place {
+        Place {
+            site: self.site,
+            head: self.head,
+            position: Position::Index(self.position),
+        }
+    }
+
+    /// The row of the table that it stands in: `layer 2 head_value_output, head 1`.
+    pub fn row(&self) -> String {
+        let head = self.head.map(|head| format!(", head {head}"));
+        format!("{}{}", self.site, head.unwrap_or_default())
+    }
 }
 
 /// Pairs of one variable.
@@ -437,14 +456,15 @@ fn plan(
                     continue; // the embedding and the final norm are in one layer only
                 };
                 for head in &heads {
-                    let place = Place::of(site, *head, config)?;
+                    check_head(site, *head, config)?;
                     for rank in &ranks {
                         if is_learned {
-                            train::check_rank(place.width(config)?, *rank)?;
+                            train::check_rank(width_at(site, config)?, *rank)?;
                         }
                         for position in positions.iter().rev() {
                             cells.push(Planned {
-                                place,
+                                site,
+                                head: *head,
                                 position: *position,
                                 rank: *rank,
                                 variable,
@@ -495,13 +515,15 @@ impl Map {
             );
         }
         for cell in begun.cells() {
-            let position = cell.position.resolve(map.facts.base.len())?;
+            let position = cell.place.position.resolve(map.facts.base.len())?;
+            let place = Place {
+                position: Position::Index(position),
+                ..cell.place
+            };
             let is_planned = |idx: &usize| {
                 let planned = &sweep.cells[*idx];
-                let Place { site, head, .. } = planned.place;
                 let rank = cell.basis.as_ref().map_or(0, |basis| basis.rank());
-                (site, head, planned.position, planned.rank)
-                    == (cell.site, cell.head, position, rank)
+                (planned.place(), planned.rank) == (place, rank)
                     && sweep.variables[planned.variable].name == cell.variable
             };
             let idx = sweep.here.clone().find(is_planned);
@@ -559,9 +581,9 @@ impl Map {
                 continue; // its neighbours were missing
             }
             report.event(&json!({
-                "layer": cell.site.layer,
-                "component": cell.site.component.name(),
-                "head": cell.head,
+                "layer": cell.place.site.layer,
+                "component": cell.place.site.component.name(),
+                "head": cell.place.head,
                 "position": sweep.cells[idx].position,
                 "rank": sweep.cells[idx].rank,
                 "variable": cell.variable,
@@ -621,7 +643,7 @@ impl Map {
         let here = &sweep.cells[sweep.here.clone()];
         report.line(format!(
             "{what} of {model}: {}, {}",
-            in_words("layer", here.iter().map(|cell| cell.place.site.layer)),
+            in_words("layer", here.iter().map(|cell| cell.site.layer)),
             in_words("token", here.iter().map(|cell| cell.position))
         ));
         if let Some(task) = task {

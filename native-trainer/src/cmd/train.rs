@@ -15,7 +15,7 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 use serde_json::json;
 use swivel_core::{
-    Component, Gpt2, Position,
+    Component, Gpt2, Place, Position,
     direction::{Controls, Direction, Facts, Probe},
     intervention::{Featurizer, Intervention, Op},
     task::{Pair, PairShape},
@@ -23,8 +23,9 @@ use swivel_core::{
 };
 
 use super::{
-    Common, ForceArgs, KeepArgs, LearnArgs, Place, ReportArgs, Task, TaskArgs, check_counts, eval,
-    heading, help_end, place, read_direction, read_direction_bytes, short_name, stem, tag,
+    Common, ForceArgs, KeepArgs, LearnArgs, ReportArgs, Task, TaskArgs, check_counts, eval,
+    heading, help_end, parse_site, place, read_direction, read_direction_bytes, short_name, stem,
+    tag, width_at,
 };
 use crate::{
     device::{self, Job},
@@ -144,7 +145,6 @@ struct Train {
     /// Number of values there.
     width: usize,
     keep: KeepArgs,
-    position: Position,
     train: Vec<Pair>,
     test: Vec<Pair>,
     init: Option<Direction>,
@@ -189,8 +189,8 @@ impl Train {
         keep.check()?;
         check_counts(&[("--train-pairs", train_pairs), ("--test-pairs", test_pairs)])?;
         let files = ModelFiles::open(common.model())?;
-        let at = Place::parse(&component, &layer, head, &files.config)?;
-        let width = at.width(&files.config)?;
+        let (site, head) = parse_site(&component, &layer, head, &files.config)?;
+        let width = width_at(site, &files.config)?;
         train::check_rank(width, rank)?;
         let init = init_file.as_deref().map(read_direction).transpose()?;
         if let Some(init) = &init {
@@ -203,7 +203,7 @@ impl Train {
             }
             if init.width() != width {
                 bail!(
-                    "--init holds a basis of width {}; {at} has width {width}",
+                    "--init holds a basis of width {}; {site} has width {width}",
                     init.width()
                 );
             }
@@ -231,7 +231,7 @@ impl Train {
                         sampler.pairs(test_pairs, test_seed)?,
                     )
                 };
-                let position = position.unwrap_or(Position::Last);
+                let position = position.unwrap_or(Position::LAST);
                 place(&mut train, position)?;
                 place(&mut test, position)?;
                 (train, test, Some(task))
@@ -240,8 +240,13 @@ impl Train {
         let shape = PairShape::of(&train, &files.config)?;
         let position = match position {
             Some(position) => position,
-            None if shape.base_position + 1 == shape.n_base => Position::Last,
+            None if shape.base_position + 1 == shape.n_base => Position::LAST,
             None => Position::Index(shape.base_position),
+        };
+        let at = Place {
+            site,
+            head,
+            position,
         };
         let name = {
             let model = short_name(&files.name);
@@ -249,11 +254,11 @@ impl Train {
                 (Some(task), _) => format!("{}-{}", task.program.id, task.variable),
                 (None, data) => data.as_deref().map(stem).unwrap_or_default(),
             };
-            let mut parts = vec![model.to_owned(), what, format!("layer{}", at.site.layer)];
-            parts.extend(tag("", at.site.component, Component::BlockOutput));
-            parts.extend(at.head.map(|head| format!("head{head}")));
+            let mut parts = vec![model.to_owned(), what, format!("layer{}", site.layer)];
+            parts.extend(tag("", site.component, Component::BlockOutput));
+            parts.extend(head.map(|head| format!("head{head}")));
             parts.push(format!("rank{rank}"));
-            parts.extend(tag("token", position, Position::Last));
+            parts.extend(tag("token", position, Position::LAST));
             parts.extend(tag("seed", seed, 0));
             parts.extend(tag("pairs", train_pairs, TRAIN_PAIRS));
             parts.extend(tag("test", test_pairs, TEST_PAIRS));
@@ -277,9 +282,9 @@ impl Train {
             task: task.as_ref().map(Task::name),
             program: task.as_ref().map(|task| task.program.to_string()),
             variable: task.as_ref().map(|task| task.variable.clone()),
-            layer: at.site.layer,
-            component: at.site.component.to_string(),
-            head: at.head,
+            layer: site.layer,
+            component: site.component.to_string(),
+            head,
             position: position.to_string(),
             method,
             rank,
@@ -298,7 +303,7 @@ impl Train {
                     probe,
                     ..
                 } = there.clone();
-                let facts = config.facts(at, position, files.sha256()?, (iia, controls, probe));
+                let facts = config.facts(at, files.sha256()?, (iia, controls, probe));
                 Ok(facts == *there)
             })?,
             false => None,
@@ -325,7 +330,6 @@ impl Train {
             place: at,
             width,
             keep,
-            position,
             train,
             test,
             init,
@@ -337,7 +341,6 @@ impl Train {
             model,
             program,
             variable,
-            position,
             rank,
             rule,
             ..
@@ -356,10 +359,8 @@ impl Train {
             "  model     {} layers, width {}, {} tokens, on {device}",
             sizes.n_layers, sizes.d_model, sizes.d_vocab
         ));
-        self.report.line(format!(
-            "  site      {}, position {position}, rank {rank}",
-            self.place
-        ));
+        self.report
+            .line(format!("  site      {}, rank {rank}", self.place));
         self.report.line(format!(
             "  training  {} pairs, {} epochs, batch {}, lr {:.2e}, seed {}",
             self.train.len(),
@@ -396,7 +397,15 @@ impl Train {
         let kept = wanted.describe(pairs, config)?;
         self.report.line(format!("  keeping   {what}: {kept}"));
         let runs = KeptRuns::run(model, config, pairs, &wanted, what)?;
-        let kept = runs.at((self.place.site, self.place.head), wanted.positions())?;
+        let [base, source] = wanted.positions();
+        let position = Position::Index(base);
+        let kept = runs.at(
+            Place {
+                position,
+                ..self.place
+            },
+            source,
+        )?;
         Ok((kept, runs.n_bytes()))
     }
 }
@@ -478,12 +487,7 @@ impl Job for Train {
         experiment::show_examples(report, &swaps, rule.seed, self.files.tokenizer().ok());
         let found = experiment::report_scores(report, iia, &controls, rank, &swaps);
 
-        let facts = (self.config).facts(
-            self.place,
-            self.position,
-            model_sha256,
-            (iia, controls, probe),
-        );
+        let facts = (self.config).facts(self.place, model_sha256, (iia, controls, probe));
         let controls = facts.controls.clone();
         let basis = train::orthonormal(&read_floats(rotation.basis())?, width);
         let bytes = Direction::new(basis, rank, facts)?.to_bytes();
@@ -539,8 +543,7 @@ impl RunConfig {
     /// What a file says of its direction: the settings, and what was found with them.
     fn facts(
         &self,
-        at: Place,
-        position: Position,
+        place: Place,
         model_sha256: String,
         (iia, controls, probe): (f64, Controls, Probe),
     ) -> Facts {
@@ -557,9 +560,7 @@ impl RunConfig {
             method: method.clone(),
             model: model.clone(),
             model_sha256,
-            site: at.site,
-            head: at.head,
-            position,
+            place,
             task: task.clone(),
             variable: variable.clone(),
             train_pairs: Some(*train_pairs),

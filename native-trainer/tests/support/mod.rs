@@ -9,11 +9,21 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Tells a program to end as Ctrl-C does.
+#[cfg(unix)]
+pub fn press_ctrl_c(child: &Child) {
+    use nix::{
+        sys::signal::{SIGINT, kill},
+        unistd::Pid,
+    };
+    kill(Pid::from_raw(child.id() as i32), SIGINT).unwrap();
+}
 
 pub fn swivel(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_swivel"))

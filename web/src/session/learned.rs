@@ -105,8 +105,8 @@ impl LearnedMap {
         let sheets = bundle.sheets();
         let n_tokens = bundle.facts().base.len();
         let places = bundle.cells().iter().filter_map(|cell| {
-            let position = cell.position.resolve(n_tokens).ok()?;
-            Some((cell.site.layer, position))
+            let position = cell.place.position.resolve(n_tokens).ok()?;
+            Some((cell.place.site.layer, position))
         });
         let (layers, positions) = places.unzip();
         let mut map = Self {
@@ -129,8 +129,8 @@ impl LearnedMap {
         if let Some(best) = map.best {
             let cell = &map.bundle.cells()[best];
             let sheet = cell.sheet();
-            map.cursor.layer = cell.site.layer;
-            map.cursor.position = cell.position.resolve(n_tokens)?;
+            map.cursor.layer = cell.place.site.layer;
+            map.cursor.position = cell.place.position.resolve(n_tokens)?;
             map.shown = (map.sheets.iter())
                 .position(|own| *own == sheet)
                 .unwrap_or(0);
@@ -391,7 +391,7 @@ impl Session {
         if map.misfit.is_some() {
             return Some("this model has no such place".to_owned());
         }
-        match cell.head {
+        match cell.place.head {
             Some(head) if cell.basis.is_none() => {
                 return Some(format!(
                     "it is the whole value of one head (head {head}), which this page cannot swap"
@@ -403,7 +403,7 @@ impl Session {
             _ => {}
         }
         let [base, source] = Side::BOTH.map(|side| self.choices.prompt(side).ids.len());
-        let position = cell.position.resolve(base.min(source));
+        let position = cell.place.position.resolve(base.min(source));
         position.err().map(|_| {
             format!(
                 "your prompts end before it, at token {}: load its example pair",
@@ -421,13 +421,13 @@ impl Session {
     /// The card of a cell: with its direction, or, where the map has none, with the whole value at its place.
     fn learned_card(&self, map: usize, cell: usize) -> Option<usize> {
         let found = self.maps.get(map)?.bundle.cells().get(cell)?;
-        let place = found.position.resolve(self.choices.base.ids.len());
+        let place = found.place.position.resolve(self.choices.base.ids.len());
         self.choices.cards.iter().position(|card| match card.what {
             What::Direction(idx) => self.directions[idx].is_of(map, Some(cell)),
             What::Whole => {
                 let own = card.base_position.resolve(self.choices.base.ids.len());
                 found.basis.is_none()
-                    && card.site == found.site
+                    && card.site == found.place.site
                     && matches!((own, &place), (Ok(own), Ok(place)) if own == *place)
             }
         })
@@ -480,9 +480,9 @@ impl Session {
             self.remove_card(idx);
             return Ok(());
         }
-        let (mut site, position) = (cell.site, cell.position);
+        let (mut site, position) = (cell.place.site, cell.place.position);
         let last_is_last = |n_tokens: usize| match position {
-            Position::Index(position) if position + 1 == n_tokens => Position::Last,
+            Position::Index(position) if position + 1 == n_tokens => Position::LAST,
             position => position,
         };
         let [base_position, source_position] =
@@ -490,7 +490,7 @@ impl Session {
         let mut what = What::Whole;
         if cell.basis.is_some() {
             let idx = self.learned_direction(map_idx, cell_idx)?;
-            site = self.directions[idx].direction.facts.site;
+            site = self.directions[idx].direction.facts.place.site;
             what = What::Direction(idx);
         }
         let card = Card {
@@ -526,7 +526,7 @@ impl Session {
         let LearnedMap { name, bundle, .. } = &self.maps[map];
         let text = |error: Error| error.to_string();
         let mut direction = bundle.direction(cell).map_err(text)?;
-        let head = direction.facts.head;
+        let head = direction.facts.place.head;
         if let Some(model) = &self.model {
             direction = direction.of_all_heads(&model.config).map_err(text)?;
         }

@@ -226,7 +226,7 @@ impl Session {
             };
             for (base_position, source_position) in written.into_iter().zip(read) {
                 let last = |position: usize, n_tokens: usize| match position + 1 == n_tokens {
-                    true => Position::Last,
+                    true => Position::LAST,
                     false => Position::Index(position),
                 };
                 cards.push(Card {

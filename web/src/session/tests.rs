@@ -420,8 +420,8 @@ fn same_swap_from_another_file_is_the_same_card() {
     assert_eq!((idx, session.directions.len()), (0, 2));
     assert_eq!(session.choices.cards.len(), 2);
     for other in [
-        with(&|other| other.facts.position = Position::Index(3)),
-        with(&|other| other.facts.site.layer = 1),
+        with(&|other| other.facts.place.position = Position::Index(3)),
+        with(&|other| other.facts.place.site.layer = 1),
         with(&|other| other.facts.variable = Some("op1".to_owned())),
         with(&|other| other.facts.model_sha256 = "other".to_owned()),
     ] {

@@ -61,7 +61,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
     let head = head.map_or(String::new(), |head| format!(", head {head}"));
     let rank = known.map_or(String::new(), |known| format!(", rank {}", known.rank()));
     let token = |position: swivel_core::Position| match position {
-        swivel_core::Position::Last => "last token".to_owned(),
+        swivel_core::Position::LAST => "last token".to_owned(),
         swivel_core::Position::Index(position) => format!("token {position}"),
     };
     let place = match card.base_position == card.source_position {

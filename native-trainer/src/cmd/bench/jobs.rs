@@ -18,8 +18,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use swivel_core::{
-    Component, Gpt2, Site,
+    Component, Gpt2, Place, Position, Site,
     cone::{Cone, Storage},
+    intervention::{Featurizer, Intervention, Op},
     metric,
     task::Pair,
     train::Rotation,
@@ -126,7 +127,9 @@ impl device::Job for Job {
                 }
                 let learn = |(site, positions): &(Site, Vec<usize>)| {
                     let places: Vec<_> = (positions.iter())
-                        .map(|position| kept.at((*site, None), [*position; 2]))
+                        .map(|position| {
+                            kept.at(Place::new(*site, Position::Index(*position)), *position)
+                        })
                         .collect::<Result<_>>()?;
                     let start = Rotation::random(files.config.d_model, 1, 0, &device)?;
                     let mut losses = Vec::new();
@@ -167,7 +170,7 @@ impl device::Job for Job {
                 let last = pairs[0].base.len() - 1;
                 let wanted = wanted(&[site], last..=last);
                 let kept = KeptRuns::run(&model, &files.config, &pairs, &wanted, "pairs")?;
-                let kept = kept.at((site, None), [last; 2])?;
+                let kept = kept.at(Place::new(site, Position::LAST), last)?;
                 let mut shares: BTreeMap<String, Vec<f64>> = BTreeMap::new();
                 for rank in ranks {
                     let start = Rotation::random(files.config.d_model, rank, 0, &device)?;
@@ -250,13 +253,14 @@ fn map<B: Backend>(model: &Gpt2<B>, files: &ModelFiles, pair: &Pair) -> Result<V
         .map(|l| Component::BlockOutput.at(l))
         .collect();
     let source = model.keep_source(ids(&pair.source), &sites, 0..=n_tokens - 1);
+    let swap = Intervention::new(Op::Interchange, Featurizer::Identity);
     let mut rows = Vec::new();
     for site in sites {
         let values = source
             .values(site, None, 0..n_tokens)
             .context("the source was not kept")?;
         let logits = model
-            .interchange_each(&base, &values, site, None, 0..n_tokens)
+            .intervene_each(&base, &swap, &values, (site, None), 0..n_tokens)
             .squeeze_dim(0);
         let labels = label_ids::<B>(&vec![pair.label; n_tokens], &device);
         rows.push(read_floats(metric::probability(logits, labels))?);

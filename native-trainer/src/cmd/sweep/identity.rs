@@ -27,7 +27,7 @@ pub fn run(
         "train_pairs": variables[0].train.len(),
         "test_pairs": variables[0].test.len(),
         "cells": (cells.iter())
-            .map(|cell| format!("{} {} {} {}", cell.place, cell.position, cell.rank, cell.variable))
+            .map(|cell| format!("{} {} {} {}", cell.row(), cell.position, cell.rank, cell.variable))
             .collect::<Vec<_>>(),
         "rule": rule.map(|rule| (rule, args.learn.lr)),
         "shuffled": args.shuffled,

@@ -125,7 +125,7 @@ impl<'a> Live<'a> {
         let drawing = std::io::stderr().is_terminal().then(|| {
             let bars = MultiProgress::new();
             let mut rows: Vec<Row> = Vec::new();
-            let of = |cell: &Planned| (cell.variable, cell.place.site, cell.place.head, cell.rank);
+            let of = |cell: &Planned| (cell.variable, cell.site, cell.head, cell.rank);
             for idx in sweep.here.clone() {
                 let cell = &cells[idx];
                 match rows
@@ -134,7 +134,7 @@ impl<'a> Live<'a> {
                 {
                     Some(row) => row.cells.insert(0, idx),
                     None => rows.push(Row {
-                        name: format!("{}", cell.place),
+                        name: cell.row(),
                         cells: vec![idx],
                         texts: Vec::new(),
                         bar: ProgressBar::hidden(),
@@ -225,10 +225,10 @@ pub fn svg(bundle: &Bundle, metric: Metric) -> Result<String> {
     let sheets: Vec<(Sheet, Vec<usize>, Vec<usize>)> = (bundle.sheets().into_iter())
         .map(|sheet| {
             let cells = bundle.cells().iter().filter(|cell| cell.sheet() == sheet);
-            let layers: BTreeSet<usize> = cells.clone().map(|cell| cell.site.layer).collect();
+            let layers: BTreeSet<usize> = cells.clone().map(|cell| cell.place.site.layer).collect();
             let n_tokens = bundle.facts().base.len();
             let positions: BTreeSet<usize> = cells
-                .filter_map(|cell| cell.position.resolve(n_tokens).ok())
+                .filter_map(|cell| cell.place.position.resolve(n_tokens).ok())
                 .collect();
             (
                 sheet,

@@ -13,7 +13,7 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 use swivel_core::{
-    Gpt2, Position,
+    Gpt2,
     bundle::{Cell, Method, Metrics, Part},
     cone::KeptSource,
     direction::{Basis, Controls},
@@ -24,6 +24,7 @@ use swivel_core::{
 
 use super::{LearnArgs, Planned, Sweep, Variable};
 use crate::{
+    cmd::width_at,
     device::Job,
     experiment::{n_together, read_floats, read_ids, shuffled, top},
     interrupt,
@@ -53,7 +54,7 @@ pub fn jobs(
     n_tokens: usize,
     learn: &LearnArgs,
 ) -> Vec<Range<usize>> {
-    let of = |cell: &Planned| (cell.place.site, cell.place.head, cell.rank, cell.variable);
+    let of = |cell: &Planned| (cell.site, cell.head, cell.rank, cell.variable);
     let mut jobs = Vec::new();
     let mut start = 0;
     for mut row in cells.chunk_by(|a, b| of(a) == of(b)) {
@@ -74,7 +75,7 @@ pub fn jobs(
 /// What a job costs, in a unit of its own: rows that run through blocks, and reading the answer off, a tenth of a block.
 pub fn cost(job: &[Planned], n_layers: usize, n_tokens: usize) -> usize {
     let cost = |cell: &Planned| {
-        let n_blocks = n_layers - cell.place.site.resumes_at(n_layers);
+        let n_blocks = n_layers - cell.site.resumes_at(n_layers);
         (n_tokens - cell.position) * (10 * n_blocks + 1)
     };
     job.iter().map(cost).sum()
@@ -189,7 +190,7 @@ impl<B: Backend> Bench<B> {
         let config = &sweep.files.config;
         let Variable { train, test, .. } = &sweep.variables[variable];
         let cells = sweep.cells.iter().filter(|cell| cell.variable == variable);
-        let mut sites: Vec<_> = cells.clone().map(|cell| cell.place.site).collect();
+        let mut sites: Vec<_> = cells.clone().map(|cell| cell.site).collect();
         sites.sort_unstable();
         sites.dedup();
         let positions = cells.map(|cell| cell.position);
@@ -203,7 +204,7 @@ impl<B: Backend> Bench<B> {
         let here = sweep.cells[sweep.here.clone()].iter();
         let first_layer = here
             .filter(|cell| cell.variable == variable)
-            .map(|cell| cell.place.site.resumes_at(config.n_layers))
+            .map(|cell| cell.site.resumes_at(config.n_layers))
             .min();
         let wanted = |logits: bool| -> Result<Wanted> {
             Ok(Wanted {
@@ -254,13 +255,13 @@ impl<B: Backend> Bench<B> {
         model: &Gpt2<B>,
         cells: &[Planned],
     ) -> Result<Vec<Cell>> {
-        let Planned { place, rank, .. } = cells[0];
+        let Planned { site, rank, .. } = cells[0];
         let kept = |runs: &KeptRuns<B>| -> Result<Vec<Kept<B>>> {
-            let at = |cell: &Planned| runs.at((place.site, place.head), [cell.position; 2]);
+            let at = |cell: &Planned| runs.at(cell.place(), cell.position);
             cells.iter().map(at).collect()
         };
         let train = kept(self.train.as_ref().context("there are no training pairs")?)?;
-        let width = place.width(&sweep.files.config)?;
+        let width = width_at(site, &sweep.files.config)?;
         let rule = sweep.rule(width);
         let learn = |train: &[Kept<B>]| -> Result<Vec<Tensor<B, 2>>> {
             let start = Rotation::random(width, rank, rule.seed, &self.device)?;
@@ -305,14 +306,15 @@ impl<B: Backend> Bench<B> {
 
     /// Scores whole-value interventions at all positions of a site.
     fn measure(&self, sweep: &Sweep, model: &Gpt2<B>, cells: &[Planned]) -> Result<Vec<Cell>> {
-        let place = cells[0].place;
+        let Planned { site, head, .. } = cells[0];
+        let swap = Intervention::new(Op::Interchange, Featurizer::Identity);
         let positions = cells.iter().map(|cell| cell.position);
         let (first, last) = (positions.clone().min(), positions.max());
         let (first, last) = first.zip(last).context("a job without cells")?;
         let mut all: Vec<Scores<B>> = cells.iter().map(|_| Scores::new(self)).collect();
         let values = |source: &KeptSource<B>| {
-            let values = source.values(place.site, place.head, first..last + 1);
-            values.with_context(|| format!("values of {place} were not kept"))
+            let values = source.values(site, head, first..last + 1);
+            values.with_context(|| format!("values of {site} were not kept"))
         };
         let mean = match sweep.method {
             Method::Mean => Some(self.mean(&values)?),
@@ -331,7 +333,7 @@ impl<B: Backend> Bench<B> {
                 _ => values(&source)?,
             };
             let positions = first..last + 1;
-            Ok(model.interchange_each(&base, &values, place.site, place.head, positions))
+            Ok(model.intervene_each(&base, &swap, &values, (site, head), positions))
         };
         let at = |logits: &Tensor<B, 3>, cell: &Planned| -> Tensor<B, 2> {
             let logits = logits.clone().narrow(1, cell.position - first, 1);
@@ -458,9 +460,7 @@ impl<'a, B: Backend> Scores<'a, B> {
         let n = self.n_pairs as f64;
         let difference = self.bench.base_labels.as_ref();
         Cell {
-            site: planned.place.site,
-            head: planned.place.head,
-            position: Position::Index(planned.position),
+            place: planned.place(),
             variable: sweep.variables[self.bench.variable].name.clone(),
             basis: None,
             iia: self.n_hits as f64 / n,

@@ -50,7 +50,7 @@ fn open_rank_2(session: &mut Session) -> usize {
 /// What the scripts of the folder were made from.
 fn examples() -> Vec<(&'static str, Session)> {
     use Component::*;
-    use Position::{Index, Last};
+    use Position::{Index, LAST};
 
     let recorded = live();
 
@@ -72,7 +72,7 @@ fn examples() -> Vec<(&'static str, Session)> {
 
     let mut one_place = live();
     let idx = open_rank_2(&mut one_place);
-    let site = one_place.directions[idx].direction.facts.site;
+    let site = one_place.directions[idx].direction.facts.place.site;
     let mut subspace = whole(site.component, site.layer, [Last, Last], 0.8);
     subspace.what = What::Direction(idx);
     let part = |position, strength| {

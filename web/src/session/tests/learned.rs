@@ -316,7 +316,7 @@ fn other_models_and_heads_are_named() {
     let mut bundle = map_of(Method::Zero, |_| ());
     let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
     let mut head = cell(Component::HeadQueryOutput, 1, 9, 0.99, &own);
-    head.head = Some(3);
+    head.place.head = Some(3);
     bundle.push(of_method(head, Method::Zero)).unwrap();
     open(&mut session, &bundle);
     let map = shown(&session);
@@ -363,7 +363,7 @@ fn direction_of_a_head_is_swapped_in_that_head() {
     let mut bundle = map_of(Method::LowRank, |facts| facts.n_planned = 8);
     for (component, layer, head, position) in places {
         let mut cell = cell(component, layer, position, 0.99, &own);
-        cell.head = Some(head);
+        cell.place.head = Some(head);
         cell.basis = Some(Basis::new(rows.clone(), 2).unwrap());
         bundle.push(cell).unwrap();
     }

@@ -1,71 +1,28 @@
-//! What the page asks of the engine and what the engine answers; both cross the border to a Web Worker as JSON.
+//! What is asked of an engine and what it answers; both travel as JSON, to a Web Worker or over a socket.
 
 use serde::{Deserialize, Serialize};
-use swivel_core::{Component, Site, direction::Direction, plan::by_name};
+use swivel_core::plan::Plan;
 
-/// The two prompts of an experiment, as token ids.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Prompts {
-    /// The run that is changed.
-    pub base: Vec<u32>,
-    /// The run that values are taken from.
-    pub source: Vec<u32>,
-}
-
-/// An interchange between the two runs: of a subspace, or of the whole vector.
+/// A question: what is done, and what is to be read of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Interchange {
-    /// Layer, from 0.
-    pub layer: usize,
-    /// Component of that layer.
-    #[serde(with = "by_name")]
-    pub component: Component,
-    /// Token of the base prompt that is written.
-    pub base_position: usize,
-    /// Token of the source prompt that is read.
-    pub source_position: usize,
-    /// Orthonormal rows `[rank, width]` one after the other, and the rank; `None` for the whole vector.
-    pub basis: Option<(Vec<f32>, usize)>,
-    /// 0 leaves the base as it is, 1 swaps, others interpolate or overshoot.
-    pub strength: f32,
+pub struct Request {
+    /// One prompt and its interventions. A direction is named by the hash of its file, which the engine was given before
+    /// ([`direction_name`](crate::direction_name)), or stands in the plan as a URL.
+    pub plan: Plan,
+    /// What is to be read.
+    pub read: Read,
 }
 
-impl Interchange {
-    /// A learned direction at its own place, at full strength; `None` if a prompt does not have that token.
-    pub fn learned(direction: &Direction, prompts: &Prompts) -> Option<Self> {
-        let facts = &direction.facts;
-        Some(Self {
-            layer: facts.site.layer,
-            component: facts.site.component,
-            base_position: facts.position.resolve(prompts.base.len()).ok()?,
-            source_position: facts.position.resolve(prompts.source.len()).ok()?,
-            basis: Some((direction.rows().to_vec(), direction.rank())),
-            strength: 1.0,
-        })
-    }
-
-    /// Where it is done.
-    pub fn site(&self) -> Site {
-        self.component.at(self.layer)
-    }
-}
-
-/// What the page asks of the engine.
+/// What is to be read of a plan's runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Request {
-    /// The next token after base, intervened and source run.
+pub enum Read {
+    /// The next token after the base run, the intervened one, and the plain run of a prompt that is shown beside them: the source.
     Answer {
-        /// The two prompts.
-        prompts: Prompts,
-        /// What is swapped; nothing leaves the base run as it is.
-        interchanges: Vec<Interchange>,
+        /// Token ids of that prompt.
+        beside: Vec<u32>,
     },
     /// What the residual stream would answer above one layer, at every token.
     Lens {
-        /// The two prompts.
-        prompts: Prompts,
-        /// What is swapped.
-        interchanges: Vec<Interchange>,
         /// The layer whose `block_output` is read.
         layer: usize,
         /// Two tokens whose logits are compared.
@@ -73,26 +30,13 @@ pub enum Request {
     },
     /// Where the heads of one layer look from one token.
     Attention {
-        /// The two prompts.
-        prompts: Prompts,
-        /// What is swapped.
-        interchanges: Vec<Interchange>,
         /// The layer.
         layer: usize,
         /// The token that looks.
         position: usize,
     },
-    /// A plain interchange at each of some tokens of one layer, one run a token.
-    Scan {
-        /// The two prompts.
-        prompts: Prompts,
-        /// The layer.
-        layer: usize,
-        /// Component of that layer.
-        #[serde(with = "by_name")]
-        component: Component,
-        /// Base tokens, from and to (not included); the source token has the same distance from its prompt's end.
-        positions: [usize; 2],
+    /// The plan's only intervention at each of its tokens, which stand side by side, one run a token.
+    Each {
         /// Two tokens whose logits are compared.
         pair: [u32; 2],
     },
@@ -101,14 +45,55 @@ pub enum Request {
 /// What the engine answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Response {
-    /// To [`Request::Answer`].
+    /// To [`Read::Answer`].
     Answer(Answer),
-    /// To [`Request::Lens`].
+    /// To [`Read::Lens`].
     Lens(LensRow),
-    /// To [`Request::Attention`].
+    /// To [`Read::Attention`].
     Attention(AttentionRows),
-    /// To [`Request::Scan`], one cell a token.
-    Scan(Vec<Cell>),
+    /// To [`Read::Each`], one cell a token.
+    Each(Vec<Cell>),
+}
+
+/// What the host of an engine is sent, with a number that its answer carries back. A number alone takes that message back: nobody
+/// waits for its answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToEngine {
+    /// Take a direction file, base64, so that plans can name it by its hash.
+    Direction(String),
+    /// Answer.
+    Ask(Request),
+}
+
+/// What the host of an engine sends back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromEngine {
+    /// The model is there.
+    Loaded {
+        /// SHA-256 of the weight files.
+        sha256: String,
+        /// What the device calls itself.
+        adapter: String,
+        /// True where a processor plays the graphics processor.
+        is_software: bool,
+    },
+    /// The direction was taken.
+    Taken,
+    /// The answer and what it cost.
+    Answered(Response, Cost),
+    /// There is no answer to this one, but the engine goes on.
+    Refused(String),
+    /// The engine is gone: device lost, memory used up, a fault of ours.
+    Died(String),
+}
+
+/// What an answer cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Milliseconds in the engine.
+    pub ms: f64,
+    /// Bytes of the host's memory.
+    pub bytes: f64,
 }
 
 /// How likely a token is to come next.
@@ -174,7 +159,7 @@ pub struct Cell {
 pub struct LensRow {
     /// One cell a base token.
     pub base: Vec<Cell>,
-    /// First token that the interchanges can change in this layer, and the cells from there on.
+    /// First token that the interventions can change in this layer, and the cells from there on.
     pub intervened: Option<(usize, Vec<Cell>)>,
 }
 

@@ -1,0 +1,150 @@
+//! A plan in words: what is read where and written where, in which order.
+
+use super::{
+    CheckedPlan,
+    checked::{Origin, Step},
+};
+use crate::{Tokenizer, intervention::Units};
+
+impl CheckedPlan {
+    /// What each run does, a line each, in the order in which it happens; with a tokenizer, tokens with their text.
+    pub fn in_words(&self, tokenizer: Option<&Tokenizer>) -> Vec<String> {
+        let mut lines = Vec::new();
+        let base = self.n_sources();
+        for run in 0..=base {
+            let rows = &self.runs[run];
+            lines.push(format!(
+                "{}: {} of {} tokens",
+                self.name_of(run),
+                counted(rows.len(), "prompt"),
+                rows[0].len()
+            ));
+            let mut steps: Vec<&Step> = self.steps.iter().filter(|step| step.into == run).collect();
+            // The forward pass comes by the sites in this order; at one site the plan's order holds.
+            steps.sort_by_key(|step| step.site);
+            for (idx, step) in steps.iter().enumerate() {
+                let number = idx + 1;
+                lines.push(format!(
+                    "  {number}. {}",
+                    self.step_in_words(step, tokenizer)
+                ));
+            }
+            for step in &self.steps {
+                if matches!(step.origin, Origin::Run(own) if own == run) {
+                    let units = &step.source_units;
+                    let place = self.place_in_words(step, units, run, tokenizer);
+                    lines.push(format!("  read: {place}"));
+                }
+            }
+        }
+        for site in &self.record {
+            lines.push(format!("  recorded: {site}"));
+        }
+        let n_layers = self.config.n_layers;
+        let sites = self.steps.iter().filter(|step| step.into == base);
+        if let Some(layer) = sites
+            .clone()
+            .map(|step| step.site.resumes_at(n_layers))
+            .min()
+        {
+            let first = |units: &Units| match &units.positions {
+                None => 0,
+                Some(positions) => positions.iter().copied().min().unwrap_or(0),
+            };
+            let starts = sites.flat_map(|step| step.base_units.iter().map(first));
+            let n_tokens = self.base()[0].len();
+            let rest = n_tokens - starts.min().unwrap_or(0);
+            let (cells, all) = ((n_layers - layer) * rest, n_layers * n_tokens);
+            lines.push(format!(
+                "computed again for the intervened run: {cells} of {all} layer x token cells, norm and head"
+            ));
+        }
+        lines
+    }
+
+    fn name_of(&self, run: usize) -> String {
+        match self.n_sources() {
+            base if run == base => "base".to_owned(),
+            1 => "source".to_owned(),
+            _ => format!("source {run}"),
+        }
+    }
+
+    fn step_in_words(&self, step: &Step, tokenizer: Option<&Tokenizer>) -> String {
+        let place = self.place_in_words(step, &step.base_units, step.into, tokenizer);
+        let mut text = format!("{} {place}", step.operation.verb);
+        if let Some(direction) = &step.direction {
+            let rank = step
+                .basis
+                .as_ref()
+                .map_or(0, |basis| basis.len() / step.width);
+            let of = direction.facts.variable.as_deref();
+            let of = of.map_or(String::new(), |variable| format!(" of {variable}"));
+            text += &format!(", inside a learned subspace of rank {rank}{of}");
+        } else if let Some(basis) = &step.basis {
+            text += &format!(", in {} dimensions", basis.len() / step.width);
+        }
+        text += &match &step.origin {
+            Origin::Nothing => String::new(),
+            Origin::Values(_) => ", with the plan's values".to_owned(),
+            Origin::Run(run) => format!(", with what {} has", self.name_of(*run)),
+        };
+        if step.strength != 1.0 {
+            text += &format!(", at strength {}", step.strength);
+        }
+        text
+    }
+
+    /// Site, heads and tokens, those of the first row where rows differ.
+    fn place_in_words(
+        &self,
+        step: &Step,
+        units: &[Units],
+        run: usize,
+        tokenizer: Option<&Tokenizer>,
+    ) -> String {
+        let Units {
+            positions, heads, ..
+        } = &units[0];
+        let mut text = step.site.to_string();
+        if let Some(heads) = heads {
+            match heads.len() == self.config.n_heads {
+                true => text += ", all heads",
+                false => text += &format!(", {}", listed("head", heads.iter())),
+            }
+        }
+        let Some(positions) = positions else {
+            return text + ", all tokens";
+        };
+        let token = |position: &usize| match tokenizer {
+            None => position.to_string(),
+            Some(tokenizer) => {
+                let text = tokenizer.decode(&[self.runs[run][0][*position]]);
+                format!("{position} {text:?}")
+            }
+        };
+        text += &format!(", {}", listed("token", positions.iter().map(token)));
+        if units.iter().any(|own| own != &units[0]) {
+            text += " (elsewhere in other rows)";
+        }
+        text
+    }
+}
+
+fn counted(n: usize, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
+/// `token 3`, `tokens 3, 4`.
+fn listed(what: &str, items: impl ExactSizeIterator<Item = impl ToString>) -> String {
+    let n = items.len();
+    let items: Vec<String> = items.map(|item| item.to_string()).collect();
+    format!(
+        "{what}{} {}",
+        if n == 1 { "" } else { "s" },
+        items.join(", ")
+    )
+}

@@ -1,0 +1,93 @@
+//! Runs that are cached, shared by whoever asks.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use burn::tensor::backend::Backend;
+use swivel_core::cone::KeptRun;
+
+/// Runs of some prompts of one length, cached.
+pub(crate) struct Run<B: Backend> {
+    /// Token ids, one list a row.
+    pub ids: Vec<Vec<u32>>,
+    pub kept: KeptRun<B>,
+    /// After the last token, row after row `[d_vocab]`, nats.
+    pub logits: Vec<f32>,
+}
+
+/// How much is cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Runs.
+    pub n_runs: usize,
+    /// Bytes of all of them.
+    pub n_bytes: usize,
+}
+
+impl Limits {
+    /// For one page: its pair, the one before, and probes.
+    pub const PAGE: Self = Self {
+        n_runs: 12,
+        n_bytes: 256 << 20,
+    };
+    /// Runs of one asker that stay in any case: those of one pair.
+    const LEAST_RUNS: usize = 2;
+}
+
+/// Cached runs, latest first, each with who asked for it last.
+pub(crate) struct Cache<B: Backend> {
+    runs: Vec<(u32, Arc<Run<B>>)>,
+    limits: Limits,
+}
+
+impl<B: Backend> Cache<B> {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            runs: Vec::new(),
+            limits,
+        }
+    }
+
+    pub fn has(&self, ids: &[Vec<u32>]) -> bool {
+        self.runs.iter().any(|(_, run)| run.ids == ids)
+    }
+
+    /// The run of these prompts, which is then the latest one of this asker.
+    pub fn get(&mut self, asker: u32, ids: &[Vec<u32>]) -> Option<Arc<Run<B>>> {
+        let idx = self.runs.iter().position(|(_, run)| run.ids == ids)?;
+        let (_, run) = self.runs.remove(idx);
+        self.runs.insert(0, (asker, Arc::clone(&run)));
+        Some(run)
+    }
+
+    /// Caches a run. Where that is too much, the oldest run goes of whoever has the most: one who asks much takes nothing from
+    /// those who ask little.
+    pub fn put(&mut self, asker: u32, run: Run<B>) -> Arc<Run<B>> {
+        let run = Arc::new(run);
+        self.runs.insert(0, (asker, Arc::clone(&run)));
+        while self.is_full() {
+            let mut n_runs: BTreeMap<u32, usize> = BTreeMap::new();
+            for (asker, _) in &self.runs {
+                *n_runs.entry(*asker).or_default() += 1;
+            }
+            let most = n_runs.into_iter().max_by_key(|(_, n)| *n);
+            let Some((most, n)) = most else { break };
+            if n <= Limits::LEAST_RUNS {
+                break;
+            }
+            if let Some(idx) = self.runs.iter().rposition(|(own, _)| *own == most) {
+                self.runs.remove(idx);
+            }
+        }
+        run
+    }
+
+    /// Drops the runs that only this asker asked for.
+    pub fn forget(&mut self, asker: u32) {
+        self.runs.retain(|(own, _)| *own != asker);
+    }
+
+    fn is_full(&self) -> bool {
+        let n_bytes: usize = self.runs.iter().map(|(_, run)| run.kept.n_bytes()).sum();
+        self.runs.len() > self.limits.n_runs || n_bytes > self.limits.n_bytes
+    }
+}

@@ -1,0 +1,156 @@
+//! The runs of a plan: plain ones from the cache, and what interventions change of them.
+
+use std::sync::Arc;
+
+use burn::tensor::{Tensor, backend::Backend};
+use swivel_core::{
+    Component, Gpt2, Gpt2Config, Recorder, Result, Site,
+    intervention::{Editor, Source, Units},
+    plan::CheckedPlan,
+};
+
+use crate::cache::Run;
+
+/// A run of a plan.
+pub(crate) struct Stage<B: Backend> {
+    /// The run without interventions.
+    pub plain: Arc<Run<B>>,
+    /// What they change, where there are any.
+    pub changed: Option<Changed<B>>,
+}
+
+/// What interventions change of a run.
+#[derive(Clone)]
+pub(crate) struct Changed<B: Backend> {
+    /// First layer that was computed again; the number of layers where only norm and head were.
+    pub layer: usize,
+    /// First token that was.
+    pub start: usize,
+    /// Values at the sites that were asked for, from that token on; those below the layer are missing.
+    pub values: Recorder<B>,
+    /// `[rows, pos, d_vocab]`, nats: as many of the last tokens as were asked for.
+    pub logits: Tensor<B, 3>,
+}
+
+/// Of which tokens logits are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logits {
+    /// Of the last.
+    Last,
+    /// Of all that may change.
+    All,
+}
+
+/// A model with what runs need that go on from cached ones.
+pub(crate) struct Stages<'a, B: Backend> {
+    pub model: &'a Gpt2<B>,
+    pub config: &'a Gpt2Config,
+    pub device: &'a B::Device,
+    pub plan: &'a CheckedPlan,
+}
+
+impl<B: Backend> Stages<'_, B> {
+    /// The source runs of the plan, of which the plain ones are `runs`, in their order.
+    pub fn sources(&self, runs: &[Arc<Run<B>>]) -> Result<Vec<Stage<B>>> {
+        let mut sources = Vec::with_capacity(runs.len());
+        for (idx, plain) in runs.iter().enumerate() {
+            let sites: Vec<Site> = self.plan.sites_read(idx).collect();
+            sources.push(self.run(idx, plain, &sources, &sites, Logits::Last)?);
+        }
+        Ok(sources)
+    }
+
+    /// A run of the plan from its plain run; `sites` are recorded as the interventions leave them.
+    pub fn run(
+        &self,
+        idx: usize,
+        plain: &Arc<Run<B>>,
+        sources: &[Stage<B>],
+        sites: &[Site],
+        logits: Logits,
+    ) -> Result<Stage<B>> {
+        let mut stage = Stage {
+            plain: Arc::clone(plain),
+            changed: None,
+        };
+        let value = |source: usize, site: Site, units: &Units| {
+            Ok::<_, swivel_core::Error>(self.value(&sources[source], site, units))
+        };
+        let edits = self.plan.edits(idx, self.device, value)?;
+        let n_layers = self.config.n_layers;
+        let editor = Editor::new(self.config, plain.kept.n_tokens(), edits)?;
+        let Some((layer, start)) = editor.resumes_at(n_layers) else {
+            return Ok(stage);
+        };
+        let kept = plain.kept.base_at(layer, start);
+        let read = match logits {
+            Logits::Last => kept.n_positions() - 1,
+            Logits::All => 0,
+        };
+        let mut hooks = (
+            editor.starting_at(start),
+            Recorder::new(sites.iter().copied()),
+        );
+        let logits = self.model.resume(&kept, read, &mut hooks);
+        let (editor, values) = hooks;
+        editor.finish()?;
+        stage.changed = Some(Changed {
+            layer,
+            start,
+            values,
+            logits,
+        });
+        Ok(stage)
+    }
+
+    /// What a run has at some units of a site, as its interventions leave it.
+    pub fn value(&self, stage: &Stage<B>, site: Site, units: &Units) -> Source<B> {
+        let from = match &units.positions {
+            None => 0,
+            Some(positions) => positions.iter().copied().min().unwrap_or(0),
+        };
+        let units = Units {
+            positions: (units.positions.as_ref())
+                .map(|positions| positions.iter().map(|position| position - from).collect()),
+            ..units.clone()
+        };
+        let plain = || self.plain(&stage.plain, site, from);
+        let changed = stage.changed.as_ref().and_then(|changed| {
+            let stream = changed.values.get(site).cloned().map(Source::Stream);
+            let heads = || changed.values.get_heads(site).cloned().map(Source::Heads);
+            Some((changed.start, stream.or_else(heads)?))
+        });
+        let n_tokens = stage.plain.kept.n_tokens();
+        let values = match changed {
+            None => plain(),
+            Some((start, changed)) if from < start => plain()
+                .narrow_positions(0, start - from)
+                .followed_by(changed),
+            Some((start, changed)) => changed.narrow_positions(from - start, n_tokens - from),
+        };
+        values.map(|x| units.select(x), |x| units.select(x))
+    }
+
+    /// What a plain run has at a site from a token on: `[rows, pos, width]` or `[rows, head, pos, …]`.
+    pub fn plain(&self, run: &Run<B>, site: Site, from: usize) -> Source<B> {
+        let rest = run.kept.n_tokens() - from;
+        let stream = |layer: usize| Source::Stream(run.kept.stream(layer).narrow(1, from, rest));
+        match site.component {
+            Component::Embedding | Component::BlockInput => return stream(site.layer),
+            Component::BlockOutput => return stream(site.layer + 1),
+            Component::FinalNorm => {
+                let x = run.kept.stream(self.config.n_layers).narrow(1, from, rest);
+                return Source::Stream(self.model.ln_f.forward(x));
+            }
+            _ => {}
+        }
+        let mut recorder = Recorder::new([site]);
+        self.model
+            .replay(&run.kept, site.layer, from, &mut recorder);
+        match (recorder.get(site), recorder.get_heads(site)) {
+            (Some(x), _) => Source::Stream(x.clone()),
+            (_, Some(x)) => Source::Heads(x.clone()),
+            (None, None) => unreachable!("a block offers all of its sites to the hook"),
+        }
+    }
+}
