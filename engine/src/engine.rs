@@ -296,8 +296,9 @@ impl<B: Backend> Engine<B> {
     ) -> Result<LensRow> {
         let site = Component::BlockOutput.at(layer).check(&self.config)?;
         self.config.check_ids(&[pair])?;
-        let ids = asked.checked.base();
-        let base = self.run(asked.asker, ids, is_wanted).await?;
+        let (base, _) = self
+            .runs_of(asked.asker, asked.checked, is_wanted)
+            .await?;
         let stream = base.kept.stream(layer + 1);
         let cells = self.lens_cells(stream, pair, is_wanted).await?;
         let changed = self.streams(asked, is_wanted).await?;

@@ -68,6 +68,8 @@ pub enum ToEngine {
 /// What the host of an engine sends back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromEngine {
+    /// The host listens; no model is there yet.
+    Ready,
     /// The model is there.
     Loaded {
         /// SHA-256 of the weight files.

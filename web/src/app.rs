@@ -6,26 +6,27 @@ use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use js_sys::Uint8Array;
 use leptos::prelude::*;
-use swivel_core::{Component, Gpt2Config, task::programs::Lexicon};
+use swivel_core::{Component, Gpt2Config, Tokenizer, plan::Operation, task::programs::Lexicon};
+use swivel_engine::protocol::{Answer, Request, Response};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{File, HashChangeEvent, KeyboardEvent, RequestCache};
 
 use crate::{
     browser::{
-        client::{Client, Loaded, Problem},
+        client::{Client, Problem},
         fetch::{self, fetch, read_file},
-        model::{ModelFiles, ModelSource},
+        model::{MODELS, ModelFiles, ModelSource},
         window,
         worker::Device,
     },
-    protocol::{Answer, Interchange, Prompts, Request, Response},
-    session::{Job, Model, Picture, Session, learned::OpenedFile, map::Metric, recorded},
+    session::{
+        Job, Model, Picture, Prompts, Session, learned::OpenedFile, map::Metric, prompt::rotated,
+        recorded,
+    },
     view,
 };
 
-/// Folder of the models that the page's host has.
-pub const MODELS: &str = "models";
 /// The one of them that comes with the page.
 pub const BUILT_IN: &str = "solver";
 /// Folder of directions and maps that were learned where the page comes from.
@@ -90,6 +91,19 @@ pub struct Devices {
     pub cpu: DeviceState,
     /// WebGPU.
     pub web_gpu: DeviceState,
+    /// The program that serves the page, where it offers to compute the model of the page.
+    pub machine: Option<DeviceState>,
+}
+
+impl Devices {
+    /// What is known of the one in use.
+    pub fn state(&self) -> Option<&DeviceState> {
+        match self.current {
+            Device::Cpu => Some(&self.cpu),
+            Device::WebGpu => Some(&self.web_gpu),
+            Device::Machine => self.machine.as_ref(),
+        }
+    }
 }
 
 /// Everything that views read and call.
@@ -107,8 +121,12 @@ pub struct App {
     pub memory: RwSignal<f64>,
     /// What cells of the map say.
     pub metric: RwSignal<Metric>,
-    /// Component that is swapped and scanned.
+    /// What is done at a cell, and scanned.
+    pub operation: RwSignal<&'static Operation>,
+    /// To which value.
     pub component: RwSignal<Component>,
+    /// In which head; `None` in all.
+    pub head: RwSignal<Option<usize>>,
     engine: StoredValue<Option<Rc<Client>>, LocalStorage>,
     source: StoredValue<ModelSource, LocalStorage>,
     /// True while the loop of [`App::pump`] runs.
@@ -164,6 +182,7 @@ impl App {
         let wish = match wish.as_deref() {
             Some("cpu") => Some(Device::Cpu),
             Some("webgpu") => Some(Device::WebGpu),
+            Some("machine") => Some(Device::Machine),
             _ => None,
         };
         let folder = window::query("model").unwrap_or_else(|| fetch::address_in(MODELS, BUILT_IN));
@@ -175,11 +194,14 @@ impl App {
                 wish,
                 cpu: DeviceState::Untried,
                 web_gpu: DeviceState::Untried,
+                machine: None,
             }),
             notice: RwSignal::new(None),
             memory: RwSignal::new(0.0),
             metric: RwSignal::new(Metric::default()),
+            operation: RwSignal::new(Operation::INTERCHANGE),
             component: RwSignal::new(Component::BlockOutput),
+            head: RwSignal::new(None),
             engine: StoredValue::new_local(None),
             source: StoredValue::new_local(ModelSource::Folder(folder)),
             is_pumping: StoredValue::new(false),
@@ -255,7 +277,8 @@ impl App {
                     job: job.clone(),
                     _still_wanted: still_wanted,
                 }));
-                let answer = pin!(engine.ask(job.request.clone()));
+                let file = |name: &str| self.direction_file(name);
+                let answer = pin!(engine.ask(job.request.clone(), file));
                 let result = match select(answer, given_up).await {
                     Either::Left((result, _)) => result,
                     Either::Right(_) => continue,
@@ -286,6 +309,12 @@ impl App {
         });
     }
 
+    /// The file of a direction that a plan names.
+    fn direction_file(self, name: &str) -> Option<Vec<u8>> {
+        self.session
+            .with_untracked(|session| session.direction_file(name).map(<[u8]>::to_vec))
+    }
+
     /// Goes on on the CPU, where that is another device; else says so and waits for the person.
     fn engine_died(self, cause: &str) {
         self.engine.set_value(None);
@@ -298,6 +327,17 @@ impl App {
                 });
                 self.complain(format!(
                     "The graphics device failed: {cause}. Nothing is lost: the page goes on on the CPU."
+                ));
+                self.load_model();
+            }
+            Device::Machine => {
+                self.devices.update(|devices| {
+                    devices.machine = Some(DeviceState::Unavailable(cause.to_owned()));
+                    devices.current = Device::Cpu;
+                    devices.wish = Some(Device::Cpu);
+                });
+                self.complain(format!(
+                    "The machine stopped answering: {cause}. Nothing is lost: the page goes on in this tab."
                 ));
                 self.load_model();
             }
@@ -341,7 +381,8 @@ impl App {
                     self.pump();
                     self.retry_refused();
                     spawn_local(window::keep_for_offline());
-                    if self.devices.with_untracked(|devices| devices.wish) != Some(Device::Cpu) {
+                    let devices = self.devices.get_untracked();
+                    if devices.wish != Some(Device::Cpu) && devices.current == Device::Cpu {
                         self.try_web_gpu(generation).await;
                     }
                 }
@@ -355,8 +396,62 @@ impl App {
         self.generation.get_value()
     }
 
-    /// Reads the files while a worker starts; the first answers come from the CPU, which is there at once.
+    /// Puts the model where it is wished; in the tab the first answers come from the CPU, which is there at once.
     async fn load(self, source: &ModelSource, generation: u32) -> Result<(), String> {
+        let is_wished = self.devices.with_untracked(|d| d.wish) == Some(Device::Machine);
+        let name = source.listed_name();
+        let offer = async move {
+            let offer = machine_offer(name).await;
+            let is_offered = offer.is_some();
+            self.devices.update(|devices| devices.machine = offer);
+            is_offered
+        };
+        if !is_wished {
+            spawn_local(async move {
+                offer.await;
+            });
+        } else if offer.await {
+            match self.load_on_machine(source, generation).await {
+                Ok(()) => return Ok(()),
+                Err(cause) => {
+                    self.devices.update(|devices| {
+                        devices.machine = Some(DeviceState::Unavailable(cause.clone()));
+                    });
+                    self.complain(format!(
+                        "The machine cannot be used: {cause}. The page goes on in this tab."
+                    ));
+                }
+            }
+        }
+        self.load_in_tab(source, generation).await
+    }
+
+    /// Reads tokenizer and config, and reaches the engine of the program that serves the page.
+    async fn load_on_machine(self, source: &ModelSource, generation: u32) -> Result<(), String> {
+        let text = |problem: Problem| problem.to_string();
+        let name = source.name();
+        let address = fetch::socket_address(&name)?;
+        let (texts, client) =
+            futures_util::join!(source.texts(&|_, _, _| ()), Client::connect(&address));
+        let ((config, tokenizer), (client, loaded)) = (texts?, client.map_err(text)?);
+        self.take_model(name, &config, tokenizer, &loaded.sha256, generation)?;
+        if self.generation.get_value() != generation {
+            return Ok(());
+        }
+        self.devices.update(|devices| {
+            devices.current = Device::Machine;
+            devices.machine = Some(DeviceState::Ready {
+                adapter: loaded.adapter,
+                error: None,
+                ms: None,
+            });
+        });
+        self.engine.set_value(Some(Rc::new(client)));
+        Ok(())
+    }
+
+    /// Reads the files while a worker starts.
+    async fn load_in_tab(self, source: &ModelSource, generation: u32) -> Result<(), String> {
         let files = async {
             let files = self.read(source, generation).await?;
             if self.generation.get_value() == generation {
@@ -372,43 +467,56 @@ impl App {
             tokenizer,
             weights,
         } = files;
-        let sizes = Gpt2Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
-        tokenizer.check(&sizes).map_err(|error| error.to_string())?;
-        let loaded = client.load(Device::Cpu, config, weights).await;
-        let Loaded {
-            sha256, adapter, ..
-        } = loaded.map_err(|problem| problem.to_string())?;
+        let loaded = client.load(Device::Cpu, config.clone(), weights).await;
+        let loaded = loaded.map_err(|problem| problem.to_string())?;
+        self.take_model(name, &config, tokenizer, &loaded.sha256, generation)?;
         if self.generation.get_value() != generation {
             return Ok(());
-        }
-        let is_same = self.session.with_untracked(|session| {
-            session
-                .model
-                .as_ref()
-                .is_some_and(|model| model.sha256 == sha256)
-        });
-        if is_same {
-            self.session.update(|session| session.rename_model(name));
-        } else {
-            let lexicon = Lexicon::embedded(&tokenizer).ok().map(Into::into);
-            let model = Model {
-                name,
-                config: sizes,
-                sha256,
-                tokenizer,
-                lexicon,
-            };
-            self.session.update(|session| session.set_model(model));
         }
         self.devices.update(|devices| {
             devices.current = Device::Cpu;
             devices.cpu = DeviceState::Ready {
-                adapter,
+                adapter: loaded.adapter,
                 error: None,
                 ms: None,
             };
         });
         self.engine.set_value(Some(Rc::new(client)));
+        Ok(())
+    }
+
+    /// Gives the session a model that is on a device, unless another was asked for meanwhile.
+    fn take_model(
+        self,
+        name: String,
+        config: &str,
+        tokenizer: Tokenizer,
+        sha256: &str,
+        generation: u32,
+    ) -> Result<(), String> {
+        let config = Gpt2Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
+        tokenizer
+            .check(&config)
+            .map_err(|error| error.to_string())?;
+        if self.generation.get_value() != generation {
+            return Ok(());
+        }
+        let is_same = self.session.with_untracked(|session| {
+            let model = session.model.as_ref();
+            model.is_some_and(|model| model.sha256 == sha256)
+        });
+        if is_same {
+            self.session.update(|session| session.rename_model(name));
+            return Ok(());
+        }
+        let model = Model {
+            name,
+            config,
+            sha256: sha256.to_owned(),
+            lexicon: Lexicon::embedded(&tokenizer).ok().map(Into::into),
+            tokenizer,
+        };
+        self.session.update(|session| session.set_model(model));
         Ok(())
     }
 
@@ -487,9 +595,9 @@ impl App {
         let cpu = self.engine.get_value().ok_or("the CPU engine is gone")?;
         let reference = match recorded {
             Some(answer) => answer,
-            None => ask(&cpu, question.clone()).await.map_err(text)?.0,
+            None => self.ask(&cpu, question.clone()).await.map_err(text)?.0,
         };
-        let (found, _) = ask(&client, question.clone()).await.map_err(text)?;
+        let (found, _) = self.ask(&client, question.clone()).await.map_err(text)?;
         let error = recorded::largest_error(&reference, &found);
         if error.is_nan() || error > GPU_TOLERANCE {
             return Err(format!(
@@ -498,26 +606,11 @@ impl App {
             ));
         }
         // New prompts of the same length: nothing is kept from before, and all kernels are compiled.
-        let fresh = |turn: usize| match question.clone() {
-            Request::Answer {
-                mut prompts,
-                interchanges,
-            } => {
-                for ids in [&mut prompts.base, &mut prompts.source] {
-                    let n_tokens = ids.len().max(1);
-                    ids.rotate_left(turn % n_tokens);
-                }
-                Request::Answer {
-                    prompts,
-                    interchanges,
-                }
-            }
-            other => other,
-        };
+        let fresh = |turn: usize| rotated(&question, turn);
         let mut fastest = [f64::INFINITY; 2];
         for turn in 1..=2 {
             for (engine, fastest) in [&*cpu, &client].into_iter().zip(&mut fastest) {
-                let (_, ms) = ask(engine, fresh(turn)).await.map_err(text)?;
+                let (_, ms) = self.ask(engine, fresh(turn)).await.map_err(text)?;
                 *fastest = fastest.min(ms);
             }
         }
@@ -533,6 +626,14 @@ impl App {
         Ok((client, state, fastest))
     }
 
+    async fn ask(self, engine: &Client, request: Request) -> Result<(Answer, f64), Problem> {
+        let file = |name: &str| self.direction_file(name);
+        match engine.ask(request, file).await? {
+            (Response::Answer(answer), cost) => Ok((answer, cost.ms)),
+            _ => Err(Problem::Died("an answer to another question".to_owned())),
+        }
+    }
+
     /// What a device is tested with, and the native answer where it was recorded for these weights.
     fn question(self) -> (Request, Option<Answer>) {
         self.session.with_untracked(|session| {
@@ -544,29 +645,11 @@ impl App {
                     base: example.base.ids,
                     source: example.source.ids,
                 };
-                let question = Request::Answer {
-                    interchanges: Interchange::learned(&opened.direction, &prompts)
-                        .into_iter()
-                        .collect(),
-                    prompts,
-                };
-                return (question, Some(example.answer));
+                let idx = 0; // the first of those that come with the page
+                debug_assert!(opened.is_embedded);
+                return (session.learned_request(idx, &prompts), Some(example.answer));
             }
-            let prompts = session.choices.prompts();
-            let last = |ids: &[u32]| ids.len().saturating_sub(1);
-            let interchange = Interchange {
-                layer: 0,
-                component: Component::BlockOutput,
-                base_position: last(&prompts.base),
-                source_position: last(&prompts.source),
-                basis: None,
-                strength: 0.5,
-            };
-            let question = Request::Answer {
-                prompts,
-                interchanges: vec![interchange],
-            };
-            (question, None)
+            (session.test_request(), None)
         })
     }
 
@@ -576,6 +659,7 @@ impl App {
         let name = match device {
             Some(Device::Cpu) => "cpu",
             Some(Device::WebGpu) => "webgpu",
+            Some(Device::Machine) => "machine",
             None => "auto",
         };
         window::store("device", name);
@@ -767,11 +851,14 @@ impl App {
     }
 }
 
-async fn ask(engine: &Client, request: Request) -> Result<(Answer, f64), Problem> {
-    match engine.ask(request).await? {
-        (Response::Answer(answer), cost) => Ok((answer, cost.ms)),
-        _ => Err(Problem::Died("an answer to another question".to_owned())),
-    }
+/// What the program that serves the page says of a model, where it is one of its own.
+async fn machine_offer(model: Option<String>) -> Option<DeviceState> {
+    let device = fetch::engines().await?.remove(&model?)?;
+    Some(DeviceState::Ready {
+        adapter: device,
+        error: None,
+        ms: None,
+    })
 }
 
 /// Shows the page and starts everything.

@@ -1,7 +1,5 @@
 //! Swivel's page: what it shows and what computes it. What needs no browser is tested on any machine.
 
-pub mod engine;
-pub mod protocol;
 pub mod session;
 pub mod waiting;
 

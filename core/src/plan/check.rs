@@ -127,9 +127,7 @@ impl Checker<'_> {
         let site = component.at(*layer).check(self.config);
         let site = site.map_err(within(self.field("layer")))?;
         if *component == Component::AttentionScore {
-            // A masked score is -inf, and the displacement from it not a number.
-            let expected = "a component other than this, which can only be recorded";
-            return refuse(self.field("component"), expected, component);
+            self.check_whole_scores()?;
         }
         let origin = self.origin()?;
         let into = match (mode, &origin) {
@@ -196,6 +194,35 @@ impl Checker<'_> {
                 let found = source.map_or("nothing".to_owned(), |run| run.to_string());
                 refuse(self.field("source"), expected, found)
             }
+        }
+    }
+
+    /// Scores of later tokens are -inf, of which no part in a subspace is a number.
+    fn check_whole_scores(&self) -> Result<()> {
+        let PlannedOp {
+            operation, dims, ..
+        } = &self.planned.op;
+        let expected =
+            "nothing: scores of later tokens are -inf, and only whole rows of scores are changed";
+        if dims.is_some() {
+            return refuse(self.field("op.dims"), expected, "dimensions");
+        }
+        if operation.is_learned {
+            return refuse(self.field("op.direction"), expected, "a direction");
+        }
+        Ok(())
+    }
+
+    /// Scores read at an earlier token are -inf where they go: a token does not look beyond itself.
+    fn check_scores_seen(&self, name: &str, base: &[usize], source: &[usize]) -> Result<()> {
+        match base.iter().zip(source).find(|(base, source)| source < base) {
+            Some((base, source)) if self.planned.component == Component::AttentionScore => {
+                let expected = format!(
+                    "token {base} or a later one, whose scores reach as far as those they go to"
+                );
+                refuse(name, expected, source)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -282,6 +309,7 @@ impl Checker<'_> {
                 let expected = format!("{} positions, as in `base_positions`", base.len());
                 return refuse(format!("{name}[{row}]"), expected, source.len());
             }
+            self.check_scores_seen(&format!("{name}[{row}]"), base, source)?;
         }
         Ok([base, source].map(|rows| rows.into_iter().map(|list| units(Some(list))).collect()))
     }

@@ -251,7 +251,7 @@ fn every_mistake_is_refused_with_its_field() {
         (
             "block_output",
             "attention_score",
-            &["`interventions[0].component`", "recorded"],
+            &["`interventions[0].op.dims`", "-inf"],
         ),
         (
             r#""z", "unit": "h.pos""#,
@@ -517,5 +517,43 @@ fn whole_positions_need_sources_of_one_length() {
         let message = check(&plan).unwrap_err().to_string();
         assert!(message.contains("`interventions[0].source`"), "{message}");
         assert!(message.contains("4 tokens"), "{message}");
+    }
+}
+
+#[test]
+fn scores_are_changed_as_whole_rows_that_reach_far_enough() {
+    const SCORES: &str = r#"{
+        "version": 1,
+        "base": {"ids": [[5, 9, 2, 7]]},
+        "sources": [{"ids": [[5, 1, 2, 8]]}],
+        "interventions": [{"layer": 0, "component": "attention_score", "source": 0, "base_positions": [[1]],
+                           "source_positions": [[2]], "op": {"type": "subtract", "strength": 0.5}}]
+    }"#;
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("[[2]]", "[[1]]", &[]),
+        (
+            "[[2]]",
+            "[[0]]",
+            &["`interventions[0].source_positions[0]`", "token 1 or"],
+        ),
+        (
+            r#""subtract""#,
+            r#""subtract", "dims": [0]"#,
+            &["`interventions[0].op.dims`", "-inf"],
+        ),
+        (
+            r#""subtract""#,
+            r#""low_rank", "direction": "d.safetensors""#,
+            &["`interventions[0].op.direction`", "-inf"],
+        ),
+    ];
+    for (from, to, expected) in cases {
+        assert!(SCORES.contains(from), "{from}");
+        let plan = Plan::from_json(SCORES.replacen(from, to, 1).as_bytes()).unwrap();
+        let message = check(&plan).map_or_else(|error| error.to_string(), |_| String::new());
+        assert_eq!(message.is_empty(), expected.is_empty(), "{message}");
+        for text in *expected {
+            assert!(message.contains(text), "`{text}` is not in: {message}");
+        }
     }
 }

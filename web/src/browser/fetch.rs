@@ -1,5 +1,7 @@
 //! Bytes from addresses and from files that a person chose.
 
+use std::collections::BTreeMap;
+
 use js_sys::{Array, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -47,6 +49,30 @@ pub async fn list(folder: &str, cache: RequestCache) -> Result<Option<Listing>, 
     let names =
         serde_json::from_slice(&bytes.to_vec()).map_err(|error| failed(error.to_string()))?;
     Ok(Some(Listing { names, is_live }))
+}
+
+/// Models that the program computes which serves the page, with the name of its device; `None` if the host computes nothing.
+pub async fn engines() -> Option<BTreeMap<String, String>> {
+    let bytes = fetch("engines.json", &|_, _| ()).await.ok()??;
+    serde_json::from_slice(&bytes.to_vec()).ok()
+}
+
+/// Address of the socket at which the host of the page answers questions about a model.
+///
+/// # Errors
+/// - if the page has no address
+pub fn socket_address(model: &str) -> Result<String, String> {
+    let address = || {
+        let window = web_sys::window().ok_or("no window")?;
+        let path = format!("engine?model={}", js_sys::encode_uri_component(model));
+        let url = web_sys::Url::new_with_base(&path, &window.location().href()?)?;
+        url.set_protocol(match url.protocol().as_str() {
+            "https:" => "wss:",
+            _ => "ws:",
+        });
+        Ok::<_, JsValue>(url.href())
+    };
+    address().map_err(|error| error_text(&error))
 }
 
 /// Address of a file of a folder.

@@ -7,7 +7,10 @@ use serde::Deserialize;
 use swivel_core::{Gpt2Config, Tokenizer};
 use web_sys::File;
 
-use super::fetch::{fetch, read_file};
+use super::fetch::{self, fetch, read_file};
+
+/// Folder of the models that the page's host has.
+pub const MODELS: &str = "models";
 
 /// Where a model comes from; it can be read again, for another device.
 #[derive(Clone)]
@@ -65,6 +68,29 @@ impl ModelSource {
             tokenizer: self.tokenizer(progress).await?,
             weights: self.weights(progress).await?,
         })
+    }
+
+    /// The name under which the page's host lists the model, if it does.
+    pub fn listed_name(&self) -> Option<String> {
+        let name = self.name();
+        match self {
+            Self::Folder(address) if *address == fetch::address_in(MODELS, &name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Reads what the page itself needs, and no weights: `config.json` and the tokenizer.
+    ///
+    /// # Errors
+    /// - if one is missing, or of no GPT-2
+    pub async fn texts(
+        &self,
+        progress: &dyn Fn(&str, f64, Option<f64>),
+    ) -> Result<(String, Tokenizer), String> {
+        Ok((
+            self.config(progress).await?,
+            self.tokenizer(progress).await?,
+        ))
     }
 
     /// Reads and checks `config.json`.

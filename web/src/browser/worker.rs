@@ -9,21 +9,23 @@ use std::{
     panic,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use burn::tensor::backend::Backend;
 use burn_flex::{Flex, FlexDevice};
 use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
 use futures_channel::mpsc;
 use js_sys::{Array, Reflect, Uint8Array};
 use serde::{Deserialize, Serialize};
 use swivel_core::{Gpt2Config, Weights, kernel::Kernels};
+use swivel_engine::{
+    Engine, Failure,
+    protocol::{Cost, FromEngine, Response, ToEngine},
+};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use super::{error_text, window};
-use crate::{
-    engine::{Engine, Failure},
-    protocol::{Request, Response},
-};
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +34,11 @@ pub enum Device {
     Cpu,
     /// A graphics processor, by WebGPU.
     WebGpu,
+    /// Whatever the program computes on that serves the page.
+    Machine,
 }
 
-/// What the page sends.
+/// What the page sends to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToWorker {
     /// Put a model on a device; its weight files are the message's buffers.
@@ -44,39 +48,8 @@ pub enum ToWorker {
         /// `config.json`.
         config: String,
     },
-    /// Answer.
-    Ask(Request),
-}
-
-/// What the worker sends back.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum FromWorker {
-    /// The worker listens.
-    Ready,
-    /// The model is there.
-    Loaded {
-        /// SHA-256 of the weight files.
-        sha256: String,
-        /// What the device calls itself.
-        adapter: String,
-        /// True where a processor plays the graphics processor.
-        is_software: bool,
-    },
-    /// The answer and what it cost.
-    Answered(Response, Cost),
-    /// There is no answer to this one, but the engine goes on.
-    Refused(String),
-    /// The engine is gone: device lost, memory used up, a fault of ours.
-    Died(String),
-}
-
-/// What an answer cost.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Cost {
-    /// Milliseconds in the engine.
-    pub ms: f64,
-    /// Bytes of the worker's memory.
-    pub bytes: f64,
+    /// What every host of an engine understands.
+    Engine(ToEngine),
 }
 
 thread_local! {
@@ -91,7 +64,7 @@ pub fn scope() -> Option<DedicatedWorkerGlobalScope> {
     js_sys::global().dyn_into().ok()
 }
 
-fn send(number: u32, message: &FromWorker) {
+fn send(number: u32, message: &FromEngine) {
     let (Some(scope), Ok(json)) = (scope(), serde_json::to_string(message)) else {
         return;
     };
@@ -104,7 +77,7 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     panic::set_hook(Box::new(|info| {
         // What happened, without the place in the source: people read it.
         let cause = info.payload_as_str().unwrap_or("a fault of the engine");
-        send(CURRENT.get(), &FromWorker::Died(cause.to_owned()));
+        send(CURRENT.get(), &FromEngine::Died(cause.to_owned()));
     }));
     let (sender, receiver) = mpsc::unbounded::<Array>();
     let listener = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
@@ -121,7 +94,7 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     scope.set_onmessage(Some(listener.as_ref().unchecked_ref()));
     listener.forget();
     spawn_local(answer_all(receiver));
-    send(0, &FromWorker::Ready);
+    send(0, &FromEngine::Ready);
 }
 
 fn number_of(message: &Array) -> u32 {
@@ -155,7 +128,7 @@ async fn answer_all(mut messages: mpsc::UnboundedReceiver<Array>) {
         }
         let json = message.get(1).as_string().unwrap_or_default();
         let answer = match serde_json::from_str(&json) {
-            Err(error) => FromWorker::Refused(error.to_string()),
+            Err(error) => FromEngine::Refused(error.to_string()),
             Ok(ToWorker::Load { device, config }) => {
                 // The old model goes before the new one comes.
                 engine = None;
@@ -168,10 +141,14 @@ async fn answer_all(mut messages: mpsc::UnboundedReceiver<Array>) {
                         engine = Some(loaded);
                         answer
                     }
-                    Err(error) => FromWorker::Refused(error),
+                    Err(error) => FromEngine::Refused(error),
                 }
             }
-            Ok(ToWorker::Ask(request)) => ask(&mut engine, &request).await,
+            Ok(ToWorker::Engine(message)) => match &mut engine {
+                None => FromEngine::Refused("no model is loaded".to_owned()),
+                Some(AnyEngine::Cpu(engine)) => answer(engine, message).await,
+                Some(AnyEngine::WebGpu(engine)) => answer(engine, message).await,
+            },
         };
         send(number, &answer);
         // Those before it are answered, or were skipped.
@@ -179,23 +156,27 @@ async fn answer_all(mut messages: mpsc::UnboundedReceiver<Array>) {
     }
 }
 
-async fn ask(engine: &mut Option<AnyEngine>, request: &Request) -> FromWorker {
+async fn answer<B: Backend>(engine: &mut Engine<B>, message: ToEngine) -> FromEngine {
     let start = now();
-    let result = match engine {
-        None => return FromWorker::Refused("no model is loaded".to_owned()),
-        Some(AnyEngine::Cpu(engine)) => engine.handle(request, &is_wanted).await,
-        Some(AnyEngine::WebGpu(engine)) => engine.handle(request, &is_wanted).await,
+    let answered = |response: Response| {
+        let cost = Cost {
+            ms: now() - start,
+            bytes: window::memory_bytes(),
+        };
+        FromEngine::Answered(response, cost)
+    };
+    let result = match message {
+        ToEngine::Direction(file) => match BASE64_STANDARD.decode(file) {
+            Ok(bytes) => engine.take_direction(&bytes).map(|_| FromEngine::Taken),
+            Err(error) => return FromEngine::Refused(error.to_string()),
+        },
+        // All of a worker is for one page.
+        ToEngine::Ask(request) => engine.handle(0, &request, &is_wanted).await.map(answered),
     };
     match result {
-        Ok(response) => {
-            let cost = Cost {
-                ms: now() - start,
-                bytes: window::memory_bytes(),
-            };
-            FromWorker::Answered(response, cost)
-        }
-        Err(Failure::Device(error)) => FromWorker::Died(error),
-        Err(failure) => FromWorker::Refused(failure.to_string()),
+        Ok(message) => message,
+        Err(Failure::Device(error)) => FromEngine::Died(error),
+        Err(failure) => FromEngine::Refused(failure.to_string()),
     }
 }
 
@@ -203,13 +184,14 @@ async fn load(
     device: Device,
     config: &str,
     files: Vec<Vec<u8>>,
-) -> Result<(AnyEngine, FromWorker), String> {
+) -> Result<(AnyEngine, FromEngine), String> {
     let config = Gpt2Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
     let views: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
     let weights = Weights::new(&views).map_err(|error| error.to_string())?;
     let sha256 = weights.sha256().to_owned();
     let failed = |failure: Failure| failure.to_string();
     let (engine, adapter, is_software) = match device {
+        Device::Machine => return Err("a worker runs in the tab".to_owned()),
         Device::Cpu => {
             swivel_kernels::CPU.install();
             let engine = Engine::load(config, &weights, FlexDevice).map_err(failed)?;
@@ -221,14 +203,14 @@ async fn load(
             let setup = init_setup_async::<WebGpu>(&device, RuntimeOptions::default()).await;
             setup.device.set_device_lost_callback(|reason, message| {
                 let text = format!("the graphics device was lost ({reason:?}) {message}");
-                send(CURRENT.get(), &FromWorker::Died(text));
+                send(CURRENT.get(), &FromEngine::Died(text));
             });
             let engine = Engine::load(config, &weights, device).map_err(failed)?;
             choose_kernels(&engine, is_software).await.map_err(failed)?;
             (AnyEngine::WebGpu(Box::new(engine)), adapter, is_software)
         }
     };
-    let loaded = FromWorker::Loaded {
+    let loaded = FromEngine::Loaded {
         sha256,
         adapter,
         is_software,

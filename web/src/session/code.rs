@@ -17,10 +17,10 @@
 //! Verified by running the scripts in `tests/fixtures/code/`, see `README.md` there; a test keeps them equal to what is
 //! written here.
 
-use swivel_core::{Component, Site};
+use swivel_core::{Component, Position, Site};
+use swivel_engine::protocol::Answer;
 
-use super::{Card, Session, Side, What, recorded};
-use crate::protocol::{Answer, Interchange};
+use super::{Card, Session, Side, recorded};
 
 /// Columns of a line of numbers.
 const N_COLUMNS: usize = 100;
@@ -57,25 +57,34 @@ class Scaled:
         return base + self.strength * (swapped - base)
 ";
 
-const WHOLE: &str = "
-
-def whole():
-    \"\"\"The source's whole vector takes the place of the base's.\"\"\"
-    return pv.VanillaIntervention()
-";
-
-const WHOLE_SCALED: &str = "
-
-class ScaledWhole(Scaled, pv.VanillaIntervention):
-    pass
-
-
-def whole(strength=1.0):
-    \"\"\"The source's whole vector takes the place of the base's.\"\"\"
-    swap = ScaledWhole()
-    swap.strength = strength
-    return swap
-";
+/// An operation on whole values: its name in a plan, pyvene's class, the script's function, and what it says of it. A new
+/// operation is a line here.
+const OPERATIONS: [(&str, &str, &str, &str); 4] = [
+    (
+        "interchange",
+        "VanillaIntervention",
+        "whole",
+        "The source's whole vector takes the place of the base's.",
+    ),
+    (
+        "zero",
+        "ZeroIntervention",
+        "zero",
+        "The vector becomes zero.",
+    ),
+    (
+        "add",
+        "AdditionIntervention",
+        "add",
+        "The source's vector is added.",
+    ),
+    (
+        "subtract",
+        "SubtractionIntervention",
+        "subtract",
+        "The source's vector is subtracted.",
+    ),
+];
 
 const SUBSPACE: &str = "
 
@@ -141,18 +150,31 @@ struct Swap {
     title: String,
     /// Fields of a dict that say where.
     place: String,
-    interchange: Interchange,
+    /// Name of its operation in a plan.
+    operation: &'static str,
+    /// Rows of the subspace and their number, where it is in one.
+    basis: Option<(Vec<f32>, usize)>,
+    strength: f32,
+    /// Tokens that are written in the base and read in the source.
+    tokens: [usize; 2],
 }
 
 impl Session {
     /// A Python script that does the same with pyvene and prints the answers; the page's own stand in its first lines.
     pub fn as_code(&self) -> String {
-        let cards = self.choices.cards.iter();
-        let swaps: Vec<Swap> = cards
-            .filter(|card| card.is_on && self.card_problem(card).is_none())
-            .filter_map(|card| self.swap(card))
-            .collect();
+        let (mut swaps, mut left_out) = (Vec::new(), Vec::new());
+        for card in self.active() {
+            match self.swap(card) {
+                Some(swap) => swaps.push(swap),
+                None => left_out.push(format!("{}, {}", self.card_title(card), card.place)),
+            }
+        }
         let mut code = self.head();
+        for card in left_out {
+            code.push_str(&format!(
+                "# NOT in this script, pyvene has no such place: {card}\n"
+            ));
+        }
         code.push_str(match swaps.is_empty() {
             true => IMPORTS_OF_PLAIN_RUNS,
             false => IMPORTS,
@@ -171,16 +193,26 @@ impl Session {
 
     fn swap(&self, card: &Card) -> Option<Swap> {
         let mut title = python_string(&self.card_title(card));
-        if let What::Direction(idx) = card.what {
-            title = format!(
-                "{title}, from {}",
-                python_string(&self.directions[idx].name)
-            );
+        let opened = card.direction.map(|idx| &self.directions[idx]);
+        if let Some(opened) = opened {
+            title = format!("{title}, from {}", python_string(&opened.name));
         }
+        let token = |position: Position, side: Side| {
+            let n_tokens = self.choices.prompt(side).ids.len();
+            position.resolve(n_tokens).ok()
+        };
+        let written = token(card.place.position, Side::Base)?;
+        let read = match card.operation.op.reads_source() {
+            true => token(card.source_position, Side::Source)?,
+            false => written,
+        };
         Some(Swap {
             title,
-            place: place(card.site)?,
-            interchange: self.interchange(card)?,
+            place: place(card.place.site)?,
+            operation: card.operation.name,
+            basis: opened.map(|opened| (opened.direction.rows().to_vec(), opened.direction.rank())),
+            strength: card.strength,
+            tokens: [written, read],
         })
     }
 
@@ -264,10 +296,7 @@ MODEL = {}
 fn definitions(swaps: &[Swap]) -> String {
     let mut code = String::new();
     let mut bases: Vec<&(Vec<f32>, usize)> = Vec::new();
-    for basis in swaps
-        .iter()
-        .filter_map(|swap| swap.interchange.basis.as_ref())
-    {
+    for basis in swaps.iter().filter_map(|swap| swap.basis.as_ref()) {
         if bases.contains(&basis) {
             continue;
         }
@@ -283,22 +312,21 @@ fn definitions(swaps: &[Swap]) -> String {
         }
         code.push_str("]\n");
     }
-    let is_scaled = |swap: &&Swap| swap.interchange.strength != 1.0;
-    let (whole, parts): (Vec<&Swap>, Vec<&Swap>) = swaps
-        .iter()
-        .partition(|swap| swap.interchange.basis.is_none());
-    if swaps.iter().any(|swap| is_scaled(&swap)) {
+    if swaps.iter().any(|swap| swap.strength != 1.0) {
         code.push_str(SCALED);
     }
-    for (kind, plain, scaled) in [
-        (whole, WHOLE, WHOLE_SCALED),
-        (parts, SUBSPACE, SUBSPACE_SCALED),
-    ] {
-        if kind.iter().any(is_scaled) {
-            code.push_str(scaled);
-        } else if !kind.is_empty() {
-            code.push_str(plain);
+    for (name, class, function, about) in OPERATIONS {
+        let own = swaps.iter().filter(|swap| swap.operation == name);
+        let is_scaled = own.clone().any(|swap| swap.strength != 1.0);
+        if own.count() > 0 {
+            code.push_str(&definition(class, function, about, is_scaled));
         }
+    }
+    let mut parts = swaps.iter().filter(|swap| swap.basis.is_some());
+    if parts.clone().any(|swap| swap.strength != 1.0) {
+        code.push_str(SUBSPACE_SCALED);
+    } else if parts.next().is_some() {
+        code.push_str(SUBSPACE);
     }
     code.push_str(
         "
@@ -308,26 +336,20 @@ fn definitions(swaps: &[Swap]) -> String {
 SWAPS = [
 ",
     );
-    for Swap {
-        title,
-        place,
-        interchange,
-    } in swaps
-    {
-        let strength = match interchange.strength {
+    for swap in swaps {
+        let Swap { title, place, .. } = swap;
+        let strength = match swap.strength {
             1.0 => None,
             strength => Some(format!("strength={}", python_float(strength))),
         };
-        let rows = interchange.basis.as_ref().and_then(|basis| {
+        let rows = swap.basis.as_ref().and_then(|basis| {
             let idx = bases.iter().position(|own| *own == basis)?;
             Some(format!("ROWS_{}", idx + 1))
         });
-        let function = match rows {
-            Some(_) => "subspace",
-            None => "whole",
-        };
+        let own = OPERATIONS.iter().find(|(name, ..)| *name == swap.operation);
+        let function = own.map_or("subspace", |(_, _, function, _)| function);
         let arguments: Vec<String> = rows.into_iter().chain(strength).collect();
-        let (written, read) = (interchange.base_position, interchange.source_position);
+        let [written, read] = swap.tokens;
         code.push_str(&format!(
             "    # {title}\n    ({place}, {written}, {read}, {function}({})),\n",
             arguments.join(", ")
@@ -337,8 +359,38 @@ SWAPS = [
     code
 }
 
+/// A function that makes pyvene's intervention of an operation on whole values.
+fn definition(class: &str, function: &str, about: &str, is_scaled: bool) -> String {
+    if !is_scaled {
+        return format!(
+            "
+
+def {function}():
+    \"\"\"{about}\"\"\"
+    return pv.{class}()
+"
+        );
+    }
+    let (first, rest) = function.split_at(1);
+    let scaled = format!("Scaled{}{rest}", first.to_uppercase());
+    format!(
+        "
+
+class {scaled}(Scaled, pv.{class}):
+    pass
+
+
+def {function}(strength=1.0):
+    \"\"\"{about}\"\"\"
+    swap = {scaled}()
+    swap.strength = strength
+    return swap
+"
+    )
+}
+
 /// Fields of pyvene's dict for a site: its own name of the component, or the path of a module and which side of it.
-/// `None` where values are per head, which the engine refuses too.
+/// `None` where values are per head.
 pub(super) fn place(site: Site) -> Option<String> {
     use Component::*;
     let layer = site.layer;

@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use swivel_core::{
     Error, Position, Result,
     bundle::{Bundle, Cell, FileKind, Method, Sheet},
+    plan::Operation,
 };
 
-use super::{Card, Cursor, Opened, Picture, Probe, Session, Side, What, visible};
-use crate::protocol::Prompts;
+use super::{Card, Cursor, Opened, Picture, Prompts, Session, Side, visible};
 
 /// A bundle that was opened.
 #[derive(Clone, Debug)]
@@ -360,12 +360,6 @@ impl Session {
                 facts.model
             ));
         }
-        if facts.method != Method::LowRank && map.sheets.iter().any(|s| s.head.is_some()) {
-            warnings.push(
-                "Whole values of a single head are shown, but cannot be switched on in this page."
-                    .to_owned(),
-            );
-        }
         let lengths = [facts.base.len(), facts.source.len()];
         let own = Side::BOTH.map(|side| self.choices.prompt(side).ids.len());
         if own != lengths {
@@ -391,17 +385,6 @@ impl Session {
         if map.misfit.is_some() {
             return Some("this model has no such place".to_owned());
         }
-        match cell.place.head {
-            Some(head) if cell.basis.is_none() => {
-                return Some(format!(
-                    "it is the whole value of one head (head {head}), which this page cannot swap"
-                ));
-            }
-            Some(_) if self.model.is_none() => {
-                return Some("the model is not there yet".to_owned());
-            }
-            _ => {}
-        }
         let [base, source] = Side::BOTH.map(|side| self.choices.prompt(side).ids.len());
         let position = cell.place.position.resolve(base.min(source));
         position.err().map(|_| {
@@ -422,15 +405,19 @@ impl Session {
     fn learned_card(&self, map: usize, cell: usize) -> Option<usize> {
         let found = self.maps.get(map)?.bundle.cells().get(cell)?;
         let place = found.place.position.resolve(self.choices.base.ids.len());
-        self.choices.cards.iter().position(|card| match card.what {
-            What::Direction(idx) => self.directions[idx].is_of(map, Some(cell)),
-            What::Whole => {
-                let own = card.base_position.resolve(self.choices.base.ids.len());
-                found.basis.is_none()
-                    && card.site == found.place.site
-                    && matches!((own, &place), (Ok(own), Ok(place)) if own == *place)
-            }
-        })
+        self.choices
+            .cards
+            .iter()
+            .position(|card| match card.direction {
+                Some(idx) => self.directions[idx].is_of(map, Some(cell)),
+                None => {
+                    let own = card.place.position.resolve(self.choices.base.ids.len());
+                    found.basis.is_none()
+                        && (card.place.site, card.place.head)
+                            == (found.place.site, found.place.head)
+                        && matches!((own, &place), (Ok(own), Ok(place)) if own == *place)
+                }
+            })
     }
 
     /// Moves the cursor of the map that is shown by so many layers up and tokens to the right.
@@ -480,23 +467,28 @@ impl Session {
             self.remove_card(idx);
             return Ok(());
         }
-        let (mut site, position) = (cell.place.site, cell.place.position);
+        let (mut place, position) = (cell.place, cell.place.position);
         let last_is_last = |n_tokens: usize| match position {
-            Position::Index(position) if position + 1 == n_tokens => Position::LAST,
+            Position::Index(position) => Position::of(position, n_tokens),
             position => position,
         };
         let [base_position, source_position] =
             Side::BOTH.map(|side| last_is_last(self.choices.prompt(side).ids.len()));
-        let mut what = What::Whole;
-        if cell.basis.is_some() {
-            let idx = self.learned_direction(map_idx, cell_idx)?;
-            site = self.directions[idx].direction.facts.place.site;
-            what = What::Direction(idx);
-        }
+        place.position = base_position;
+        // The mean over other prompts is not known here: what stands at a cell of such a map is a swap.
+        let operation = match map.bundle.facts().method {
+            Method::LowRank => Operation::LOW_RANK,
+            Method::Zero => Operation::ZERO,
+            Method::Interchange | Method::Mean => Operation::INTERCHANGE,
+        };
+        let direction = match cell.basis {
+            Some(_) => Some(self.learned_direction(map_idx, cell_idx)?),
+            None => None,
+        };
         let card = Card {
-            what,
-            site,
-            base_position,
+            operation,
+            direction,
+            place,
             source_position,
             strength: 1.0,
             is_on: true,
@@ -505,9 +497,9 @@ impl Session {
             .map(|opened| opened.is_of(map_idx, None))
             .collect();
         self.change(|choices| {
-            choices.cards.retain(|own| match own.what {
-                What::Direction(idx) => !of_map[idx],
-                What::Whole => what != What::Whole || own.site.component != site.component,
+            choices.cards.retain(|own| match own.direction {
+                Some(idx) => !of_map[idx],
+                None => direction.is_some() || own.place.site.component != place.site.component,
             });
             for own in &mut choices.cards {
                 own.is_on = false;
@@ -525,23 +517,16 @@ impl Session {
         }
         let LearnedMap { name, bundle, .. } = &self.maps[map];
         let text = |error: Error| error.to_string();
-        let mut direction = bundle.direction(cell).map_err(text)?;
-        let head = direction.facts.place.head;
-        if let Some(model) = &self.model {
-            direction = direction.of_all_heads(&model.config).map_err(text)?;
-        }
+        let direction = bundle.direction(cell).map_err(text)?;
+        let bytes = direction.to_bytes();
+        let origin = Origin {
+            map,
+            cell,
+            title: bundle.cells()[cell].title(),
+        };
         self.directions.push(Opened {
-            name: name.clone(),
-            head,
-            bytes: direction.to_bytes().into(),
-            direction: Arc::new(direction),
-            is_embedded: false,
-            probe: Probe::Unknown,
-            origin: Some(Origin {
-                map,
-                cell,
-                title: bundle.cells()[cell].title(),
-            }),
+            origin: Some(origin),
+            ..Opened::new(name, direction, &bytes)
         });
         Ok(self.directions.len() - 1)
     }

@@ -1,7 +1,8 @@
 //! What is wrong with a pair of prompts before it is run, and how to mend it.
 
-use super::{Prompt, Session, Side, What};
 use swivel_core::task::programs::Words;
+
+use super::{Prompt, Session, Side};
 
 /// Words of a program's line.
 const N_WORDS: usize = 5;
@@ -98,7 +99,7 @@ impl Session {
             if let Some(problem) = self.card_problem(card) {
                 let title = self.card_title(card);
                 notes.push(Note::new(Level::Problem, format!("{title}: {problem}")));
-            } else if card.what != What::Whole && card.strength == 0.0 {
+            } else if card.strength == 0.0 {
                 let title = self.card_title(card);
                 let text = format!("{title}: strength 0 leaves the base as it is");
                 notes.push(Note::new(Level::Hint, text));

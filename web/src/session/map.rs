@@ -1,8 +1,13 @@
-//! The interchange map: every layer x every token, how far does a plain swap there move the answer towards the source?
+//! The map of patches: every layer x every token, how far does an operation on the whole value there move the answer towards the
+//! source? (Activation patching; Meng et al. 2022, <https://arxiv.org/abs/2202.05262>.)
 
-use swivel_core::Component;
+use swivel_core::{
+    Component, Position, Site,
+    plan::{Operation, PlannedIntervention, PlannedOp, Positions, Unit},
+};
+use swivel_engine::protocol::{Answer, Cell, Read, Request};
 
-use crate::protocol::{Answer, Cell, Prompts, Request};
+use super::{Prompts, share::plan_with};
 
 /// Cells that are computed in one batch: small enough that a person sees progress.
 const CHUNK: usize = 8;
@@ -10,9 +15,9 @@ const CHUNK: usize = 8;
 /// What a cell of the map says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Metric {
-    /// Share of the way from base to source that the logit difference went: 0 base, 1 source.
+    /// Recovered share: how much of the logit difference between base and source came back, 0 base, 1 source.
     #[default]
-    Way,
+    Recovered,
     /// Change of the logit difference, nats.
     Difference,
     /// Change of the probability of the source's answer.
@@ -28,9 +33,13 @@ struct Ends {
 
 /// A map, finished or under way.
 #[derive(Clone, Debug, PartialEq)]
-pub struct InterchangeMap {
-    /// What is swapped.
+pub struct PatchMap {
+    /// What is done at each cell.
+    pub operation: &'static Operation,
+    /// To which value.
     pub component: Component,
+    /// In which head; `None` for all, and where the component is not per head.
+    pub head: Option<usize>,
     /// Prompts that it belongs to.
     pub prompts: Prompts,
     /// Two tokens whose logits are compared.
@@ -46,10 +55,11 @@ pub struct InterchangeMap {
     n_chunks: usize,
 }
 
-impl InterchangeMap {
+impl PatchMap {
     /// An empty map; `answer` says where base and source are.
     pub fn new(
-        component: Component,
+        operation: &'static Operation,
+        (component, head): (Component, Option<usize>),
         prompts: Prompts,
         n_layers: usize,
         answer: &Answer,
@@ -57,12 +67,15 @@ impl InterchangeMap {
     ) -> Self {
         let n_tokens = prompts.base.len();
         // Base tokens that have no partner in a shorter source prompt are not computed.
-        let first = n_tokens.saturating_sub(prompts.source.len());
+        let first = match operation.op.reads_source() {
+            true => n_tokens.saturating_sub(prompts.source.len()),
+            false => 0,
+        };
         let mut queue = Vec::new();
         for layer in (0..n_layers).rev() {
             let mut end = n_tokens;
             // Nor what the answer does not depend on, which is always what comes before the rest.
-            let site = component.at(layer);
+            let site: Site = component.at(layer);
             let is_read = |at: &usize| site.reaches_logits(*at, n_layers, n_tokens - 1);
             let first = (first..n_tokens).find(is_read).unwrap_or(n_tokens);
             while end > first {
@@ -77,7 +90,9 @@ impl InterchangeMap {
             [row.scores[0].probability, row.scores[2].probability]
         });
         Self {
+            operation,
             component,
+            head,
             prompts,
             pair: answer.pair,
             is_running: true,
@@ -95,16 +110,40 @@ impl InterchangeMap {
     /// The request for the next cells; `None` when all are done or it was stopped.
     pub fn next_request(&self) -> Option<Request> {
         let (layer, positions) = self.queue.last().filter(|_| self.is_running)?;
-        Some(Request::Scan {
-            prompts: self.prompts.clone(),
+        let (n_base, n_source) = (self.prompts.base.len(), self.prompts.source.len());
+        // Tokens are matched from the prompts' ends.
+        let list = |shift: usize| {
+            let positions = positions[0]..positions[1];
+            Positions(vec![
+                positions
+                    .map(|at| Position::Index(at + shift - n_base))
+                    .collect(),
+            ])
+        };
+        let reads = self.operation.op.reads_source();
+        let planned = PlannedIntervention {
             layer: *layer,
             component: self.component,
-            positions: *positions,
-            pair: self.pair,
+            unit: match self.head {
+                None => Unit::Positions,
+                Some(_) => Unit::HeadsAtPositions,
+            },
+            heads: self.head.map(|head| vec![head]),
+            source: reads.then_some(0),
+            values: None,
+            base_positions: Some(list(n_base)),
+            token: None,
+            source_positions: (reads && n_base != n_source).then(|| list(n_source)),
+            source_token: None,
+            op: PlannedOp::new(self.operation),
+        };
+        Some(Request {
+            plan: plan_with(&self.prompts, vec![planned]),
+            read: Read::Each { pair: self.pair },
         })
     }
 
-    /// Takes the answer to [`InterchangeMap::next_request`].
+    /// Takes the answer to [`PatchMap::next_request`].
     pub fn take(&mut self, cells: Vec<Cell>) {
         if let Some((layer, [start, _])) = self.queue.pop() {
             for (idx, cell) in cells.into_iter().enumerate() {
@@ -134,8 +173,8 @@ impl InterchangeMap {
     pub fn value(&self, cell: Cell, metric: Metric) -> f32 {
         let [base, source] = self.ends.difference;
         match metric {
-            Metric::Way if (source - base).abs() < 1e-3 => 0.0,
-            Metric::Way => (cell.difference - base) / (source - base),
+            Metric::Recovered if (source - base).abs() < 1e-3 => 0.0,
+            Metric::Recovered => (cell.difference - base) / (source - base),
             Metric::Difference => cell.difference - base,
             Metric::Probability => cell.second - self.ends.second[0],
         }
@@ -145,7 +184,7 @@ impl InterchangeMap {
     pub fn full_scale(&self, metric: Metric) -> f32 {
         let [base, source] = self.ends.difference;
         match metric {
-            Metric::Way | Metric::Probability => 1.0,
+            Metric::Recovered | Metric::Probability => 1.0,
             Metric::Difference => (source - base).abs().max(1e-3),
         }
     }
@@ -155,7 +194,7 @@ impl InterchangeMap {
 pub fn signed(value: f32, metric: Metric) -> String {
     match metric {
         Metric::Difference => nats(value),
-        Metric::Way | Metric::Probability => signed_share(value),
+        Metric::Recovered | Metric::Probability => signed_share(value),
     }
 }
 

@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
 use swivel_core::{Error, Result};
+use swivel_engine::protocol::Answer;
 
 use super::Prompt;
-use crate::protocol::Answer;
 
 /// Directions that come with the page, by file name.
 pub const DIRECTIONS: [(&str, &[u8]); 2] = [

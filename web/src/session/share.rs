@@ -3,17 +3,18 @@
 //! `plan=` base64url of the plan file's JSON; a direction that does not come with the page travels in it as a data URL.
 //! `model=` the first digits of its weights' SHA-256. `source=` ids, where nothing is switched on and the plan has no use for a source run. `view=` picture and run shown.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use swivel_core::{
-    Position,
+    Place, Position,
+    direction::Direction,
     plan::{
-        Mode, OpName, Plan, PlannedIntervention, PlannedOp, Positions, Prompts as PlanPrompts,
-        Unit, Version, data_url,
+        Mode, Plan, PlannedIntervention, Positions, Prompts as PlanPrompts, Unit, Version, data_url,
     },
 };
 
-use super::{Card, Picture, Session, Shown, What, recorded};
-use crate::protocol::Prompts;
+use super::{Card, Opened, Picture, Prompts, Session, Shown, recorded};
 
 /// Digits of the weights' SHA-256 that a link carries: it holds token ids, which mean other words to another model.
 const MODEL_DIGITS: usize = 16;
@@ -50,57 +51,27 @@ fn value_of<T: Copy>(names: &[(T, &'static str)], name: &str) -> Option<T> {
 impl Session {
     /// What is on the page as a plan.
     pub fn plan(&self) -> Plan {
-        let Prompts { base, source } = self.choices.prompts();
-        let (n_base, n_source) = (base.len(), source.len());
-        let interventions: Vec<PlannedIntervention> = self
-            .choices
-            .cards
-            .iter()
-            .filter(|card| card.is_on)
-            .filter_map(|card| {
-                let position = |position: Position, n_tokens| {
-                    Some(Positions(vec![vec![position.resolve(n_tokens).ok()?]]))
-                };
-                let (name, direction) = match card.what {
-                    What::Whole => (OpName::Interchange, None),
-                    What::Direction(idx) => {
-                        let opened = &self.directions[idx];
-                        let direction = match opened.is_embedded {
-                            true => opened.name.clone(),
-                            false => data_url(&opened.bytes),
-                        };
-                        (OpName::LowRank, Some(direction))
-                    }
-                };
-                Some(PlannedIntervention {
-                    layer: card.site.layer,
-                    component: card.site.component,
-                    unit: Unit::Positions,
-                    heads: None,
-                    source: Some(0),
-                    values: None,
-                    base_positions: Some(position(card.base_position, n_base)?),
-                    source_positions: Some(position(card.source_position, n_source)?),
-                    op: PlannedOp {
-                        name,
-                        direction,
-                        dims: None,
-                        strength: card.strength,
-                    },
-                })
-            })
-            .collect();
-        Plan {
-            version: Version,
-            base: PlanPrompts::Ids(vec![base]),
-            sources: match interventions.is_empty() {
-                true => Vec::new(),
-                false => vec![PlanPrompts::Ids(vec![source])],
-            },
-            mode: Mode::default(),
-            interventions,
-            record: Vec::new(),
-        }
+        let cards = self.choices.cards.iter().filter(|card| card.is_on);
+        let (n_base, n_source) = (self.choices.base.ids.len(), self.choices.source.ids.len());
+        let is_there = |card: &&Card| {
+            let reads = card.operation.op.reads_source();
+            card.place.position.resolve(n_base).is_ok()
+                && (!reads || card.source_position.resolve(n_source).is_ok())
+        };
+        let cards: Vec<&Card> = cards.filter(is_there).collect();
+        self.plan_of(&cards, |opened| match opened.is_embedded {
+            true => opened.name.clone(),
+            false => data_url(&opened.bytes),
+        })
+    }
+
+    /// Some cards as a plan; `name` is what it calls a direction.
+    pub(super) fn plan_of(&self, cards: &[&Card], name: impl Fn(&Opened) -> String) -> Plan {
+        let planned = cards.iter().map(|card| {
+            let direction = card.direction.map(|idx| name(&self.directions[idx]));
+            card.planned(direction)
+        });
+        plan_with(&self.choices.prompts(), planned.collect())
     }
 
     /// The view as an address' fragment, without `#`.
@@ -154,12 +125,14 @@ impl Session {
             .decode(encoded.ok_or("it has no plan")?)
             .map_err(|error| format!("its plan was cut or changed on the way ({error})"))?;
         let plan = Plan::from_json(&json).map_err(|error| error.to_string())?;
-        let read = |name: &str| -> Result<Vec<u8>, String> {
-            let known = recorded::DIRECTIONS.iter().find(|(own, _)| *own == name);
+        let read = |name: &str| -> Result<Arc<Direction>, String> {
+            if let Some((_, bytes)) = recorded::DIRECTIONS.iter().find(|(own, _)| *own == name) {
+                let direction = Direction::from_bytes(bytes);
+                return direction.map(Arc::new).map_err(|error| error.to_string());
+            }
             let opened = self.directions.iter().find(|opened| opened.name == name);
-            known
-                .map(|(_, bytes)| bytes.to_vec())
-                .or_else(|| opened.map(|opened| opened.bytes.to_vec()))
+            opened
+                .map(|opened| Arc::clone(&opened.direction))
                 .ok_or_else(|| "this page does not have the file; open it first".to_owned())
         };
         let checked = plan
@@ -190,22 +163,13 @@ impl Session {
             checked.map_err(|error| error.to_string())?;
         }
 
-        let (n_base, n_source) = (base.len(), source.len());
-        let mut opened = checked.directions().iter();
+        let mut opened = checked.directions();
         let mut cards = Vec::new();
         let mut files = Vec::new();
         for planned in &plan.interventions {
-            let is_simple = planned.unit == Unit::Positions
-                && planned.source == Some(0)
-                && plan.sources.len() == 1
-                && planned.op.dims.is_none()
-                && plan.record.is_empty();
-            if !is_simple || !matches!(planned.op.name, OpName::Interchange | OpName::LowRank) {
-                return Err("it holds more than this page can show: swaps of one source run at token positions; `swivel apply` runs it".to_owned());
-            }
-            let direction = match planned.op.name {
-                OpName::LowRank => opened.next(),
-                _ => None,
+            let direction = match planned.op.operation.is_learned {
+                true => opened.next(),
+                false => None,
             };
             if let Some(direction) = direction {
                 let name = planned.op.direction.as_deref().unwrap_or_default();
@@ -215,33 +179,13 @@ impl Session {
                 };
                 files.push((name.to_owned(), direction.to_bytes()));
             }
-            let list = |positions: &Option<Positions>| -> Vec<usize> {
-                let rows = positions.as_ref().and_then(|positions| positions.0.first());
-                rows.cloned().unwrap_or_default()
-            };
-            let written = list(&planned.base_positions);
-            let read = match &planned.source_positions {
-                None => written.clone(),
-                positions => list(positions),
-            };
-            for (base_position, source_position) in written.into_iter().zip(read) {
-                let last = |position: usize, n_tokens: usize| match position + 1 == n_tokens {
-                    true => Position::LAST,
-                    false => Position::Index(position),
-                };
-                cards.push(Card {
-                    what: match direction {
-                        None => What::Whole,
-                        // Its place among the files of this link; the session's own index is known below.
-                        Some(_) => What::Direction(files.len() - 1),
-                    },
-                    site: planned.component.at(planned.layer),
-                    base_position: last(base_position, n_base),
-                    source_position: last(source_position, n_source),
-                    strength: planned.op.strength,
-                    is_on: true,
-                });
-            }
+            // Its place among the files of this link; the session's own index is known below.
+            let direction = direction.map(|_| files.len() - 1);
+            let planned = cards_of(planned, direction, [base.len(), source.len()]);
+            let is_simple = plan.sources.len() <= 1 && plan.record.is_empty();
+            cards.extend(planned.filter(|_| is_simple).ok_or(
+                "it holds more than this page can show: operations at single tokens, from one source run; `swivel apply` runs it",
+            )?);
         }
 
         let mut indices = Vec::new();
@@ -251,7 +195,7 @@ impl Session {
             indices.push(idx.map_err(|error| error.to_string())?);
         }
         for card in &mut cards {
-            if let What::Direction(idx) = &mut card.what {
+            if let Some(idx) = &mut card.direction {
                 *idx = indices[*idx];
             }
         }
@@ -262,11 +206,11 @@ impl Session {
             for card in &mut choices.cards {
                 card.is_on = false;
             }
-            choices.cards.retain(|card| card.what != What::Whole);
+            choices.cards.retain(|card| card.direction.is_some());
             for card in cards {
-                let own = |other: &&mut Card| other.what == card.what && !other.is_on;
+                let own = |other: &&mut Card| other.direction == card.direction && !other.is_on;
                 match choices.cards.iter_mut().find(own) {
-                    Some(other) if card.what != What::Whole => *other = card,
+                    Some(other) if card.direction.is_some() => *other = card,
                     _ => choices.cards.push(card),
                 }
             }
@@ -277,6 +221,66 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The interventions on these prompts as a plan; the source is in it if one of them reads it.
+pub(super) fn plan_with(prompts: &Prompts, interventions: Vec<PlannedIntervention>) -> Plan {
+    let reads = interventions.iter().any(|own| own.source.is_some());
+    let source = reads.then(|| PlanPrompts::Ids(vec![prompts.source.clone()]));
+    Plan {
+        version: Version,
+        base: PlanPrompts::Ids(vec![prompts.base.clone()]),
+        sources: source.into_iter().collect(),
+        mode: Mode::default(),
+        interventions,
+        record: Vec::new(),
+    }
+}
+
+/// The cards of an intervention, one a head and token; `None` if it is more than a card can say.
+fn cards_of(
+    planned: &PlannedIntervention,
+    direction: Option<usize>,
+    n_tokens: [usize; 2],
+) -> Option<Vec<Card>> {
+    if planned.unit == Unit::Heads || planned.values.is_some() || planned.op.dims.is_some() {
+        return None;
+    }
+    let list = |positions: &Option<Positions>, n_tokens: usize| -> Option<Vec<Position>> {
+        let list = positions.as_ref()?.0.first()?;
+        let resolved = list.iter().map(|position| position.resolve(n_tokens).ok());
+        resolved
+            .map(|position| Some(Position::of(position?, n_tokens)))
+            .collect()
+    };
+    let [n_base, n_source] = n_tokens;
+    let written = list(&planned.base_positions, n_base)?;
+    let read = match (planned.source, &planned.source_positions) {
+        (None, _) => written.clone(),
+        (Some(_), None) => list(&planned.base_positions, n_source)?,
+        (Some(_), positions) => list(positions, n_source)?,
+    };
+    let heads: Vec<Option<usize>> = match &planned.heads {
+        None => vec![None],
+        Some(heads) => heads.iter().copied().map(Some).collect(),
+    };
+    let site = planned.component.at(planned.layer);
+    let places = written.into_iter().zip(read);
+    let cards = places.flat_map(|(position, source_position)| {
+        heads.iter().map(move |head| Card {
+            operation: planned.op.operation,
+            direction,
+            place: Place {
+                site,
+                head: *head,
+                position,
+            },
+            source_position,
+            strength: planned.op.strength,
+            is_on: true,
+        })
+    });
+    Some(cards.collect())
 }
 
 fn short(text: &str) -> String {

@@ -8,19 +8,21 @@ use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
 use futures_executor::block_on;
 use swivel_core::{
-    Gpt2, Recorder, Weights,
+    Component, Gpt2, Position, Recorder, Weights,
+    direction::Direction,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
+    plan::Operation,
 };
 
 use super::{
     lint::Level,
-    map::{Metric, signed_share},
+    map::{Metric, PatchMap, signed_share},
     recorded::{Example, largest_error},
     *,
 };
-use crate::{
-    engine::{Engine, Failure},
-    protocol::Response,
+use swivel_engine::{
+    Engine, Failure,
+    protocol::{Read, Request, Response},
 };
 
 fn file(name: &str) -> Vec<u8> {
@@ -79,6 +81,30 @@ fn set_long_base(session: &mut Session) {
     session.set_prompts(&Prompts { base, source }).unwrap();
 }
 
+/// Gives the engine the directions that a question names, as a host does.
+fn give(engine: &mut Engine<Flex>, session: &Session, request: &Request) {
+    for planned in &request.plan.interventions {
+        let name = planned.op.direction.as_deref();
+        if let Some(file) = name.and_then(|name| session.direction_file(name)) {
+            assert_eq!(engine.take_direction(file).unwrap(), name.unwrap());
+        }
+    }
+}
+
+fn handle(
+    engine: &mut Engine<Flex>,
+    session: &Session,
+    request: &Request,
+) -> Result<Response, Failure> {
+    give(engine, session, request);
+    block_on(engine.handle(0, request, &always))
+}
+
+/// Swaps the whole value at a cell.
+fn arm(session: &mut Session, component: Component, cell: Cursor) {
+    session.arm_cell(Operation::INTERCHANGE, (component, None), cell);
+}
+
 async fn always() -> bool {
     true
 }
@@ -87,7 +113,7 @@ async fn always() -> bool {
 fn settle(engine: &mut Engine<Flex>, session: &mut Session) {
     while let Some(job) = session.next_job() {
         assert!(session.wants(&job));
-        match block_on(engine.handle(&job.request, &always)) {
+        match handle(engine, session, &job.request) {
             Ok(response) => session.take(&job, response, 1.0),
             Err(error) => panic!("{error:?}"),
         }
@@ -149,7 +175,7 @@ fn strength_0_is_the_base_and_a_swap_of_everything_is_the_source() {
     assert!(!unchanged.is_flipped() && unchanged.kl.abs() < TOLERANCE);
     let last = session.cursor;
     session.change(|choices| choices.cards[0].is_on = false);
-    session.arm_cell(Component::BlockOutput, last);
+    arm(&mut session, Component::BlockOutput, last);
     let swapped = answer(&mut engine, &mut session);
     for row in &swapped.rows {
         assert!((row.scores[1].logit - row.scores[2].logit).abs() < TOLERANCE);
@@ -174,7 +200,7 @@ fn map_agrees_with_arming_its_cells_one_by_one() {
         Component::QueryOutput,
     ] {
         answer(&mut engine, &mut session);
-        assert!(session.start_map(component, 0.0));
+        assert!(session.start_map(Operation::INTERCHANGE, (component, None), 0.0));
         settle(&mut engine, &mut session);
         let map = session.map.clone().unwrap();
         assert!(map.progress() == 1.0 && !map.is_running);
@@ -182,7 +208,7 @@ fn map_agrees_with_arming_its_cells_one_by_one() {
         for layer in 0..3 {
             for position in 0..session.choices.base.ids.len() {
                 let cell = Cursor { layer, position };
-                session.arm_cell(component, cell);
+                arm(&mut session, component, cell);
                 let armed = answer(&mut engine, &mut session);
                 session.undo();
                 let Some(found) = map.cell(layer, position) else {
@@ -205,7 +231,7 @@ fn map_agrees_with_arming_its_cells_one_by_one() {
         assert_eq!(n_left_out, expected, "{component}");
         let last = map.cell(2, map.prompts.base.len() - 1).unwrap();
         if component == Component::BlockOutput {
-            assert!((map.value(last, Metric::Way) - 1.0).abs() < 1e-3);
+            assert!((map.value(last, Metric::Recovered) - 1.0).abs() < 1e-3);
         }
     }
 }
@@ -214,15 +240,12 @@ fn map_agrees_with_arming_its_cells_one_by_one() {
 fn lens_and_attention_change_only_inside_the_cone() {
     let mut session = live();
     session.change(|choices| choices.cards[0].is_on = false);
-    session.arm_cell(
-        Component::BlockOutput,
-        Cursor {
-            layer: 1,
-            position: 4,
-        },
-    );
+    let cell = Cursor {
+        layer: 1,
+        position: 4,
+    };
+    arm(&mut session, Component::BlockOutput, cell);
     let mut engine = engine();
-    let (prompts, interchanges) = (session.choices.prompts(), session.interchanges());
     settle(&mut engine, &mut session);
     for (layer, row) in session.lens.iter().enumerate() {
         let row = row.as_ref().unwrap();
@@ -232,14 +255,8 @@ fn lens_and_attention_change_only_inside_the_cone() {
         assert_eq!(changed, (layer > 0).then_some((4, 6)));
     }
     for (layer, position, changes) in [(1, 9, false), (2, 3, false), (2, 9, true)] {
-        let (prompts, interchanges) = (prompts.clone(), interchanges.clone());
-        let request = Request::Attention {
-            prompts,
-            interchanges,
-            layer,
-            position,
-        };
-        let Ok(Response::Attention(rows)) = block_on(engine.handle(&request, &always)) else {
+        let request = session.request(Read::Attention { layer, position });
+        let Ok(Response::Attention(rows)) = handle(&mut engine, &session, &request) else {
             panic!("no attention")
         };
         for row in rows.base.iter().chain(rows.intervened.iter().flatten()) {
@@ -340,11 +357,11 @@ fn notes_name_the_fault_and_mend_it() {
 fn a_card_that_cannot_be_done_says_why_and_is_left_out() {
     let mut session = live();
     session.move_card(0, 7);
-    assert_eq!(session.interchanges().len(), 1);
+    assert_eq!(session.active().count(), 1);
     session.type_prompt(Side::Base, "milk").unwrap();
     let problem = session.card_problem(&session.choices.cards[0]).unwrap();
     assert!(problem.contains("position 7"), "{problem}");
-    assert!(session.interchanges().is_empty());
+    assert!(session.active().next().is_none());
     assert!(
         session
             .notes()
@@ -450,7 +467,7 @@ fn an_answer_to_an_older_question_is_dropped() {
     let mut session = live();
     let mut engine = engine();
     let job = session.next_job().unwrap();
-    let response = block_on(engine.handle(&job.request, &always)).unwrap();
+    let response = handle(&mut engine, &session, &job.request).unwrap();
     session.swap_prompts();
     session.take(&job, response.clone(), 1.0);
     assert!(session.is_recorded && !session.is_current);
@@ -475,7 +492,7 @@ fn stopped_at(
         looks.set(looks.get() + 1);
         looks.get() < n
     };
-    let result = block_on(engine.handle(request, &is_wanted));
+    let result = block_on(engine.handle(0, request, &is_wanted));
     (result, looks.get())
 }
 
@@ -487,28 +504,34 @@ fn job_that_is_not_wanted_stops_between_its_steps() {
     let n_tokens = session.choices.base.ids.len();
     assert!(n_tokens > 128, "three steps of the lens");
     let answer = session.next_job().unwrap().request;
-    let (prompts, interchanges) = (session.choices.prompts(), session.interchanges());
-    let lens = Request::Lens {
-        prompts: prompts.clone(),
-        interchanges: interchanges.clone(),
+    let lens = session.request(Read::Lens {
         layer: 1,
         pair: [0, 1],
-    };
-    let attention = Request::Attention {
-        prompts: prompts.clone(),
-        interchanges,
+    });
+    let attention = session.request(Read::Attention {
         layer: 1,
         position: n_tokens - 1,
-    };
-    let scan = Request::Scan {
+    });
+    let beside = session.choices.source.ids.clone();
+    let prompts = session.choices.prompts();
+    let recorded = session.answer.take().unwrap().0;
+    let map = PatchMap::new(
+        Operation::INTERCHANGE,
+        (Component::BlockOutput, None),
         prompts,
-        layer: 0,
-        component: Component::BlockOutput,
-        positions: [n_tokens - 8, n_tokens],
-        pair: [0, 1],
-    };
+        1,
+        &recorded,
+        0.0,
+    );
+    let scan = map.next_request().unwrap();
+    assert_eq!(answer.read, Read::Answer { beside });
     // Two prompts to run; the lens has three steps more, of which the last one is not followed by another.
     for (request, n_steps) in [(answer, 2), (lens, 4), (attention, 2), (scan, 2)] {
+        let engine = || {
+            let mut engine = engine();
+            give(&mut engine, &session, &request);
+            engine
+        };
         let (expected, n_looks) = stopped_at(usize::MAX, &mut engine(), &request);
         assert_eq!(n_looks, n_steps, "{request:?}");
         let expected = expected.unwrap();
@@ -543,21 +566,21 @@ fn only_what_is_wanted_most_is_still_wanted() {
     assert!(!session.wants(&first), "its answer would be dropped");
 
     settle(&mut engine, &mut session);
-    session.start_map(Component::BlockOutput, 0.0);
+    session.start_map(Operation::INTERCHANGE, (Component::BlockOutput, None), 0.0);
     let map = session.next_job().unwrap();
     assert!(session.wants(&map));
     session.change(|choices| choices.cards[0].is_on = false);
     assert!(!session.wants(&map), "the answer comes first");
     settle(&mut engine, &mut session);
     assert!(session.map.as_ref().unwrap().progress() == 1.0);
-    session.start_map(Component::BlockOutput, 0.0);
+    session.start_map(Operation::INTERCHANGE, (Component::BlockOutput, None), 0.0);
     let map = session.next_job().unwrap();
     session.map.as_mut().unwrap().is_running = false;
     assert!(!session.wants(&map), "it was stopped");
 
     session.swap_prompts();
     let job = session.next_job().unwrap();
-    let response = block_on(engine.handle(&job.request, &always)).unwrap();
+    let response = handle(&mut engine, &session, &job.request).unwrap();
     session.take(&job, response, 1.0);
     let lens = session.next_job().unwrap();
     assert!(session.wants(&lens));
@@ -569,13 +592,11 @@ fn only_what_is_wanted_most_is_still_wanted() {
 fn links_bring_everything_back() {
     let mut session = live();
     let mut engine = engine();
-    session.arm_cell(
-        Component::MlpOutput,
-        Cursor {
-            layer: 0,
-            position: 2,
-        },
-    );
+    let cell = Cursor {
+        layer: 0,
+        position: 2,
+    };
+    arm(&mut session, Component::MlpOutput, cell);
     session.move_card(1, 3);
     session.change(|choices| {
         choices.cards[0].strength = 0.5;
@@ -598,7 +619,7 @@ fn links_bring_everything_back() {
             ..expected
         }
     );
-    assert_eq!(other.interchanges(), session.interchanges());
+    assert!(other.active().eq(session.active()));
 
     // Ids that no text gives stay what they are.
     let odd = Prompts {
@@ -671,7 +692,7 @@ fn another_model_switches_off_what_does_not_fit() {
     other.config = Gpt2Config::new(3, 128, 4, 256, 922);
     other.sha256 = "other".to_owned();
     session.set_model(other);
-    assert!(session.interchanges().is_empty());
+    assert!(session.active().next().is_none());
     assert!(session.choices.cards.iter().all(|card| !card.is_on));
     assert!(session.card_problem(&session.choices.cards[0]).is_some());
     assert!(!session.knows_task());

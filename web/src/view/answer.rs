@@ -1,11 +1,11 @@
 //! What the model says: the next token after base, intervened and source run.
 
 use leptos::prelude::*;
+use swivel_engine::protocol::{Answer, AnswerRow};
 
 use super::{milliseconds, probability};
 use crate::{
     app::App,
-    protocol::{Answer, AnswerRow},
     session::{Session, map::nats, visible},
 };
 
@@ -42,7 +42,7 @@ struct Row {
 
 fn said(session: &Session) -> Option<Said> {
     let (answer, ms) = session.answer.as_ref()?;
-    let is_armed = session.is_recorded || !session.interchanges().is_empty();
+    let is_armed = session.is_recorded || session.active().next().is_some();
     let Answer {
         rows,
         top,

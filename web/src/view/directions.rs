@@ -1,11 +1,12 @@
 //! One card an intervention: what it is, how well it works, a switch, a strength.
 
 use leptos::prelude::*;
+use swivel_core::{Place, Position};
 
 use super::page::chosen_files;
 use crate::{
     app::App,
-    session::{Card, Opened, Probe, Session, What, map::score},
+    session::{Card, Opened, Probe, Session, map::score},
 };
 
 /// Strengths of the slider's ends and its steps.
@@ -52,25 +53,16 @@ struct Facts {
 }
 
 fn facts(session: &Session, card: &Card) -> Facts {
-    let direction = match card.what {
-        What::Direction(idx) => session.directions.get(idx),
-        What::Whole => None,
-    };
+    let direction = card.direction.and_then(|idx| session.directions.get(idx));
     let known = direction.map(|opened| &*opened.direction);
-    let head = direction.and_then(|opened| opened.head);
-    let head = head.map_or(String::new(), |head| format!(", head {head}"));
     let rank = known.map_or(String::new(), |known| format!(", rank {}", known.rank()));
-    let token = |position: swivel_core::Position| match position {
-        swivel_core::Position::LAST => "last token".to_owned(),
-        swivel_core::Position::Index(position) => format!("token {position}"),
-    };
-    let place = match card.base_position == card.source_position {
-        true => token(card.base_position),
-        false => format!(
-            "{} from source {}",
-            token(card.base_position),
-            token(card.source_position)
-        ),
+    let reads = card.operation.op.reads_source();
+    let place = match !reads || card.place.position == card.source_position {
+        true => card.place.to_string(),
+        false => match card.source_position {
+            Position::LAST => format!("{} from the source's last", card.place),
+            position => format!("{} from source {position}", card.place),
+        },
     };
     let learned = |opened: &Opened| {
         let facts = &opened.direction.facts;
@@ -86,7 +78,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
     };
     Facts {
         title: session.card_title(card),
-        place: format!("{}{head}, {place}{rank}", card.site),
+        place: format!("{place}{rank}"),
         scores: known.map(|known| {
             let controls = &known.facts.controls;
             [known.facts.iia, controls.random, controls.full].map(score)
@@ -109,15 +101,15 @@ fn no_effect(session: &Session, card: &Card) -> Option<String> {
     if !card.is_on {
         return None;
     }
-    let position = card.base_position.resolve(session.choices.base.ids.len());
-    if position.is_ok_and(|position| !session.reaches_the_answer(card.site, position)) {
+    let Place { site, position, .. } = card.place;
+    let position = position.resolve(session.choices.base.ids.len());
+    if position.is_ok_and(|position| !session.reaches_the_answer(site, position)) {
         return Some(format!(
-            "has no effect: the answer does not depend on {} there",
-            card.site
+            "has no effect: the answer does not depend on {site} there"
         ));
     }
     let (answer, _) = session.answer.as_ref().filter(|_| session.is_current)?;
-    (session.interchanges().len() == 1 && answer.kl.abs() < 1e-6)
+    (session.active().count() == 1 && answer.kl.abs() < 1e-6)
         .then(|| "has no effect on this pair: base and source agree on what it swaps".to_owned())
 }
 

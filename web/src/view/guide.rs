@@ -28,7 +28,8 @@ pub fn Guide(
     let scan = move |_| {
         app.edit(|session| {
             session.picture = Picture::Map;
-            session.start_map(app.component.get_untracked(), window::now());
+            let at = (app.component.get_untracked(), app.head.get_untracked());
+            session.start_map(app.operation.get_untracked(), at, window::now());
         });
     };
     view! {

@@ -8,7 +8,7 @@ use web_sys::{HtmlElement, KeyboardEvent, Node, RequestCache};
 use super::{bytes, milliseconds, page::chosen_files};
 use crate::{
     app::{self, App, DeviceState, Loading},
-    browser::{fetch, window, worker::Device},
+    browser::{fetch, model::MODELS, window, worker::Device},
     session::Session,
 };
 
@@ -195,7 +195,7 @@ fn ModelMenu(app: App) -> impl IntoView {
             return;
         }
         spawn_local(async move {
-            match fetch::list(app::MODELS, RequestCache::NoStore).await {
+            match fetch::list(MODELS, RequestCache::NoStore).await {
                 Ok(Some(list)) => {
                     let is_other = |name: &String| name != app::BUILT_IN;
                     listed.set(list.names.into_iter().filter(is_other).collect());
@@ -299,12 +299,18 @@ fn DeviceMenu(app: App) -> impl IntoView {
         if is_recorded {
             return "recorded".to_owned();
         }
-        let (name, state) = match devices.current {
-            Device::Cpu => ("CPU", devices.cpu),
-            Device::WebGpu => ("WebGPU", devices.web_gpu),
+        let name = match devices.current {
+            Device::Cpu => "CPU",
+            Device::WebGpu => "WebGPU",
+            Device::Machine => "machine",
         };
-        match state {
-            DeviceState::Ready { ms: Some(ms), .. } => format!("{name} {}", milliseconds(ms)),
+        match devices.state() {
+            Some(DeviceState::Ready { ms: Some(ms), .. }) => {
+                format!("{name} {}", milliseconds(*ms))
+            }
+            Some(DeviceState::Ready { adapter, .. }) if devices.current == Device::Machine => {
+                format!("{name}, {adapter}")
+            }
             _ => name.to_owned(),
         }
     };
@@ -330,10 +336,12 @@ fn DeviceMenu(app: App) -> impl IntoView {
                         (true, _) => "recorded",
                         (_, Device::Cpu) => "cpu",
                         (_, Device::WebGpu) => "webgpu",
+                        (_, Device::Machine) => "machine",
                     }
                 }>{badge}</span>
             </summary>
             <div class="sheet">
+                <p class="label">"In this tab"</p>
                 {choice(None, "the faster one")}
                 {choice(Some(Device::Cpu), "CPU")}
                 <p class="fact" id="cpu-state">{move || app.devices.with(|devices| describe(&devices.cpu))}</p>
@@ -341,6 +349,16 @@ fn DeviceMenu(app: App) -> impl IntoView {
                 <p class="fact" id="gpu-state">
                     {move || app.devices.with(|devices| describe(&devices.web_gpu))}
                 </p>
+                <Show when=move || app.devices.with(|devices| devices.machine.is_some())>
+                    <p class="label">"On the machine that serves this page"</p>
+                    {choice(Some(Device::Machine), "this machine")}
+                    <p class="fact" id="machine-state">
+                        {move || {
+                            let state = app.devices.with(|devices| devices.machine.clone());
+                            state.map(|state| describe(&state))
+                        }}
+                    </p>
+                </Show>
                 <p
                     class="fact"
                     id="memory"

@@ -1,7 +1,11 @@
 //! Inside the model: a layers x tokens picture of the logit lens, of the interchange map, of attention, or of a learned map.
 
 use leptos::{ev::KeyboardEvent, html, prelude::*};
-use swivel_core::{Component, Site};
+use swivel_core::{
+    Component, Site,
+    plan::{OPERATIONS, Operation},
+};
+use swivel_engine::protocol::Cell;
 
 use super::{
     learned::{self, LearnedControls, LearnedDetail, LearnedTable, LearnedWarnings},
@@ -10,9 +14,8 @@ use super::{
 use crate::{
     app::App,
     browser::window,
-    protocol::{Cell, Interchange},
     session::{
-        Cursor, Picture, Session, Shown, What,
+        Cursor, Picture, Session, Shown,
         map::{Metric, nats, signed, signed_share},
         visible,
     },
@@ -22,7 +25,8 @@ use crate::{
 const MOST_CELLS: usize = 6000;
 /// Nats at which the colour of the lens is nearly full.
 const LENS_SCALE: f32 = 4.0;
-const COMPONENTS: [(Component, &str); 3] = [
+/// Components that are looked for most, by the names that people have for them; the others follow by their own.
+const COMMON: [(Component, &str); 3] = [
     (Component::BlockOutput, "residual stream"),
     (Component::AttentionOutput, "attention output"),
     (Component::MlpOutput, "MLP output"),
@@ -38,7 +42,7 @@ const SHOWN: [(Shown, &str); 3] = [
     (Shown::Difference, "difference"),
 ];
 const METRICS: [(Metric, &str); 3] = [
-    (Metric::Way, "share of the way"),
+    (Metric::Recovered, "recovered share"),
     (Metric::Difference, "logit difference, nats"),
     (Metric::Probability, "probability"),
 ];
@@ -209,6 +213,111 @@ fn Choice<T: Copy + PartialEq + Send + Sync + 'static>(
     }
 }
 
+/// What people call a component.
+fn component_name(component: Component) -> &'static str {
+    let common = COMMON.iter().find(|(own, _)| *own == component);
+    common.map_or(component.name(), |(_, name)| name)
+}
+
+/// Components whose values can be changed, the common ones first.
+fn components() -> impl Iterator<Item = Component> {
+    let is_common = |component: &Component| COMMON.iter().any(|(own, _)| own == component);
+    let others = Component::ALL.into_iter().map(|(component, ..)| component);
+    let common = COMMON.into_iter().map(|(component, _)| component);
+    common.chain(others.filter(move |component| !is_common(component)))
+}
+
+/// Does what is chosen at the cell under the cursor.
+fn arm(app: App) {
+    let operation = app.operation.get_untracked();
+    let at = (app.component.get_untracked(), app.head.get_untracked());
+    app.edit(|session| session.arm_cell(operation, at, session.cursor));
+}
+
+/// What is done, to which value, in which head.
+#[component]
+fn ValueChoice(app: App) -> impl IntoView {
+    let of_whole_values = || OPERATIONS.iter().filter(|operation| !operation.is_learned);
+    let is_per_head = move || app.component.get().is_per_head();
+    view! {
+        <span class="value-choice">
+            <select
+                class="operation"
+                aria-label="operation"
+                on:change=move |event| {
+                    if let Ok(operation) = event_target_value(&event).parse() {
+                        app.operation.set(operation);
+                    }
+                }
+            >
+                {of_whole_values()
+                    .map(|operation| {
+                        view! {
+                            <option
+                                value=operation.name
+                                title=operation.about
+                                prop:selected=move || app.operation.get() == operation
+                            >
+                                {operation.verb}
+                            </option>
+                        }
+                    })
+                    .collect_view()}
+            </select>
+            " the "
+            <select
+                class="component"
+                aria-label="component"
+                on:change=move |event| {
+                    if let Ok(component) = event_target_value(&event).parse::<Component>() {
+                        app.component.set(component);
+                        app.head.set(None);
+                    }
+                }
+            >
+                {components()
+                    .map(|component| {
+                        view! {
+                            <option
+                                value=component.name()
+                                prop:selected=move || app.component.get() == component
+                            >
+                                {component_name(component)}
+                            </option>
+                        }
+                    })
+                    .collect_view()}
+            </select>
+            <Show when=is_per_head>
+                " of "
+                <select
+                    class="head"
+                    aria-label="head"
+                    on:change=move |event| app.head.set(event_target_value(&event).parse().ok())
+                >
+                    <option value="" prop:selected=move || app.head.get().is_none()>
+                        "all heads"
+                    </option>
+                    {move || {
+                        (0..app.session.with(Session::n_heads))
+                            .map(|head| {
+                                view! {
+                                    <option
+                                        value=head
+                                        prop:selected=move || app.head.get() == Some(head)
+                                    >
+                                        {format!("head {head}")}
+                                    </option>
+                                }
+                            })
+                            .collect_view()
+                    }}
+                </select>
+            </Show>
+        </span>
+    }
+}
+
 #[component]
 fn MapControls(app: App, is_table: RwSignal<bool>) -> impl IntoView {
     let is_running = move || {
@@ -231,29 +340,13 @@ fn MapControls(app: App, is_table: RwSignal<bool>) -> impl IntoView {
         app.edit(|session| match &mut session.map {
             Some(map) if map.is_running => map.is_running = false,
             _ => {
-                session.start_map(app.component.get_untracked(), window::now());
+                let at = (app.component.get_untracked(), app.head.get_untracked());
+                session.start_map(app.operation.get_untracked(), at, window::now());
             }
         });
     };
     view! {
-        <label>
-            "swap the "
-            <select
-                id="component"
-                on:change=move |event| {
-                    let idx: usize = event_target_value(&event).parse().unwrap_or(0);
-                    if let Some((component, _)) = COMPONENTS.get(idx) {
-                        app.component.set(*component);
-                    }
-                }
-            >
-                {COMPONENTS
-                    .iter()
-                    .enumerate()
-                    .map(|(idx, (_, label))| view! { <option value=idx>{*label}</option> })
-                    .collect_view()}
-            </select>
-        </label>
+        <ValueChoice app />
         <button id="scan" class="strong" on:click=scan>
             {move || if is_running() { "Stop" } else { "Scan" }}
         </button>
@@ -341,8 +434,11 @@ fn cursor(session: &Session) -> (usize, usize) {
 
 /// Sites and base tokens that the cards that are on write to.
 fn written(session: &Session) -> Vec<(Site, usize)> {
-    let place = |interchange: &Interchange| (interchange.site(), interchange.base_position);
-    session.interchanges().iter().map(place).collect()
+    let n_tokens = session.choices.base.ids.len();
+    let places = session.active().map(|card| card.place);
+    places
+        .filter_map(|place| Some((place.site, place.position.resolve(n_tokens).ok()?)))
+        .collect()
 }
 
 fn paint(
@@ -437,8 +533,8 @@ fn paint_map(session: &Session, cell: Cursor, metric: Metric) -> Painted {
             Painted {
                 text: signed(value, metric),
                 title: format!(
-                    "a swap here goes {} of the way, answer {} {}",
-                    signed_share(map.value(found, Metric::Way)),
+                    "this here recovers {} of the difference, answer {} {}",
+                    signed_share(map.value(found, Metric::Recovered)),
                     visible(&session.token(found.top)),
                     probability(found.probability)
                 ),
@@ -669,9 +765,7 @@ fn on_key(app: App, event: &KeyboardEvent) {
             let learned = |session: &Session| Some(session.learned()?.1.cursor);
             match app.session.with_untracked(learned) {
                 Some(place) => learned::pick(app, place),
-                None => app.edit(|session| {
-                    session.arm_cell(app.component.get_untracked(), session.cursor);
-                }),
+                None => arm(app),
             }
             return;
         }
@@ -708,7 +802,7 @@ fn Legend(app: App) -> impl IntoView {
                 "What each layer would answer if it were the last: blue leans to the base's answer, orange to the source's."
             }
             (Picture::Map, _) => {
-                "How far a plain swap of that one cell moves the answer: orange towards the source, blue away from it."
+                "How far the operation at that one cell moves the answer: orange towards the source, blue away from it."
             }
             (Picture::Attention, _) => {
                 "Where each head looks from the chosen token, 0 to 1. Click a column to look from there."
@@ -760,17 +854,27 @@ fn Detail(app: App) -> impl IntoView {
             let cards = session.choices.cards.iter().enumerate();
             cards
                 .filter(|(_, card)| {
-                    card.what != What::Whole && card.site.layer == session.cursor.layer
+                    card.direction.is_some() && card.place.site.layer == session.cursor.layer
                 })
                 .map(|(idx, card)| (idx, session.card_title(card)))
                 .collect::<Vec<_>>()
         })
     });
-    let component_name = move || {
-        let found = COMPONENTS
-            .iter()
-            .find(|(own, _)| *own == app.component.get());
-        found.map_or("value", |(_, label)| label)
+    let action = move || {
+        let operation = app.operation.get();
+        let whole = if operation == Operation::INTERCHANGE {
+            " whole"
+        } else {
+            ""
+        };
+        let (first, rest) = operation.verb.split_at(1);
+        let head = app.head.get().map(|head| format!(" of head {head}"));
+        format!(
+            "{}{rest} the{whole} {}{}",
+            first.to_uppercase(),
+            component_name(app.component.get()),
+            head.unwrap_or_default()
+        )
     };
     view! {
         <div class="detail" id="detail">
@@ -779,12 +883,16 @@ fn Detail(app: App) -> impl IntoView {
             </p>
             <button
                 id="arm"
-                on:click=move |_| {
-                    app.edit(|session| session.arm_cell(app.component.get_untracked(), session.cursor));
-                }
+                on:click=move |_| arm(app)
             >
-                {move || format!("Swap the whole {} here", component_name())}
+                {move || format!("{} here", action())}
             </button>
+            <details class="menu up" id="value-menu">
+                <summary title="Another operation, component or head">"Other …"</summary>
+                <div class="sheet">
+                    <ValueChoice app />
+                </div>
+            </details>
             {move || {
                 movable
                     .get()

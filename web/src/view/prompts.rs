@@ -190,11 +190,13 @@ fn PromptBox(app: App, side: Side) -> impl IntoView {
 fn chips(session: &Session, side: Side) -> Vec<Chip> {
     let prompt = session.choices.prompt(side);
     let marked: Vec<usize> = session
-        .interchanges()
-        .iter()
-        .map(|interchange| match side {
-            Side::Base => interchange.base_position,
-            Side::Source => interchange.source_position,
+        .active()
+        .filter_map(|card| match side {
+            Side::Base => card.place.position.resolve(prompt.ids.len()).ok(),
+            Side::Source if card.operation.op.reads_source() => {
+                card.source_position.resolve(prompt.ids.len()).ok()
+            }
+            Side::Source => None,
         })
         .collect();
     let pieces = prompt.pieces.iter().zip(&prompt.ids).enumerate();

@@ -1,6 +1,6 @@
 //! The script that the page writes; that it does what the page does is verified in `tests/fixtures/code/`.
 
-use swivel_core::direction::Direction;
+use swivel_core::Place;
 
 use super::{
     super::code::{place, python_float, python_string},
@@ -14,9 +14,9 @@ const HOSTILE_NAME: &str = "it's \"two\"\nimport os \\ \u{202e}\0.safetensors";
 
 fn whole(component: Component, layer: usize, positions: [Position; 2], strength: f32) -> Card {
     Card {
-        what: What::Whole,
-        site: component.at(layer),
-        base_position: positions[0],
+        operation: Operation::INTERCHANGE,
+        direction: None,
+        place: Place::new(component.at(layer), positions[0]),
         source_position: positions[1],
         strength,
         is_on: true,
@@ -50,7 +50,8 @@ fn open_rank_2(session: &mut Session) -> usize {
 /// What the scripts of the folder were made from.
 fn examples() -> Vec<(&'static str, Session)> {
     use Component::*;
-    use Position::{Index, LAST};
+    use Position::Index;
+    const LAST: Position = Position::LAST;
 
     let recorded = live();
 
@@ -73,13 +74,13 @@ fn examples() -> Vec<(&'static str, Session)> {
     let mut one_place = live();
     let idx = open_rank_2(&mut one_place);
     let site = one_place.directions[idx].direction.facts.place.site;
-    let mut subspace = whole(site.component, site.layer, [Last, Last], 0.8);
-    subspace.what = What::Direction(idx);
+    let mut subspace = whole(site.component, site.layer, [LAST, LAST], 0.8);
+    (subspace.operation, subspace.direction) = (Operation::LOW_RANK, Some(idx));
     let part = |position, strength| {
         whole(
             site.component,
             site.layer,
-            [Last, Index(position)],
+            [LAST, Index(position)],
             strength,
         )
     };
@@ -96,8 +97,8 @@ fn examples() -> Vec<(&'static str, Session)> {
             Embedding => (0, [Index(38), Index(18)]),
             KeyOutput => (1, [Index(44), Index(18)]),
             ValueOutput => (0, [Index(44), Index(16)]),
-            FinalNorm => (2, [Last, Last]),
-            _ => (1, [Last, Last]),
+            FinalNorm => (2, [LAST, LAST]),
+            _ => (1, [LAST, LAST]),
         };
         cards.push(whole(component, layer, positions, 0.2));
     }
@@ -163,7 +164,7 @@ fn list<T: std::str::FromStr>(code: &str, opening: &str) -> Vec<T> {
 fn script_has_ids_positions_and_rows_exactly() {
     let mut session = live();
     set_long_base(&mut session);
-    session.choices.cards[0].base_position = Position::Index(17);
+    session.choices.cards[0].place.position = Position::Index(17);
     session.choices.cards[0].source_position = Position::Index(12);
     let code = session.as_code();
     assert_eq!(list::<u32>(&code, "BASE = ["), session.choices.base.ids);
@@ -172,7 +173,7 @@ fn script_has_ids_positions_and_rows_exactly() {
     let rows: Vec<f64> = list(&code, "ROWS_1 = [");
     let rows: Vec<f32> = rows.into_iter().map(|value| value as f32).collect();
     assert_eq!(rows, session.directions[0].direction.rows());
-    let site = session.choices.cards[0].site;
+    let site = session.choices.cards[0].place.site;
     let layer = site.layer;
     let swap = format!(
         "    ({{\"layer\": {layer}, \"component\": \"block_output\"}}, 17, 12, subspace(ROWS_1)),\n"

@@ -1,7 +1,12 @@
 //! What the engine answers from kept runs is what full runs say, value by value.
 
+use swivel_core::{
+    Place,
+    plan::{OPERATIONS, Plan, Positions},
+};
+
 use super::*;
-use crate::protocol::Score;
+use swivel_engine::protocol::Score;
 
 /// First token that [`busy`] changes.
 const FIRST: usize = 30;
@@ -14,7 +19,7 @@ fn busy() -> Session {
         layer: 0,
         position: FIRST,
     };
-    session.arm_cell(Component::MlpOutput, cell);
+    arm(&mut session, Component::MlpOutput, cell);
     session.change(|choices| {
         for (idx, card) in choices.cards.iter_mut().enumerate() {
             card.is_on = true;
@@ -29,28 +34,67 @@ struct FullRuns {
     model: Gpt2<Flex>,
     config: Gpt2Config,
     prompts: Prompts,
-    interchanges: Vec<Interchange>,
+    done: Vec<Done>,
+}
+
+/// An intervention as plain values.
+#[derive(Clone)]
+struct Done {
+    op: Op,
+    site: Site,
+    head: Option<usize>,
+    /// Tokens that are written in the base and read in the source.
+    tokens: [usize; 2],
+    /// Rows and rank.
+    basis: Option<(Vec<f32>, usize)>,
+    strength: f32,
 }
 
 impl FullRuns {
     fn of(session: &Session) -> Self {
-        let interchanges = session.interchanges();
-        assert_eq!(interchanges.len(), 3);
+        let prompts = session.choices.prompts();
+        let done = session.active().map(|card| {
+            let opened = card.direction.map(|idx| &session.directions[idx].direction);
+            let written = card.place.position.resolve(prompts.base.len()).unwrap();
+            Done {
+                op: card.operation.op,
+                site: card.place.site,
+                head: card.place.head,
+                tokens: [
+                    written,
+                    card.source_position.resolve(prompts.source.len()).unwrap(),
+                ],
+                basis: opened.map(|direction| (direction.rows().to_vec(), direction.rank())),
+                strength: card.strength,
+            }
+        });
+        let done: Vec<Done> = done.collect();
+        assert_eq!(done.len(), 3);
         Self {
             model: gpt2(),
             config: model().config,
-            prompts: session.choices.prompts(),
-            interchanges,
+            prompts,
+            done,
         }
     }
 
-    fn editor(&self, interchanges: &[Interchange]) -> Editor<Flex> {
-        let mut recorder = Recorder::new(interchanges.iter().map(Interchange::site));
+    fn editor(&self, done: &[Done]) -> Editor<Flex> {
+        let mut recorder = Recorder::new(done.iter().map(|done| done.site));
         let source = batch(&self.prompts.source);
         self.model.forward(source, &mut recorder);
-        let edits = interchanges.iter().map(|interchange| {
-            let value = recorder.get(interchange.site()).unwrap().clone();
-            let featurizer = match &interchange.basis {
+        let edits = done.iter().map(|done| {
+            let units = |position: usize| Units {
+                rows: None,
+                positions: Some(vec![position]),
+                heads: done.head.map(|head| vec![head]),
+            };
+            let [written, read] = done.tokens.map(units);
+            let source = match (recorder.get(done.site), recorder.get_heads(done.site)) {
+                (Some(x), _) => Source::Stream(read.select(x.clone())),
+                (_, Some(x)) => Source::Heads(read.select(x.clone())),
+                _ => panic!("{} was not recorded", done.site),
+            };
+            let featurizer = match &done.basis {
                 None => Featurizer::Identity,
                 Some((rows, rank)) => Featurizer::Rotation(Tensor::from_data(
                     TensorData::new(rows.clone(), [*rank, rows.len() / rank]),
@@ -58,13 +102,13 @@ impl FullRuns {
                 )),
             };
             Edit {
-                site: interchange.site(),
-                units: Units::positions([interchange.base_position]),
+                site: done.site,
+                units: written,
                 intervention: Intervention {
-                    strength: interchange.strength,
-                    ..Intervention::new(Op::Interchange, featurizer)
+                    strength: done.strength,
+                    ..Intervention::new(done.op, featurizer)
                 },
-                source: Source::Stream(value.narrow(1, interchange.source_position, 1)),
+                source,
             }
         });
         Editor::new(&self.config, self.prompts.base.len(), edits.collect()).unwrap()
@@ -72,14 +116,12 @@ impl FullRuns {
 
     /// Logits after every token of a model that ends with its `n_layers`th layer: norm and head read that layer's output,
     /// which is what a lens is.
-    fn lens(&self, ids: &[u32], n_layers: usize, interchanges: &[Interchange]) -> Vec<Vec<f32>> {
+    fn lens(&self, ids: &[u32], n_layers: usize, done: &[Done]) -> Vec<Vec<f32>> {
         let model = Gpt2 {
             h: self.model.h[..n_layers].to_vec(),
             ..self.model.clone()
         };
-        let below = interchanges
-            .iter()
-            .filter(|interchange| interchange.layer < n_layers);
+        let below = done.iter().filter(|done| done.site.layer < n_layers);
         let mut editor = self.editor(&below.cloned().collect::<Vec<_>>());
         let logits = model.forward(batch(ids), &mut editor);
         editor.finish().unwrap();
@@ -89,8 +131,8 @@ impl FullRuns {
     }
 
     /// Logits after the last token of a prompt.
-    fn answer(&self, ids: &[u32], interchanges: &[Interchange]) -> Vec<f32> {
-        let mut rows = self.lens(ids, self.config.n_layers, interchanges);
+    fn answer(&self, ids: &[u32], done: &[Done]) -> Vec<f32> {
+        let mut rows = self.lens(ids, self.config.n_layers, done);
         rows.pop().unwrap()
     }
 }
@@ -137,7 +179,7 @@ fn answer_by_the_cone_equals_full_runs() {
     let Prompts { base, source } = &runs.prompts;
     let logits = [
         runs.answer(base, &[]),
-        runs.answer(base, &runs.interchanges),
+        runs.answer(base, &runs.done),
         runs.answer(source, &[]),
     ];
     let shares = [0, 1, 2].map(|run| probabilities(&logits[run]));
@@ -159,7 +201,7 @@ fn answer_by_the_cone_equals_full_runs() {
     let kl = shares[0].iter().zip(&shares[1]);
     let kl: f64 = kl.map(|(base, found)| base * (base / found).ln()).sum();
     assert_close(answer.kl, kl as f32, "KL");
-    assert!(kl > 0.1, "the interchanges do something: {kl}");
+    assert!(kl > 0.1, "the interventions do something: {kl}");
     let n_tokens = base.len();
     assert_eq!(answer.computed, [3 * (n_tokens - FIRST), 3 * n_tokens]);
 }
@@ -178,7 +220,7 @@ fn lens_by_the_cone_equals_full_runs_of_shorter_models() {
         let what = format!("layer {layer}");
         let base = runs.lens(&runs.prompts.base, layer + 1, &[]);
         assert_cells(&row.base, &base, pair, &format!("{what}, base"));
-        let intervened = runs.lens(&runs.prompts.base, layer + 1, &runs.interchanges);
+        let intervened = runs.lens(&runs.prompts.base, layer + 1, &runs.done);
         let (start, cells) = row.intervened.as_ref().unwrap();
         assert_eq!(*start, FIRST, "{what}");
         assert_eq!(intervened[..FIRST], base[..FIRST], "{what}");
@@ -200,7 +242,7 @@ fn attention_by_the_cone_equals_full_runs() {
         let site = Component::AttentionWeight.at(layer);
         let mut base = Recorder::new([site]);
         runs.model.forward(batch(&runs.prompts.base), &mut base);
-        let editor = runs.editor(&runs.interchanges);
+        let editor = runs.editor(&runs.done);
         let mut intervened = (editor, Recorder::new([site]));
         runs.model
             .forward(batch(&runs.prompts.base), &mut intervened);
@@ -210,14 +252,8 @@ fn attention_by_the_cone_equals_full_runs() {
             seen.into_data().into_vec().unwrap()
         };
         for position in [12, FIRST, last] {
-            let request = Request::Attention {
-                prompts: runs.prompts.clone(),
-                interchanges: runs.interchanges.clone(),
-                layer,
-                position,
-            };
-            let Ok(Response::Attention(found)) = block_on(engine.handle(&request, &super::always))
-            else {
+            let request = session.request(Read::Attention { layer, position });
+            let Ok(Response::Attention(found)) = handle(&mut engine, &session, &request) else {
                 panic!("no attention")
             };
             let what = format!("layer {layer}, token {position}");
@@ -253,38 +289,85 @@ fn scan_by_the_cone_equals_full_runs() {
     let Prompts { base, source } = &runs.prompts;
     let pair = [top(&runs.answer(base, &[])), top(&runs.answer(source, &[]))];
     let positions = base.len() - 4..base.len();
-    for (component, ..) in Component::ALL {
+    // A pattern of a prompt of another length has other keys.
+    let is_pattern = |component: Component| component.width(&runs.config).is_none();
+    for (component, ..) in Component::ALL
+        .into_iter()
+        .filter(|(own, ..)| !is_pattern(*own))
+    {
         for layer in 0..runs.config.n_layers {
             let site = component.at(layer);
-            if component.is_per_head() || site.check(&runs.config).is_err() {
+            if site.check(&runs.config).is_err() {
                 continue;
             }
-            let request = Request::Scan {
-                prompts: runs.prompts.clone(),
-                layer,
-                component,
-                positions: [positions.start, positions.end],
-                pair,
+            let operations = OPERATIONS.iter().filter(|own| !own.is_learned);
+            let heads = if component.is_per_head() {
+                [None, Some(2)]
+            } else {
+                [None; 2]
             };
-            let Ok(Response::Scan(found)) = block_on(engine.handle(&request, &super::always))
-            else {
-                panic!("{site}: no cells")
-            };
-            let swapped = positions.clone().map(|base_position| {
-                let interchange = Interchange {
-                    layer,
-                    component,
-                    base_position,
-                    source_position: base_position + source.len() - base.len(),
-                    basis: None,
-                    strength: 1.0,
+            for (operation, head) in operations.zip(heads.into_iter().cycle()) {
+                if (component, operation) == (Component::FinalNorm, Operation::ZERO) {
+                    continue; // all answers are equally likely then
+                }
+                let place = Place {
+                    site,
+                    head,
+                    position: Position::LAST,
                 };
-                runs.answer(base, &[interchange])
-            });
-            let swapped: Vec<_> = swapped.collect();
-            assert_cells(&found, &swapped, pair, &site.to_string());
-            let plain = runs.answer(base, &[]);
-            assert_ne!(*swapped.last().unwrap(), plain, "{site}");
+                let plan = scan_plan(&runs.prompts, operation, place, positions.clone());
+                let read = Read::Each { pair };
+                let request = Request { plan, read };
+                let Ok(Response::Each(found)) = handle(&mut engine, &session, &request) else {
+                    panic!("{site}: no cells")
+                };
+                let done = positions.clone().map(|written| {
+                    let done = Done {
+                        op: operation.op,
+                        site,
+                        head,
+                        tokens: [written, written + source.len() - base.len()],
+                        basis: None,
+                        strength: 1.0,
+                    };
+                    runs.answer(base, &[done])
+                });
+                let done: Vec<_> = done.collect();
+                let what = format!("{operation} at {site}, head {head:?}");
+                assert_cells(&found, &done, pair, &what);
+                let plain = runs.answer(base, &[]);
+                assert_ne!(*done.last().unwrap(), plain, "{what}");
+            }
         }
     }
+}
+
+/// An operation at some base tokens, each of which has the same distance from its prompt's end as its source token.
+fn scan_plan(
+    prompts: &Prompts,
+    operation: &'static Operation,
+    place: Place,
+    positions: std::ops::Range<usize>,
+) -> Plan {
+    let card = Card {
+        operation,
+        direction: None,
+        place,
+        source_position: Position::LAST,
+        strength: 1.0,
+        is_on: true,
+    };
+    let list = |n_tokens: usize| {
+        let from_end = positions.clone().map(|at| prompts.base.len() - at);
+        let positions = from_end.map(|distance| Position::Index(n_tokens - distance));
+        Some(Positions(vec![positions.collect()]))
+    };
+    let mut planned = card.planned(None);
+    planned.base_positions = list(prompts.base.len());
+    planned.source_positions = operation
+        .op
+        .reads_source()
+        .then(|| list(prompts.source.len()))
+        .flatten();
+    share::plan_with(prompts, vec![planned])
 }

@@ -1,0 +1,239 @@
+//! What to ask the engine next, and what to do with its answers.
+
+use swivel_core::{Component, Place, Position, plan::Operation};
+use swivel_engine::protocol::{Answer, Read, Request, Response};
+
+use super::{
+    Card, Cursor, Model, Picture, Probe, Prompts, Session, Side, map::PatchMap, share::plan_with,
+};
+
+/// Something to ask the engine.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The question.
+    pub request: Request,
+    kind: JobKind,
+    revision: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum JobKind {
+    Answer,
+    Probe(usize),
+    Lens(usize),
+    Attention(Cursor),
+    Map,
+}
+
+impl Session {
+    /// What to ask the engine next, the most wanted first; `None` if everything on the page is up to date.
+    pub fn next_job(&self) -> Option<Job> {
+        let model = self.model.as_ref()?;
+        let (kind, request) = self
+            .answer_job()
+            .or_else(|| self.picture_job())
+            .or_else(|| self.probe_job(model))
+            .or_else(|| Some((JobKind::Map, self.map.as_ref()?.next_request()?)))?;
+        let revision = self.revision;
+        Some(Job {
+            request,
+            kind,
+            revision,
+        })
+    }
+
+    /// True if a job that was asked is still what is wanted most. The engine need not end any other.
+    pub fn wants(&self, job: &Job) -> bool {
+        let next = self.next_job();
+        next.is_some_and(|next| next.revision == job.revision && next.request == job.request)
+    }
+
+    /// True if the model can read both prompts.
+    pub(super) fn is_readable(&self) -> bool {
+        let is_readable = |side| {
+            let ids = &self.choices.prompt(side).ids;
+            let model = self.model.as_ref();
+            model.is_none_or(|model| model.config.check_ids(&[ids]).is_ok())
+        };
+        Side::BOTH.into_iter().all(is_readable)
+    }
+
+    fn answer_job(&self) -> Option<(JobKind, Request)> {
+        let is_wanted = !self.is_current && self.refusal.is_none();
+        (is_wanted && self.is_readable()).then(|| {
+            let beside = self.choices.source.ids.clone();
+            (JobKind::Answer, self.request(Read::Answer { beside }))
+        })
+    }
+
+    fn picture_job(&self) -> Option<(JobKind, Request)> {
+        if !self.is_current {
+            return None;
+        }
+        match self.picture {
+            Picture::Map | Picture::Learned(_) => None,
+            Picture::Lens => {
+                let layer = self.lens.iter().rposition(Option::is_none)?;
+                let pair = self.pair()?;
+                Some((
+                    JobKind::Lens(layer),
+                    self.request(Read::Lens { layer, pair }),
+                ))
+            }
+            Picture::Attention => {
+                let cursor = self.cursor;
+                if matches!(&self.attention, Some((from, _)) if *from == cursor) {
+                    return None;
+                }
+                let Cursor { layer, position } = cursor;
+                let read = Read::Attention { layer, position };
+                Some((JobKind::Attention(cursor), self.request(read)))
+            }
+        }
+    }
+
+    fn probe_job(&self, model: &Model) -> Option<(JobKind, Request)> {
+        let idx = self.directions.iter().position(|opened| {
+            let facts = &opened.direction.facts;
+            opened.probe == Probe::Unknown
+                && facts.model_sha256 == model.sha256
+                && opened.direction.check(&model.config).is_ok()
+        })?;
+        Some((JobKind::Probe(idx), self.probe_request(idx)?))
+    }
+
+    /// Takes the engine's answer to a job; one to an older question is dropped.
+    pub fn take(&mut self, job: &Job, response: Response, ms: f64) {
+        let is_stale = job.revision != self.revision;
+        match (job.kind, response) {
+            (JobKind::Probe(idx), Response::Answer(answer)) => self.set_probe(idx, &answer),
+            (JobKind::Map, Response::Each(cells)) => {
+                if let Some(map) = &mut self.map
+                    && map.next_request().as_ref() == Some(&job.request)
+                {
+                    map.take(cells);
+                }
+            }
+            _ if is_stale => {}
+            (JobKind::Answer, Response::Answer(answer)) => {
+                self.answer = Some((answer, ms));
+                self.is_recorded = false;
+                self.is_current = true;
+            }
+            (JobKind::Lens(layer), Response::Lens(row)) => self.lens[layer] = Some(row),
+            (JobKind::Attention(from), Response::Attention(rows)) => {
+                self.attention = Some((from, rows));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the engine's refusal of a job, so that it is not asked again and again.
+    pub fn refuse(&mut self, job: &Job, cause: &str) {
+        match job.kind {
+            JobKind::Probe(idx) => {
+                if let Some(opened) = self.directions.get_mut(idx) {
+                    opened.probe = Probe::Different;
+                }
+            }
+            JobKind::Map => {
+                if let Some(map) = &mut self.map {
+                    map.is_running = false;
+                }
+            }
+            _ if job.revision != self.revision => {}
+            JobKind::Answer => self.refusal = Some(cause.to_owned()),
+            JobKind::Lens(_) | JobKind::Attention(_) => {
+                self.picture = Picture::Map;
+                self.refusal = Some(cause.to_owned());
+            }
+        }
+    }
+
+    /// Starts a map of what an operation on the whole value does at every cell, in one head or in all; false if there is no
+    /// answer yet to compare with.
+    pub fn start_map(
+        &mut self,
+        operation: &'static Operation,
+        at: (Component, Option<usize>),
+        now: f64,
+    ) -> bool {
+        let Some((answer, _)) = self.answer.as_ref().filter(|_| self.is_current) else {
+            return false;
+        };
+        let (prompts, n_layers) = (self.choices.prompts(), self.n_layers());
+        self.map = Some(PatchMap::new(operation, at, prompts, n_layers, answer, now));
+        true
+    }
+
+    /// A question about what is on the page.
+    pub(super) fn request(&self, read: Read) -> Request {
+        let cards: Vec<&Card> = self.active().collect();
+        let plan = self.plan_of(&cards, |opened| opened.engine_name.clone());
+        Request { plan, read }
+    }
+
+    /// The question that re-runs the probe of a direction.
+    fn probe_request(&self, idx: usize) -> Option<Request> {
+        let opened = self.directions.get(idx)?;
+        let probe = &opened.direction.facts.probe;
+        let prompts = Prompts {
+            base: probe.base.clone(),
+            source: probe.source.clone(),
+        };
+        Some(self.learned_request(idx, &prompts))
+    }
+
+    /// What a direction does at its own place in other prompts than those of the page.
+    pub fn learned_request(&self, idx: usize, prompts: &Prompts) -> Request {
+        let opened = &self.directions[idx];
+        let card = Card::of_direction(idx, &opened.direction);
+        let planned = card.planned(Some(opened.engine_name.clone()));
+        Request {
+            plan: plan_with(prompts, vec![planned]),
+            read: Read::Answer {
+                beside: prompts.source.clone(),
+            },
+        }
+    }
+
+    /// What a device is tested with where nothing was recorded: half a swap at the last token of the first layer.
+    pub fn test_request(&self) -> Request {
+        let prompts = self.choices.prompts();
+        let card = Card {
+            operation: Operation::INTERCHANGE,
+            direction: None,
+            place: Place::new(Component::BlockOutput.at(0), Position::LAST),
+            source_position: Position::LAST,
+            strength: 0.5,
+            is_on: true,
+        };
+        Request {
+            plan: plan_with(&prompts, vec![card.planned(None)]),
+            read: Read::Answer {
+                beside: prompts.source,
+            },
+        }
+    }
+
+    /// The file of a direction that a plan for the engine names.
+    pub fn direction_file(&self, engine_name: &str) -> Option<&[u8]> {
+        let mut opened = self.directions.iter();
+        let found = opened.find(|opened| opened.engine_name == engine_name)?;
+        Some(&found.bytes)
+    }
+
+    /// Takes the answer to [`Session::probe_request`].
+    fn set_probe(&mut self, idx: usize, answer: &Answer) {
+        let Some(opened) = self.directions.get_mut(idx) else {
+            return;
+        };
+        let probe = &opened.direction.facts.probe;
+        let row = answer.rows.iter().find(|row| row.id == answer.top[1]);
+        let agrees = row.is_some_and(|row| probe.agrees(row.id, row.scores[1].logit));
+        opened.probe = match agrees {
+            true => Probe::Same,
+            false => Probe::Different,
+        };
+    }
+}
