@@ -7,6 +7,7 @@ pub mod data;
 pub mod eval;
 pub mod inspect;
 pub mod merge;
+pub mod plan;
 pub mod pretrain;
 pub mod serve;
 pub mod sweep;

@@ -51,7 +51,7 @@ enum Command {
     Pretrain(cmd::pretrain::Args),
     /// Time Swivel against its peers, in one run
     Bench(cmd::bench::Args),
-    /// Say what a direction file, a map or a model folder holds; take a cell out of a map
+    /// Say what a direction file, a map or a model folder holds, or what a plan does; take a cell out of a map
     Inspect(cmd::inspect::Args),
     /// Serve the page, models and learned directions at localhost
     Serve(cmd::serve::Args),

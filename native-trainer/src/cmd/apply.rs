@@ -1,32 +1,23 @@
 //! `apply`: runs a plan and shows the answers before and after.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-    time::Instant,
-};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
 };
 use clap::Args as ClapArgs;
+use futures_executor::block_on;
 use serde_json::json;
-use swivel_core::{
-    Place, Site,
-    plan::{CheckedPlan, Outcome, Plan, Record},
-};
+use swivel_core::plan::{Outcome, Record};
+use swivel_engine::{Engine, Limits};
 
-use super::{
-    Common, ForceArgs, ReportArgs, check_weights, examples, heading, read_direction, stem,
-};
+use super::{Common, ForceArgs, ReportArgs, examples, heading, plan::PlanFile, stem};
 use crate::{
     device::{self, Job},
     experiment::{Candidate, describe_top, read_floats, tail, top},
     interrupt,
-    model_files::ModelFiles,
     output::{Output, file_at},
     report::Report,
     weights::{self, Format, NamedTensors},
@@ -57,10 +48,7 @@ pub struct Args {
 }
 
 struct Apply {
-    path: PathBuf,
-    plan: Plan,
-    checked: CheckedPlan,
-    files: ModelFiles,
+    file: PlanFile,
     output: Option<Output>,
     report: Report,
 }
@@ -68,72 +56,27 @@ struct Apply {
 /// Runs `apply`.
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args {
-        plan: path,
+        plan,
         common,
         any_model,
         out,
         force,
         report,
     } = args;
-    let cannot = || format!("reading {}", path.display());
-    let plan = Plan::from_json(&std::fs::read(&path).with_context(cannot)?).with_context(cannot)?;
-    let files = ModelFiles::open(common.model())?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let read = |name: &str| read_direction(&folder.join(name)).map(Arc::new);
-    let checked = plan.check(&files.config, files.tokenizer().ok(), read);
-    let checked = checked.with_context(cannot)?;
+    let file = PlanFile::open(plan, common.model())?;
     let report = report.report();
-    if checked.directions().next().is_some() {
-        let sha256 = files.sha256()?;
-        for direction in checked.directions() {
-            check_weights(direction, &sha256, any_model, report)?;
-        }
-    }
-    let out = out.map(|out| file_at(out, &(stem(&path) + ".safetensors")));
+    file.check_directions(any_model, report)?;
+    let out = out.map(|out| file_at(out, &(stem(&file.path) + ".safetensors")));
     let output = out.map(|out| Output::create(&out, force.existing()));
     let output = output.transpose()?;
-    warn_of_other_places(&plan, &checked, report);
     device::run(
         common.device,
         Apply {
-            path,
-            plan,
-            checked,
-            files,
+            file,
             output,
             report,
         },
     )
-}
-
-/// A direction means something where it was learned; elsewhere it is an experiment, which is said.
-fn warn_of_other_places(plan: &Plan, checked: &CheckedPlan, report: Report) {
-    let planned = plan.interventions.iter().zip(checked.sites()).enumerate();
-    let with_direction = planned.filter(|(_, (planned, _))| planned.op.direction.is_some());
-    for ((idx, (planned, site)), direction) in with_direction.zip(checked.directions()) {
-        let Place {
-            site: learned,
-            head,
-            ..
-        } = direction.facts.place;
-        let heads = planned.heads.as_deref().unwrap_or_default();
-        if (site, heads) != (learned, head.as_slice()) {
-            let place = |site: Site, heads: &[usize]| match heads {
-                [] => site.to_string(),
-                heads => format!("{site}, head {}", list(heads)),
-            };
-            report.warn(format!(
-                "interventions[{idx}]: its direction was learned at {}, and is put at {}",
-                place(learned, head.as_slice()),
-                place(site, heads)
-            ));
-        }
-    }
-}
-
-fn list(numbers: &[usize]) -> String {
-    let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
-    numbers.join(", ")
 }
 
 impl Job for Apply {
@@ -142,13 +85,17 @@ impl Job for Apply {
     fn run<A: AutodiffBackend>(self, device: A::Device, device_name: &str) -> Result<ExitCode> {
         let started = Instant::now();
         let Self {
-            path,
-            plan,
-            checked,
-            files,
+            file,
             output,
             report,
         } = self;
+        let words = file.in_words();
+        let PlanFile {
+            path,
+            checked,
+            files,
+            ..
+        } = file;
         let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
         let (n_rows, n_tokens) = (checked.base().len(), checked.base()[0].len());
         report.line(format!(
@@ -161,12 +108,17 @@ impl Job for Apply {
             },
             files.name
         ));
-        for (site, planned) in checked.sites().zip(&plan.interventions) {
-            let (name, strength) = (planned.op.operation, planned.op.strength);
-            report.line(format!("  {name} at {site}, strength {strength}"));
+        for line in words {
+            report.line(format!("  {line}"));
         }
         interrupt::check("nothing was run")?;
-        let outcome = checked.run(&model)?;
+        // One plan, once: nothing that is cached may go.
+        let limits = Limits {
+            n_runs: usize::MAX,
+            n_bytes: usize::MAX,
+        };
+        let mut engine = Engine::new(files.config.clone(), model, limits);
+        let outcome = block_on(engine.outcome(0, &checked, &async || true))?;
         let before = last_position(&outcome.base)?;
         let after = last_position(&outcome.intervened)?;
         let tokenizer = files.tokenizer().ok();

@@ -1,4 +1,4 @@
-//! `inspect`: what a direction file, a bundle or a model folder holds.
+//! `inspect`: what a direction file, a bundle or a model folder holds, and what a plan does.
 
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 
@@ -10,14 +10,23 @@ use swivel_core::{
     direction::{Controls, Direction, Facts},
 };
 
-use super::{ForceArgs, Opened, ReportArgs, cell};
-use crate::{model_files::ModelFiles, output::Output, report::Report};
+use super::{ForceArgs, Opened, ReportArgs, cell, examples, heading, plan::PlanFile};
+use crate::{
+    model_files::{ModelFiles, SOLVER},
+    output::Output,
+    report::Report,
+};
 
 /// Options of `inspect`.
 #[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = examples(&["swivel inspect plan.json", "swivel inspect MAP --cell op5.best --out best.safetensors"]))]
 pub struct Args {
-    /// Direction file, bundle, model folder, Hub id, or `solver`
+    /// Direction file, bundle, plan, model folder, Hub id, or `solver`; of a plan, it is said what is read where and written
+    /// where, and nothing is run
     what: PathBuf,
+    /// Model that a plan is for: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
+    #[arg(long, value_name = "DIR_OR_HUB_ID", help_heading = heading::MODEL)]
+    model: Option<String>,
     /// Only this cell of a map, as in layer2@129 or op5.best: parts of its name that no other cell has
     #[arg(long, value_name = "NAME")]
     cell: Option<String>,
@@ -34,12 +43,23 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args {
         what,
+        model,
         cell,
         out,
         force,
         report,
     } = args;
     let report = report.report();
+    let is_plan = what.is_file() && PlanFile::is_one(&what);
+    match (is_plan, cell.is_some(), model.is_some()) {
+        (true, true, _) => bail!("--cell: {} is no map", what.display()),
+        (true, false, _) => {
+            let model = model.as_deref().unwrap_or(SOLVER);
+            return inspect_plan(&PlanFile::open(what, model)?, report);
+        }
+        (false, _, true) => bail!("--model: {} is no plan", what.display()),
+        (false, _, false) => {}
+    }
     let opened = match what.is_file() {
         true => Some(Opened::read(&what)?),
         false => None,
@@ -298,6 +318,18 @@ pub fn table(bundle: &Bundle, sheet: &Sheet) -> Vec<String> {
         lines.push(row("token".to_owned(), texts));
     }
     lines
+}
+
+fn inspect_plan(file: &PlanFile, report: Report) -> Result<ExitCode> {
+    let (words, model) = (file.in_words(), &file.files.name);
+    report.line(format!("plan for model {model}"));
+    for line in &words {
+        report.line(line);
+    }
+    // Other weights are no error: nothing is run.
+    file.check_directions(true, report)?;
+    report.event(&json!({ "kind": "plan", "model": model, "lines": words }));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn inspect_model(files: &ModelFiles, report: Report) {

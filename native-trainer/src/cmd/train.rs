@@ -72,7 +72,7 @@ pub struct Args {
     /// Layer of the site, from 0, or `last`
     #[arg(long, default_value = "last", value_name = "N|last", help_heading = heading::PLACE)]
     layer: String,
-    /// Token position that is swapped, from 0, or `last` [default: last]
+    /// Token position that is swapped: from 0, from the end as -2, or `last` [default: last]
     #[arg(long, value_name = "N|last", allow_negative_numbers = true, help_heading = heading::PLACE)]
     position: Option<Position>,
     /// Component of the site, one of those listed below

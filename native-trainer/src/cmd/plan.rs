@@ -1,0 +1,117 @@
+//! Plan files of `apply` and `inspect`.
+
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, de::IgnoredAny};
+use swivel_core::{
+    Place, Site,
+    plan::{CheckedPlan, Plan},
+};
+
+use super::{check_weights, read_direction};
+use crate::{model_files::ModelFiles, report::Report};
+
+/// A plan file, checked against a model.
+pub struct PlanFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The plan as written.
+    pub plan: Plan,
+    /// The plan, which fits the model.
+    pub checked: CheckedPlan,
+    /// The model.
+    pub files: ModelFiles,
+}
+
+impl PlanFile {
+    /// Reads a plan file and checks it against a model; names of directions are relative to the file.
+    pub fn open(path: PathBuf, model: &str) -> Result<Self> {
+        let cannot = || format!("reading {}", path.display());
+        let plan = Plan::from_json(&std::fs::read(&path).with_context(cannot)?);
+        let plan = plan.with_context(cannot)?;
+        let files = ModelFiles::open(model)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let read = |name: &str| read_direction(&folder.join(name)).map(Arc::new);
+        let checked = plan.check(&files.config, files.tokenizer().ok(), read);
+        let checked = checked.with_context(cannot)?;
+        Ok(Self {
+            path,
+            plan,
+            checked,
+            files,
+        })
+    }
+
+    /// True if a file is a plan and nothing else: it is called so, or is JSON that has what every plan has.
+    pub fn is_one(path: &Path) -> bool {
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(rename = "version")]
+            _version: IgnoredAny,
+            #[serde(rename = "base")]
+            _base: IgnoredAny,
+        }
+        let is_named = path.extension().is_some_and(|own| own == "json");
+        // Of another file, no more is read than what cannot be JSON.
+        let head =
+            || serde_json::from_reader::<_, Head>(BufReader::new(File::open(path).ok()?)).ok();
+        is_named || head().is_some()
+    }
+
+    /// Checks that each direction was learned on the model's weights, and says which one is put elsewhere.
+    ///
+    /// # Errors
+    /// - If one was learned on other weights, and these are not accepted.
+    pub fn check_directions(&self, any_model: bool, report: Report) -> Result<()> {
+        if self.checked.directions().next().is_some() {
+            let sha256 = self.files.sha256()?;
+            for direction in self.checked.directions() {
+                check_weights(direction, &sha256, any_model, report)?;
+            }
+        }
+        self.warn_of_other_places(report);
+        Ok(())
+    }
+
+    /// A direction means something where it was learned; elsewhere it is an experiment, which is said.
+    fn warn_of_other_places(&self, report: Report) {
+        let planned = self.plan.interventions.iter().zip(self.checked.sites());
+        let with_direction =
+            (planned.enumerate()).filter(|(_, (planned, _))| planned.op.direction.is_some());
+        for ((idx, (planned, site)), direction) in with_direction.zip(self.checked.directions()) {
+            let Place {
+                site: learned,
+                head,
+                ..
+            } = direction.facts.place;
+            let heads = planned.heads.as_deref().unwrap_or_default();
+            if (site, heads) != (learned, head.as_slice()) {
+                report.warn(format!(
+                    "interventions[{idx}]: its direction was learned at {}, and is put at {}",
+                    in_heads(learned, head.as_slice()),
+                    in_heads(site, heads)
+                ));
+            }
+        }
+    }
+
+    /// What the plan does, a line each.
+    pub fn in_words(&self) -> Vec<String> {
+        self.checked.in_words(self.files.tokenizer().ok())
+    }
+}
+
+/// `layer 0 head_value_output, head 1, 2`.
+fn in_heads(site: Site, heads: &[usize]) -> String {
+    let heads: Vec<String> = heads.iter().map(usize::to_string).collect();
+    match heads.is_empty() {
+        true => site.to_string(),
+        false => format!("{site}, head {}", heads.join(", ")),
+    }
+}

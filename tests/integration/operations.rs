@@ -1,0 +1,368 @@
+//! Every operation at every component, in every unit and mode: the engine, which resumes cached runs, equals full runs.
+
+use burn::tensor::Tensor;
+use futures_executor::block_on;
+use swivel_core::{
+    Component, Gpt2, Gpt2Config, Place, Position, Site,
+    direction::{Controls, Direction, Facts, Probe},
+    intervention::Op,
+    plan::{
+        CheckedPlan, Mode, OPERATIONS, Operation, Outcome, Plan, PlannedIntervention, PlannedOp,
+        PlannedSite, Positions, Prompts, Record, Unit, Version, data_url,
+    },
+    train::random_rows,
+};
+use swivel_engine::{
+    Engine, Limits,
+    protocol::{Read, Request, Response},
+};
+
+use crate::support::{B, assert_close, config, difference, model};
+
+/// f32 rounding: the same sums, in matrices of another shape.
+const TOLERANCE: f32 = 1e-5;
+/// An intervention that matters moves the logits by more than this share of the largest.
+const MOVED: f32 = 3.0 * TOLERANCE;
+
+const N_TOKENS: usize = 6;
+const BASE: [[u32; N_TOKENS]; 2] = [[5, 9, 2, 7, 11, 3], [1, 2, 3, 4, 5, 6]];
+const SOURCES: [[[u32; N_TOKENS + 1]; 2]; 2] = [
+    [[8, 1, 30, 2, 6, 50, 21], [7, 60, 5, 4, 3, 12, 0]],
+    [[13, 3, 44, 4, 5, 33, 9], [9, 8, 29, 8, 19, 27, 17]],
+];
+/// Tokens that are edited, a row.
+const WRITTEN: [[usize; 2]; 2] = [[2, 4], [3, 1]];
+/// Tokens that are read, a row; of scores, those of a token that sees as much.
+const READ: [[usize; 2]; 2] = [[1, 3], [2, 5]];
+const READ_OF_SCORES: [[usize; 2]; 2] = [[3, 5], [3, 4]];
+/// Heads that are edited where not all are; the model has three.
+const HEADS: [usize; 2] = [2, 0];
+
+/// Where an operation's values come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum From {
+    Nothing,
+    Values,
+    Runs,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    operation: &'static Operation,
+    site: Site,
+    unit: Unit,
+    strength: f32,
+    mode: Mode,
+    from: From,
+}
+
+impl Case {
+    fn all(config: &Gpt2Config) -> Vec<Self> {
+        let mut cases = Vec::new();
+        for operation in &OPERATIONS {
+            for site in sites(config) {
+                let units = match site.component.is_per_head() {
+                    true => &[Unit::Positions, Unit::HeadsAtPositions, Unit::Heads][..],
+                    false => &[Unit::Positions],
+                };
+                let ways = match operation.op.reads_source() {
+                    false => &[(Mode::Parallel, From::Nothing)][..],
+                    true => &[
+                        (Mode::Parallel, From::Runs),
+                        (Mode::Serial, From::Runs),
+                        (Mode::Parallel, From::Values),
+                    ],
+                };
+                for unit in units {
+                    for (mode, from) in ways {
+                        cases.extend([1.0, 0.5].map(|strength| Self {
+                            operation,
+                            site,
+                            unit: *unit,
+                            strength,
+                            mode: *mode,
+                            from: *from,
+                        }));
+                    }
+                }
+            }
+        }
+        cases
+    }
+
+    fn width(&self, config: &Gpt2Config) -> usize {
+        self.site.component.width(config).unwrap_or(N_TOKENS)
+    }
+
+    /// The plan for some of the rows; those of sources are longer where they may be.
+    fn plan(&self, rows: &[usize], config: &Gpt2Config) -> Plan {
+        let is_whole = self.unit == Unit::Heads || self.site.component.width(config).is_none();
+        let n_tokens = N_TOKENS + usize::from(!is_whole);
+        let prompts =
+            |ids: Vec<&[u32]>| Prompts::Ids(rows.iter().map(|row| ids[*row].to_vec()).collect());
+        let at = |tokens: &[[usize; 2]; 2]| {
+            let of_row = |row: &usize| tokens[*row].map(Position::Index).to_vec();
+            (self.unit != Unit::Heads).then(|| Positions(rows.iter().map(of_row).collect()))
+        };
+        let read = match self.site.component {
+            Component::AttentionScore => &READ_OF_SCORES,
+            _ => &READ,
+        };
+        let planned = |source: Option<usize>, base: &[[usize; 2]; 2], from: &[[usize; 2]; 2]| {
+            PlannedIntervention {
+                layer: self.site.layer,
+                component: self.site.component,
+                unit: self.unit,
+                heads: (self.unit != Unit::Positions).then(|| HEADS.to_vec()),
+                source,
+                values: (self.from == From::Values).then(|| self.values(config)),
+                base_positions: at(base),
+                token: None,
+                source_positions: source.filter(|_| base != from).and_then(|_| at(from)),
+                source_token: None,
+                op: PlannedOp {
+                    direction: (self.operation.is_learned).then(|| self.direction(config)),
+                    strength: self.strength,
+                    ..PlannedOp::new(self.operation)
+                },
+            }
+        };
+        let (n_sources, interventions) = match (self.from, self.mode) {
+            (From::Runs, Mode::Parallel) => (1, vec![planned(Some(0), &WRITTEN, read)]),
+            // What the base run gets was put there in the second source run.
+            (From::Runs, Mode::Serial) => (
+                2,
+                vec![
+                    planned(Some(0), read, read),
+                    planned(Some(1), &WRITTEN, read),
+                ],
+            ),
+            _ => (0, vec![planned(None, &WRITTEN, read)]),
+        };
+        let sources = SOURCES[..n_sources].iter();
+        let recorded = [self.site, Component::AttentionWeight.at(1)];
+        Plan {
+            version: Version,
+            base: prompts(BASE.iter().map(|ids| &ids[..]).collect()),
+            sources: sources
+                .map(|source| prompts(source.iter().map(|ids| &ids[..n_tokens]).collect()))
+                .collect(),
+            mode: self.mode,
+            interventions,
+            record: recorded
+                .map(|Site { layer, component }| PlannedSite { layer, component })
+                .to_vec(),
+        }
+    }
+
+    /// A vector for each token: one for all keys would not change where anyone looks.
+    fn values(&self, config: &Gpt2Config) -> Vec<Vec<f32>> {
+        let n = if self.unit == Unit::Heads {
+            N_TOKENS
+        } else {
+            2
+        };
+        let width = self.width(config);
+        let value = |at: usize| ((7 * at + 3) % 11) as f32 / 4.0 - 1.0;
+        (0..n)
+            .map(|token| (0..width).map(|idx| value(token * width + idx)).collect())
+            .collect()
+    }
+
+    fn direction(&self, config: &Gpt2Config) -> String {
+        let facts = Facts {
+            method: "low_rank".to_owned(),
+            model: "tiny".to_owned(),
+            model_sha256: String::new(),
+            place: Place {
+                head: self.site.component.is_per_head().then_some(0),
+                ..Place::new(self.site, Position::LAST)
+            },
+            task: None,
+            variable: None,
+            train_pairs: None,
+            epochs: None,
+            lr: None,
+            seed: None,
+            iia: 0.0,
+            controls: Controls {
+                random: 0.0,
+                full: 0.0,
+                shuffled: None,
+            },
+            probe: Probe {
+                base: Vec::new(),
+                source: Vec::new(),
+                top_1: 0,
+                logit: 0.0,
+            },
+            created_by: None,
+        };
+        let rows = random_rows(self.width(config), 3, 7);
+        data_url(&Direction::new(rows, 3, facts).unwrap().to_bytes())
+    }
+
+    /// True if what the plan does at a token may come to nothing, for a reason of its own.
+    fn may_come_to_nothing(&self, position: usize) -> bool {
+        // The norms take out by what a stream is multiplied.
+        let is_scaled = self.operation.op == Op::Zero && self.strength < 1.0;
+        // The first token looks at itself alone, in every run.
+        let is_alone = position == 0 && self.site.component == Component::AttentionWeight;
+        is_scaled || is_alone && self.from == From::Runs
+    }
+
+    /// Tokens of a row that are edited.
+    fn written(&self, row: usize) -> Vec<usize> {
+        match self.unit {
+            Unit::Heads => (0..N_TOKENS).collect(),
+            _ => WRITTEN[row].to_vec(),
+        }
+    }
+}
+
+/// Every site of the model.
+fn sites(config: &Gpt2Config) -> Vec<Site> {
+    let layers = 0..config.n_layers;
+    let sites = layers.flat_map(|layer| Component::ALL.map(|(component, ..)| component.at(layer)));
+    sites.filter(|site| site.check(config).is_ok()).collect()
+}
+
+fn check(plan: &Plan, config: &Gpt2Config) -> swivel_core::Result<CheckedPlan> {
+    plan.check(config, None, |name| Err(format!("{name} is not there")))
+}
+
+/// Values that may be minus infinity, in the same places.
+fn assert_close_where_seen<const D: usize>(
+    found: Tensor<B, D>,
+    expected: Tensor<B, D>,
+    what: &str,
+) {
+    let is_hidden = |x: &Tensor<B, D>| x.clone().equal_elem(f32::NEG_INFINITY);
+    let (hidden, expected_hidden) = (is_hidden(&found), is_hidden(&expected));
+    assert_eq!(
+        hidden.to_data(),
+        expected_hidden.to_data(),
+        "{what}: hidden elsewhere"
+    );
+    let [found, expected] = [found, expected].map(|x| x.mask_fill(hidden.clone(), 0.0));
+    assert_close(found, expected, TOLERANCE, what);
+}
+
+fn assert_same(found: Outcome<B>, expected: Outcome<B>, what: &str) {
+    assert_close(found.base, expected.base, TOLERANCE, what);
+    assert_close(found.intervened, expected.intervened, TOLERANCE, what);
+    assert_eq!(found.records.len(), expected.records.len(), "{what}");
+    for records in found.records.into_iter().zip(expected.records) {
+        match records {
+            (Record::Stream(found), Record::Stream(expected)) => {
+                assert_close(found, expected, TOLERANCE, what);
+            }
+            (Record::Heads(found), Record::Heads(expected)) => {
+                assert_close_where_seen(found, expected, what);
+            }
+            _ => panic!("{what}: a record of another kind"),
+        }
+    }
+}
+
+/// A full run changes where the site reaches the logits, and nowhere else; gives what is wrong.
+fn wrong_changes(case: &Case, outcome: &Outcome<B>, n_layers: usize) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for row in 0..BASE.len() {
+        for at in 0..N_TOKENS {
+            let logits = |x: &Tensor<B, 3>| x.clone().narrow(0, row, 1).narrow(1, at, 1);
+            let [base, intervened] = [&outcome.base, &outcome.intervened].map(logits);
+            let moved = difference(&intervened.into_data(), &base.into_data());
+            let mut reached = case.written(row);
+            reached.retain(|position| case.site.reaches_logits(*position, n_layers, at));
+            let is_surely = !reached
+                .iter()
+                .all(|position| case.may_come_to_nothing(*position));
+            let is_right = match reached.is_empty() {
+                true => moved == 0.0,
+                false => moved.is_finite() && (moved > MOVED || !is_surely),
+            };
+            if !is_right {
+                let what = format!("{} at {}, {:?}", case.operation, case.site, case.unit);
+                let how = format!("{}, {:?}, {:?}", case.strength, case.mode, case.from);
+                wrong.push(format!(
+                    "{what}, {how}: row {row}, token {at} moves by {moved:e}"
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// The answer to a question about one row has the numbers of full runs of that row.
+fn assert_answers(engine: &mut Engine<B>, plan: Plan, model: &Gpt2<B>, config: &Gpt2Config) {
+    let full = check(&plan, config).unwrap().run(model).unwrap();
+    let last = |x: Tensor<B, 3>| -> Vec<f32> {
+        let x = x.narrow(0, 0, 1).narrow(1, N_TOKENS - 1, 1);
+        x.into_data().into_vec().unwrap()
+    };
+    let expected = [full.base, full.intervened].map(last);
+    let request = Request {
+        plan,
+        read: Read::Answer {
+            beside: vec![1, 2, 3],
+        },
+    };
+    let response = block_on(engine.handle(0, &request, &async || true)).unwrap();
+    let Response::Answer(answer) = response else {
+        panic!("an answer");
+    };
+    let largest = |logits: &[f32]| logits.iter().copied().fold(f32::MIN, f32::max);
+    for (run, logits) in expected.iter().enumerate() {
+        let scale = logits.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+        let what = format!("run {run} of {}", request.plan.to_json());
+        for row in &answer.rows {
+            let apart = (row.scores[run].logit - logits[row.id as usize]).abs();
+            assert!(apart <= TOLERANCE * scale, "{what}: {apart:e}");
+        }
+        let top = logits[answer.top[run] as usize];
+        assert!(largest(logits) - top <= TOLERANCE * scale, "{what}");
+    }
+}
+
+#[test]
+fn engine_equals_full_runs_of_every_operation_everywhere() {
+    let (model, config) = (model(), config());
+    let mut engine = Engine::new(config.clone(), model.clone(), Limits::PAGE);
+    let cases = Case::all(&config);
+    let (mut refused, mut wrong) = (Vec::new(), Vec::new());
+    for case in &cases {
+        let what = format!("{case:?}");
+        let plan = case.plan(&[0, 1], &config);
+        let again = Plan::from_json(plan.to_json().as_bytes()).unwrap();
+        assert_eq!(again, plan, "{what}");
+        let checked = match check(&plan, &config) {
+            Ok(checked) => checked,
+            Err(error) => {
+                let error = error.to_string();
+                assert!(error.contains("`interventions[0].op.direction`"), "{error}");
+                refused.push(case);
+                continue;
+            }
+        };
+        let full = checked.run(&model).unwrap();
+        wrong.extend(wrong_changes(case, &full, config.n_layers));
+        let again = check(&again, &config).unwrap();
+        let outcome = block_on(engine.outcome(0, &again, &async || true)).unwrap();
+        assert_same(outcome, full, &what);
+        assert_answers(&mut engine, case.plan(&[1], &config), &model, &config);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Hidden scores are minus infinity, which has no content in a subspace.
+    let has_none = |case: &&Case| {
+        case.operation.is_learned && case.site.component == Component::AttentionScore
+    };
+    assert_eq!(refused.len(), cases.iter().filter(has_none).count());
+    assert!(refused.iter().all(has_none));
+    let n_components = Component::ALL.len();
+    assert!(
+        cases.len() > 8 * n_components * OPERATIONS.len(),
+        "{}",
+        cases.len()
+    );
+}
