@@ -22,8 +22,9 @@ use swivel_core::{
 
 use crate::{
     cmd::KeepArgs,
-    experiment::{Swap, read_floats, read_ids, top},
-    interrupt, report,
+    interrupt,
+    readout::{Swap, read_floats, read_ids, top},
+    report,
     side_by_side::side_by_side,
 };
 

@@ -9,6 +9,7 @@ mod invocation;
 mod kept;
 mod model_files;
 mod output;
+mod readout;
 mod report;
 mod serve;
 mod side_by_side;

@@ -16,9 +16,9 @@ use swivel_engine::{Engine, Limits};
 use super::{Common, ForceArgs, ReportArgs, examples, heading, plan::PlanFile, stem};
 use crate::{
     device::{self, Job},
-    experiment::{Candidate, describe_top, read_floats, tail, top},
     interrupt,
     output::{Output, file_at},
+    readout::{Candidate, describe_top, read_floats, tail, top},
     report::Report,
     weights::{self, Format, NamedTensors},
 };

@@ -1,19 +1,14 @@
 //! `pretrain`: makes the solver, a small GPT-2 that computes one program, from nothing.
 //!
-//! All parameters are trained; their initial values are ours to choose, and decide whether the task is learned in minutes or
-//! not at all:
-//! - Embeddings are drawn wide, and the final norm's gain is small, so that words are told apart at once and logits stay
-//!   small.
-//! - A position embedding is the sum of a random vector for its place in a line (a line has 12 tokens) and a code for
-//!   the line: cosines and sines, in a few dimensions that nothing else writes to at first. Each head starts with a query and
-//!   a key that read that code, so that it attends within a line. What is learned in one line then holds in all.
-//!
+//! All parameters are trained, from the initial values of `initial.rs`.
 //! Stages: single lines at the place of any of the eleven, then prompts of eleven lines; the answer of every line is
 //! supervised. Afterwards the model is stored in f16, read back, and scored on lines that it was never trained on.
 
+mod initial;
+mod settings;
+
 use std::{
     collections::{HashMap, HashSet},
-    f64::consts::TAU,
     path::PathBuf,
     process::ExitCode,
     time::Instant,
@@ -32,25 +27,25 @@ use burn::{
 use clap::Args as ClapArgs;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use swivel_core::{
     Gpt2, Gpt2Config, Tokenizer, Weights, metric,
     task::programs::{self, Lexicon, P_OPS, Program, Words},
-    train::{cross_entropy, gaussian},
+    train::cross_entropy,
 };
 
 use super::{ForceArgs, ReportArgs, examples, heading, read_text};
 use crate::{
     bpe,
     device::{self, DeviceChoice, Job},
-    experiment::{read_floats, read_ids},
     interrupt,
     kept::{ids_tensor, label_ids},
     output::Output,
+    readout::{read_floats, read_ids},
     report::{self, Report},
-    weights::{self, Format, NamedTensors},
+    weights::{self, Format},
 };
+use settings::{Settings, Stage};
 
 /// Tokens of a line with its answer and the newline.
 const LINE: usize = 12;
@@ -83,87 +78,6 @@ pub struct Args {
     force: ForceArgs,
     #[command(flatten)]
     report: ReportArgs,
-}
-
-/// Everything that a pretraining run depends on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    program: String,
-    seed: u64,
-    n_layers: usize,
-    d_model: usize,
-    n_heads: usize,
-    n_ctx: usize,
-    init: Init,
-    optimizer: OptimizerSettings,
-    stages: Vec<Stage>,
-    /// Held-out prompts for each number of demonstrations.
-    test_prompts: usize,
-    /// Lowest accuracy that is accepted, by number of demonstrations.
-    at_least: Vec<(usize, f64)>,
-}
-
-/// Scales of the initial values.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Init {
-    /// Standard deviation of token embeddings and of the vectors for the places in a line.
-    embedding_std: f64,
-    /// Gain of the final norm.
-    final_norm_gain: f64,
-    /// Frequencies of the line's code, turns per 11 lines.
-    line_frequencies: Vec<usize>,
-    /// Amplitude of the line's code.
-    line_amplitude: f64,
-    /// Weight with which queries and keys read it.
-    line_gain: f64,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OptimizerSettings {
-    betas: [f32; 2],
-    epsilon: f32,
-    weight_decay: f32,
-    /// Largest norm of one tensor's gradient.
-    clip_norm: f32,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stage {
-    /// Lines of a prompt; a single line stands at the place of any of the longest stage's.
-    lines: usize,
-    batch: usize,
-    /// Most steps.
-    steps: usize,
-    /// The stage ends early at this running accuracy.
-    stop_at: Option<f64>,
-    lr: f64,
-    /// Steps over which the learning rate rises.
-    warm_up: usize,
-    decay: Decay,
-    /// Probabilities with which op1, op2, op3 are true.
-    p_ops: [f64; 3],
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Decay {
-    None,
-    Cosine,
-}
-
-impl Stage {
-    fn learning_rate(&self, step: usize) -> f64 {
-        let rise = ((step + 1) as f64 / self.warm_up.max(1) as f64).min(1.0);
-        let fall = match self.decay {
-            Decay::None => 1.0,
-            Decay::Cosine => 0.5 * (1.0 + (0.5 * TAU * step as f64 / self.steps as f64).cos()),
-        };
-        self.lr * rise * fall
-    }
 }
 
 struct Pretrain {
@@ -287,13 +201,7 @@ impl Pretrain {
         rng: &mut ChaCha8Rng,
         trained: &mut HashSet<[usize; 5]>,
     ) -> Batch {
-        let n_slots = self
-            .settings
-            .stages
-            .iter()
-            .map(|stage| stage.lines)
-            .max()
-            .unwrap_or(1);
+        let n_slots = self.settings.n_lines();
         let mut batch = Batch {
             ids: Vec::new(),
             first_lines: Vec::new(),
@@ -325,121 +233,6 @@ impl Pretrain {
     fn answer(&self, line: &[usize; 5]) -> u32 {
         let [.., op5] = self.program.ops(&self.lexicon.words, line);
         self.lexicon.answer(op5)
-    }
-
-    /// Initial values.
-    fn init(&self, rng: &mut ChaCha8Rng) -> NamedTensors {
-        let Gpt2Config {
-            d_model,
-            n_heads,
-            n_layers,
-            n_ctx,
-            d_vocab,
-            ..
-        } = self.config;
-        let (d_head, d_mlp) = (self.config.d_head(), self.config.d_mlp());
-        let Init {
-            embedding_std,
-            final_norm_gain,
-            line_frequencies,
-            line_amplitude,
-            line_gain,
-        } = &self.settings.init;
-        let code = 2 * line_frequencies.len();
-        let n_lines = self
-            .settings
-            .stages
-            .iter()
-            .map(|stage| stage.lines)
-            .max()
-            .unwrap_or(1);
-        let mut tensors = NamedTensors::new();
-        let mut normal = |shape: [usize; 2], std: f64| -> Vec<f32> {
-            (0..shape[0] * shape[1])
-                .map(|_| (std * gaussian(rng)) as f32)
-                .collect()
-        };
-        let mut insert = |name: String, shape: &[usize], values: Vec<f32>| {
-            drop(tensors.insert(name, (shape.to_vec(), values)))
-        };
-
-        let mut wte = normal([d_vocab, d_model], *embedding_std);
-        wte.chunks_mut(d_model)
-            .for_each(|row| row[d_model - code..].fill(0.0));
-        insert("wte.weight".to_owned(), &[d_vocab, d_model], wte);
-        let places = normal([LINE, d_model], *embedding_std);
-        let wpe = (0..n_ctx).flat_map(|position| {
-            let place = position % LINE * d_model;
-            let turn = TAU * (position / LINE) as f64 / n_lines as f64;
-            let code = line_frequencies.iter().flat_map(move |frequency| {
-                let angle = turn * *frequency as f64;
-                [angle.cos(), angle.sin()].map(|value| (line_amplitude * value) as f32)
-            });
-            places[place..place + d_model - 2 * line_frequencies.len()]
-                .iter()
-                .copied()
-                .chain(code)
-                .collect::<Vec<_>>()
-        });
-        insert("wpe.weight".to_owned(), &[n_ctx, d_model], wpe.collect());
-
-        let into_stream = (2.0 * n_layers as f64).sqrt();
-        for l in 0..n_layers {
-            let mut c_attn = normal([d_model, 3 * d_model], (d_model as f64).powf(-0.5));
-            for head in 0..n_heads {
-                for (query_or_key, idx) in [0, 1]
-                    .into_iter()
-                    .flat_map(|part| (0..code).map(move |idx| (part, idx)))
-                {
-                    let column = query_or_key * d_model + head * d_head + idx;
-                    for row in 0..d_model {
-                        let reads = row == d_model - code + idx;
-                        c_attn[row * 3 * d_model + column] =
-                            if reads { *line_gain as f32 } else { 0.0 };
-                    }
-                }
-            }
-            insert(
-                format!("h.{l}.attn.c_attn.weight"),
-                &[d_model, 3 * d_model],
-                c_attn,
-            );
-            for (name, d_input) in [("attn.c_proj", d_model), ("mlp.c_proj", d_mlp)] {
-                let mut weight = normal(
-                    [d_input, d_model],
-                    (d_input as f64).powf(-0.5) / into_stream,
-                );
-                weight
-                    .chunks_mut(d_model)
-                    .for_each(|row| row[d_model - code..].fill(0.0));
-                insert(format!("h.{l}.{name}.weight"), &[d_input, d_model], weight);
-            }
-            let c_fc = normal([d_model, d_mlp], (d_model as f64).powf(-0.5));
-            insert(format!("h.{l}.mlp.c_fc.weight"), &[d_model, d_mlp], c_fc);
-            for (name, width) in [
-                ("attn.c_attn", 3 * d_model),
-                ("attn.c_proj", d_model),
-                ("mlp.c_fc", d_mlp),
-                ("mlp.c_proj", d_model),
-            ] {
-                insert(format!("h.{l}.{name}.bias"), &[width], vec![0.0; width]);
-            }
-            for name in ["ln_1", "ln_2"] {
-                insert(
-                    format!("h.{l}.{name}.weight"),
-                    &[d_model],
-                    vec![1.0; d_model],
-                );
-                insert(format!("h.{l}.{name}.bias"), &[d_model], vec![0.0; d_model]);
-            }
-        }
-        insert(
-            "ln_f.weight".to_owned(),
-            &[d_model],
-            vec![*final_norm_gain as f32; d_model],
-        );
-        insert("ln_f.bias".to_owned(), &[d_model], vec![0.0; d_model]);
-        tensors
     }
 
     fn load<B: Backend>(&self, bytes: &[u8], device: &B::Device) -> Result<Gpt2<B>> {
@@ -584,7 +377,7 @@ impl Job for Pretrain {
             ..
         } = &self.settings;
         let mut rng = ChaCha8Rng::seed_from_u64(*seed);
-        let tensors = self.init(&mut rng);
+        let tensors = initial::values(&self.config, &self.settings, &mut rng);
         let n_parameters: usize = tensors.values().map(|(_, values)| values.len()).sum();
         log.line(&format!("Program {}: {}", self.program.id, self.program));
         log.line(&format!(
@@ -620,9 +413,8 @@ impl Job for Pretrain {
         let bytes = weights::to_checkpoint(&weights::parameters(&model.valid())?, Format::F16)?;
         let stored: Gpt2<A::InnerBackend> = self.load(&bytes, &device)?;
         let bounds: HashMap<usize, f64> = at_least.iter().copied().collect();
-        let n_shots = stages.iter().map(|stage| stage.lines).max().unwrap_or(1);
         let mut is_good = true;
-        for shots in 0..n_shots {
+        for shots in 0..self.settings.n_lines() {
             let accuracy = self.score(&stored, shots, &trained)?;
             let bound = bounds.get(&shots);
             let is_met = bound.is_none_or(|bound| accuracy >= *bound);

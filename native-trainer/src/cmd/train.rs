@@ -29,11 +29,12 @@ use super::{
 };
 use crate::{
     device::{self, Job},
-    experiment::{self, Rule, read_floats, read_pairs, shuffled},
+    experiment::{self, Rule, read_pairs, shuffled},
     invocation,
     kept::{Kept, KeptRuns, Wanted},
     model_files::ModelFiles,
     output::{Existing, Output, file_at},
+    readout::read_floats,
     report::{self, Report},
 };
 

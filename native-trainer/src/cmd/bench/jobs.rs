@@ -28,9 +28,10 @@ use swivel_core::{
 
 use crate::{
     device,
-    experiment::{Rule, n_together, read_floats, read_pairs},
+    experiment::{Rule, n_together, read_pairs},
     kept::{KeptRuns, Wanted, ids_tensor, label_ids},
     model_files::ModelFiles,
+    readout::read_floats,
     report::Report,
     side_by_side::side_by_side,
 };

@@ -13,7 +13,7 @@ use swivel_core::{
 
 use super::{Planned, Sweep};
 use crate::{
-    experiment::short,
+    readout::short,
     report::{self, Report},
 };
 

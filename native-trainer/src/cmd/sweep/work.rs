@@ -26,9 +26,10 @@ use super::{LearnArgs, Planned, Sweep, Variable};
 use crate::{
     cmd::width_at,
     device::Job,
-    experiment::{n_together, read_floats, read_ids, shuffled, top},
+    experiment::{n_together, shuffled},
     interrupt,
     kept::{Kept, KeptRuns, SCORE_BATCH, Wanted, label_ids},
+    readout::{read_floats, read_ids, top},
     side_by_side::{in_workers, n_workers},
 };
 

@@ -1,0 +1,124 @@
+//! What a model answers, read back from the device and said in words.
+
+use anyhow::Result;
+use burn::tensor::{Int, Tensor, backend::Backend};
+use serde::Serialize;
+use swivel_core::{Tokenizer, direction::Probe};
+
+/// A token that the model may answer.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Candidate {
+    /// Token id.
+    pub token: u32,
+    /// Its logit, nats.
+    pub logit: f32,
+    /// Its probability, 0..1.
+    pub probability: f32,
+}
+
+/// What the model says to one pair before and after an intervention.
+#[derive(Clone, Debug, Serialize)]
+pub struct Swap {
+    /// The pair and the intervened answer.
+    pub probe: Probe,
+    /// The counterfactual answer.
+    pub label: u32,
+    /// The three likeliest tokens of the base run.
+    pub before: Vec<Candidate>,
+    /// The three likeliest tokens of the intervened run.
+    pub after: Vec<Candidate>,
+}
+
+impl Swap {
+    /// True if the answer changed.
+    pub fn is_flipped(&self) -> bool {
+        self.before[0].token != self.after[0].token
+    }
+
+    /// True if the intervened answer is the counterfactual one.
+    pub fn is_hit(&self) -> bool {
+        self.after[0].token == self.label
+    }
+
+    /// True if the answer had to change.
+    pub fn should_flip(&self) -> bool {
+        self.before[0].token != self.label
+    }
+
+    /// The swap in two lines: the ends of the prompts, then what the model says.
+    pub fn describe(&self, tokenizer: Option<&Tokenizer>) -> String {
+        let verdict = match (self.is_flipped(), self.is_hit()) {
+            (true, true) => "FLIPPED, as it should",
+            (false, true) => "kept, as it should",
+            (true, false) => "flipped, and should not have",
+            (false, false) => "kept, and should not have been",
+        };
+        let Probe { base, source, .. } = &self.probe;
+        format!(
+            "{:<44} source {}\n      {}  ->  {}  {verdict}",
+            tail(tokenizer, base),
+            tail(tokenizer, source),
+            describe_top(tokenizer, &self.before),
+            describe_top(tokenizer, &self.after)
+        )
+    }
+}
+
+fn text(tokenizer: Option<&Tokenizer>, ids: &[u32]) -> String {
+    match tokenizer {
+        Some(tokenizer) => tokenizer.decode(ids),
+        None => format!("{ids:?}"),
+    }
+}
+
+/// The last line of a prompt, which is its query; of a long one, its end.
+pub fn tail(tokenizer: Option<&Tokenizer>, ids: &[u32]) -> String {
+    let prompt = text(tokenizer, &ids[ids.len().saturating_sub(24)..]);
+    prompt.rsplit('\n').next().unwrap_or_default().to_owned()
+}
+
+/// Tokens with their probabilities.
+pub fn describe_top(tokenizer: Option<&Tokenizer>, candidates: &[Candidate]) -> String {
+    let shown = candidates.iter().map(|c| {
+        format!(
+            "{} {}",
+            text(tokenizer, &[c.token]).escape_debug(),
+            short(f64::from(c.probability))
+        )
+    });
+    shown.collect::<Vec<_>>().join("  ")
+}
+
+/// A share or probability in three characters or four: `.97`, `1.00`.
+pub fn short(share: f64) -> String {
+    let text = format!("{share:.2}");
+    text.strip_prefix('0').map_or(text.clone(), str::to_owned)
+}
+
+/// The `n` likeliest tokens.
+pub fn top(logits: &[f32], n: usize) -> Vec<Candidate> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = logits.iter().map(|logit| (logit - max).exp()).sum();
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    let candidate = |idx: usize| Candidate {
+        token: idx as u32,
+        logit: logits[idx],
+        probability: (logits[idx] - max).exp() / sum,
+    };
+    order.into_iter().take(n).map(candidate).collect()
+}
+
+/// Reads token ids back from the device.
+pub fn read_ids<B: Backend>(ids: Tensor<B, 1, Int>) -> Result<Vec<u32>> {
+    let ids = ids.into_data().convert::<i64>().to_vec::<i64>();
+    let ids =
+        ids.map_err(|error| anyhow::anyhow!("reading token ids from the device: {error:?}"))?;
+    Ok(ids.into_iter().map(|id| id as u32).collect())
+}
+
+/// Reads numbers back from the device.
+pub fn read_floats<B: Backend, const D: usize>(values: Tensor<B, D>) -> Result<Vec<f32>> {
+    let values = values.into_data().convert::<f32>().to_vec::<f32>();
+    values.map_err(|error| anyhow::anyhow!("reading numbers from the device: {error:?}"))
+}

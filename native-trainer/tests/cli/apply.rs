@@ -1,0 +1,225 @@
+//! `apply`: plans that are run, and bad ones.
+
+use std::fs;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::*;
+
+/// A plan for the embedded solver: the whole last layer of one prompt from the other.
+pub const PLAN: &str = r#"{
+    "version": 1,
+    "base": {"text": ["clever,milk,clever,reply,clever="]},
+    "sources": [{"text": ["lemon,woman,clock,lady,help="]}],
+    "interventions": [{"layer": 2, "component": "block_output", "source": 0, "base_positions": [[9]],
+                       "op": {"type": "interchange"}}],
+    "record": [{"layer": 1, "component": "pattern"}]
+}"#;
+
+#[test]
+fn plan_is_run_and_what_comes_out_is_written() {
+    let folder = TempDir::new().unwrap();
+    let [plan, out] = ["plan.json", "out.safetensors"].map(|name| path_in(&folder, name));
+    fs::write(&plan, PLAN).unwrap();
+    let text = ok(&["apply", &plan, "--out", &out, "--json", "--device", "flex"]);
+    let events: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [row, done] = &events[..] else {
+        panic!("a row and a summary: {text}");
+    };
+    assert_eq!(done["file"], out.as_str());
+    assert_eq!(row["after"].as_array().unwrap().len(), 5);
+
+    let bytes = fs::read(&out).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = file.names();
+    names.sort();
+    assert_eq!(names, ["logits.base", "logits.intervened", "record.0"]);
+    let floats = |name: &str| -> Vec<f32> {
+        let bytes = file.tensor(name).unwrap().data();
+        bytes
+            .chunks(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
+    };
+    let shape = |name: &str| file.tensor(name).unwrap().shape().to_vec();
+    assert_eq!(shape("logits.intervened"), [1, 10, 922]);
+    assert_eq!(shape("record.0")[2..], [10, 10]);
+    let [base, intervened] = ["logits.base", "logits.intervened"].map(floats);
+    assert_eq!(base[..9 * 922], intervened[..9 * 922]);
+    for (logits, shown) in [(&base, &row["before"]), (&intervened, &row["after"])] {
+        let token = shown[0]["token"].as_u64().unwrap() as usize;
+        let highest = logits[9 * 922..].iter().copied().fold(f32::MIN, f32::max);
+        assert_eq!(logits[9 * 922 + token], highest);
+    }
+
+    // The whole last layer comes from the source: its answer, as a plain run of it gives it.
+    let swapped = PLAN
+        .replace(
+            "clever,milk,clever,reply,clever=",
+            "lemon,woman,clock,lady,help=",
+        )
+        .replace(
+            "\"type\": \"interchange\"",
+            "\"type\": \"interchange\", \"strength\": 0",
+        );
+    fs::write(&plan, swapped).unwrap();
+    let plain = ok(&["apply", &plan, "--json", "--device", "flex"]);
+    let plain: Value = serde_json::from_str(plain.lines().next().unwrap()).unwrap();
+    // What is computed again from kept values may round differently.
+    let [before, after] = ["before", "after"].map(|name| plain[name].as_array().unwrap());
+    for (before, after) in before.iter().zip(after) {
+        assert_eq!(before["token"], after["token"]);
+        let apart = before["logit"].as_f64().unwrap() - after["logit"].as_f64().unwrap();
+        assert!(apart.abs() < 1e-4, "{before}, {after}");
+    }
+    assert_eq!(plain["before"][0]["token"], row["after"][0]["token"]);
+
+    // For people: a block a row.
+    let text = ok(&["apply", &plan, "--device", "flex"]);
+    assert!(
+        text.contains("before") && text.contains("lemon,woman"),
+        "{text}"
+    );
+    assert_eq!(files_in(folder.path()), ["out.safetensors", "plan.json"]);
+}
+
+#[test]
+fn plan_with_a_direction_wants_the_weights_that_it_was_learned_on() {
+    let folder = TempDir::new().unwrap();
+    let [plan, direction] = ["plan.json", "d.safetensors"].map(|name| path_in(&folder, name));
+    ran(&[
+        "train",
+        "--out",
+        &direction,
+        "--train-pairs",
+        "16",
+        "--test-pairs",
+        "8",
+        "--shots",
+        "0",
+        "--epochs",
+        "1",
+    ]);
+    // The name is relative to the plan, not to where the command is run.
+    let op = r#""type": "low_rank", "direction": "d.safetensors""#;
+    fs::write(&plan, PLAN.replace(r#""type": "interchange""#, op)).unwrap();
+    let warnings = |plan: &str| {
+        let output = swivel(&["inspect", plan]);
+        assert!(output.status.success());
+        let inspected = output.stderr;
+        let output = swivel(&["apply", plan]);
+        assert_eq!(output.stderr, inspected);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(warnings(&plan), "");
+    // Elsewhere than where it was learned: both places are named.
+    let elsewhere = path_in(&folder, "elsewhere.json");
+    let text = fs::read_to_string(&plan).unwrap();
+    fs::write(&elsewhere, text.replace("block_output", "mlp_output")).unwrap();
+    let warning = warnings(&elsewhere);
+    for part in [
+        "warning",
+        "interventions[0]",
+        "layer 2 block_output",
+        "layer 2 mlp_output",
+    ] {
+        assert!(warning.contains(part), "{warning}");
+    }
+    fs::remove_file(&elsewhere).unwrap();
+
+    let mut bytes = fs::read(&direction).unwrap();
+    let header = String::from_utf8_lossy(&bytes).into_owned();
+    let at = header.find("model_sha256\":\"").unwrap() + "model_sha256\":\"".len();
+    bytes[at..at + 8].copy_from_slice(b"00000000");
+    fs::write(&direction, bytes).unwrap();
+    let out = path_in(&folder, "out.safetensors");
+    check_error(
+        &["apply", &plan, "--out", &out],
+        &["other weights", "--any-model"],
+    );
+    assert_eq!(files_in(folder.path()), ["d.safetensors", "plan.json"]);
+    let output = swivel(&["apply", &plan, "--any-model"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("warning"));
+}
+
+#[test]
+fn bad_plans_are_refused_with_the_field() {
+    let folder = TempDir::new().unwrap();
+    let [plan, out] = ["plan.json", "out/logits.safetensors"].map(|name| path_in(&folder, name));
+    let cases: &[(&str, &str, &[&str])] = &[
+        (
+            r#""version": 1"#,
+            r#""version": 9"#,
+            &["`version`", "expected 1"],
+        ),
+        (
+            r#""base": {"text""#,
+            r#""base": {"txet""#,
+            &["`base", "txet"],
+        ),
+        (
+            "lemon,",
+            "",
+            &["`interventions[0].source_positions[0]`", "0 to 7"],
+        ),
+        (
+            r#""layer": 2"#,
+            r#""layer": 3"#,
+            &["`interventions[0].layer`", "0 to 2"],
+        ),
+        (
+            "block_output",
+            "blok_output",
+            &["`interventions[0].component`", "blok_output"],
+        ),
+        (
+            "[[9]]",
+            "[[10]]",
+            &["`interventions[0].base_positions[0]`", "0 to 9", "10"],
+        ),
+        (
+            "[[9]]",
+            "[[]]",
+            &["`interventions[0].base_positions[0]`", "none"],
+        ),
+        (
+            "interchange",
+            "noise",
+            &["`interventions[0].op.type`", "not supported yet"],
+        ),
+        (
+            r#""interchange""#,
+            r#""low_rank", "direction": "x.safetensors""#,
+            &["`interventions[0].op.direction`", "x.safetensors"],
+        ),
+        (
+            r#""source": 0"#,
+            r#""source": 1"#,
+            &["`interventions[0].source`", "0 to 0"],
+        ),
+        (r#""record""#, r#""rekord""#, &["`rekord`", "record"]),
+        ("}", "", &["plan.json"]),
+    ];
+    for (from, to, expected) in cases {
+        assert!(PLAN.contains(from), "{from}");
+        fs::write(&plan, PLAN.replacen(from, to, 1)).unwrap();
+        check_error(&["apply", &plan, "--out", &out], expected);
+        let output = swivel(&["apply", &plan, "--out", &out]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert_eq!(files_in(folder.path()), ["plan.json"]);
+    }
+    check_error(&["apply", "missing.json"], &["missing.json"]);
+    let tiny = fixture("tiny");
+    fs::write(&plan, PLAN).unwrap();
+    check_error(
+        &["apply", &plan, "--model", tiny.to_str().unwrap()],
+        &["`base`", "no tokenizer"],
+    );
+}

@@ -1,0 +1,167 @@
+//! `inspect`: maps as tables, plans in words.
+
+use std::fs;
+
+use serde_json::Value;
+use swivel_core::{
+    Component, Place, Position,
+    bundle::{Bundle, BundleFacts, Cell, Method, Metrics},
+};
+use tempfile::TempDir;
+
+use crate::{apply::PLAN, support::*};
+
+/// A map of two of three cells.
+fn bundle() -> Bundle {
+    let mut bundle = Bundle::new(BundleFacts {
+        method: Method::Zero,
+        model: "tiny".to_owned(),
+        model_sha256: "00ff".to_owned(),
+        task: None,
+        train_pairs: None,
+        test_pairs: 40,
+        epochs: None,
+        lr: None,
+        seed: None,
+        base: vec![1, 2, 3],
+        source: vec![4, 5, 6],
+        n_planned: 3,
+        part: None,
+        run: "{}".to_owned(),
+        created_by: None,
+    })
+    .unwrap();
+    for (layer, iia) in [(1, 0.25), (0, 0.75)] {
+        bundle
+            .push(Cell {
+                place: Place::new(Component::MlpOutput.at(layer), Position::Index(2)),
+                variable: None,
+                basis: None,
+                iia,
+                controls: None,
+                metrics: Metrics {
+                    probability: [0.5, 0.5],
+                    logit_difference: None,
+                    kl: 0.0,
+                },
+                top_1: 0,
+                logit: 0.0,
+            })
+            .unwrap();
+    }
+    bundle
+}
+
+#[test]
+fn bundle_is_shown_as_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_in(&folder, "map.safetensors");
+    fs::write(&path, bundle().to_bytes()).unwrap();
+    let inspected = ok_json(&["inspect", &path, "--json"]);
+    assert_eq!(inspected["kind"], "bundle");
+    assert_eq!(
+        (&inspected["best"], &inspected["cells"][1]["iia"]),
+        (&1.into(), &0.75.into())
+    );
+    let text = ok(&["inspect", &path]);
+    for line in [
+        "bundle     zero, 2 of 3 cells: interrupted",
+        "best       layer 0 mlp_output, token 2: IIA 0.750",
+        "IIA of mlp_output",
+        "layer 1   0.25",
+        "token        2",
+    ] {
+        assert!(text.contains(line), "`{line}` is not in\n{text}");
+    }
+    check_error(&["eval", &path], &["`zero`", "learns no directions"]);
+}
+
+#[test]
+fn plan_is_said_in_words_before_it_is_run() {
+    let folder = TempDir::new().unwrap();
+    let [plan, unnamed] = ["plan.json", "plan"].map(|name| path_in(&folder, name));
+    for file in [&plan, &unnamed] {
+        fs::write(file, PLAN).unwrap();
+    }
+    let text = ok(&["inspect", &plan]);
+    assert_eq!(ok(&["inspect", &unnamed]), text);
+    for part in [
+        "base: 1 prompt of 10 tokens",
+        "swap layer 2 block_output, token 9 \"=\", with what source has",
+        "read: layer 2 block_output, token 9 \"=\"",
+        "recorded: layer 1 attention_weight",
+        "of 30 layer x token cells",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in\n{text}");
+    }
+    // Programs get one event, with the same lines; `apply` says them, too.
+    let events = ok(&["inspect", &plan, "--json"]);
+    assert_eq!(events.lines().count(), 1, "{events}");
+    let event = last_json(&events);
+    assert_eq!(
+        (&event["kind"], &event["model"]),
+        (&"plan".into(), &"solver".into())
+    );
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    assert_eq!(event["lines"], Value::from(lines.clone()));
+    let applied = ok(&["apply", &plan, "--device", "flex"]);
+    assert!(lines.iter().all(|line| applied.contains(line)), "{applied}");
+
+    // Tokens by number for a model without a tokenizer, and its sizes are the ones that count.
+    let tiny = fixture("tiny");
+    let tiny = ["--model", tiny.to_str().unwrap()];
+    let ids = PLAN
+        .replace(
+            r#""text": ["clever,milk,clever,reply,clever="]"#,
+            r#""ids": [[1, 2]]"#,
+        )
+        .replace(
+            r#""text": ["lemon,woman,clock,lady,help="]"#,
+            r#""ids": [[3, 4]]"#,
+        )
+        .replace("\"layer\": 2", "\"layer\": 1")
+        .replace("[[9]]", "[\"last\"]");
+    fs::write(&plan, &ids).unwrap();
+    let text = ok(&[&["inspect", &plan], &tiny[..]].concat());
+    assert!(
+        text.contains("layer 1 block_output, token 1, with"),
+        "{text}"
+    );
+    assert_eq!(files_in(folder.path()), ["plan", "plan.json"]);
+
+    let with_tiny = |file: &str, expected: &[&str]| {
+        check_error(&[&["inspect", file], &tiny[..]].concat(), expected);
+    };
+    with_tiny(&unnamed, &["`base`", "no tokenizer"]);
+    with_tiny("solver", &["--model", "solver is no plan"]);
+    check_error(&["inspect", &plan, "--cell", "best"], &["--cell", "no map"]);
+    check_error(
+        &["inspect", &plan, "--model", "no/such/folder"],
+        &["no model folder"],
+    );
+    for (file, text, expected) in [
+        (&plan, "{", &["plan.json", "EOF"][..]),
+        (&plan, "", &["plan.json", "EOF"]),
+        (&plan, "{\"base\": 1}", &["plan.json", "`version`"]),
+        (
+            &plan,
+            &ids.replace("[\"last\"]", "[-3]"),
+            &["`interventions[0].base_positions[0]`", "-3"],
+        ),
+        (
+            &unnamed,
+            &PLAN.replace("\"layer\": 2", "\"layer\": 3"),
+            &["`interventions[0].layer`", "0 to 2"],
+        ),
+        (
+            &unnamed,
+            &PLAN.replace("\"version\": 1", "\"version\": 2"),
+            &["`version`", "expected 1"],
+        ),
+        (&unnamed, "{\"base\": 1}", &["safetensors"]),
+        (&unnamed, "", &["safetensors"]),
+    ] {
+        fs::write(file, text).unwrap();
+        check_error(&["inspect", file], expected);
+    }
+}
