@@ -1,11 +1,12 @@
 //! The server behind `swivel serve`: the page, models and learned directions, for browsers of this machine.
 
+mod engine;
 mod guard;
 mod offer;
 mod page;
 mod tag;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -18,10 +19,9 @@ use axum::{
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tower_http::{
     CompressionLevel,
     compression::{
@@ -32,7 +32,9 @@ use tower_http::{
 };
 
 use crate::interrupt;
-use guard::{Names, guard};
+pub use engine::Engines;
+pub use guard::Guard;
+use guard::guard;
 pub use offer::Offer;
 pub use page::Page;
 use tag::tag;
@@ -50,12 +52,11 @@ const HEAD_BYTES: usize = 64 << 10;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Every path that is answered.
-pub fn router(offer: Offer, port: u16) -> Router {
+pub fn router(offer: Offer, engines: Engines, guarded: Guard) -> Router {
     // Weights do not get smaller, and whoever fetches them wants to know their length.
     let compressed = SizeAbove::new(1024)
         .and(NotForContentType::IMAGES)
         .and(NotForContentType::const_new("application/octet-stream"));
-    // The native engine adds its routes here: what is answered is behind the guard.
     Router::new()
         .route(
             "/directions/index.json",
@@ -66,6 +67,7 @@ pub fn router(offer: Offer, port: u16) -> Router {
             get(|State(offer): State<Offer>| list(move || offer.models())),
         )
         .with_state(offer.clone())
+        .merge(engines.router())
         .fallback_service(ServeDir::with_backend("", offer))
         .layer(
             CompressionLayer::new()
@@ -73,10 +75,7 @@ pub fn router(offer: Offer, port: u16) -> Router {
                 .compress_when(compressed),
         )
         .layer(middleware::from_fn(tag))
-        .layer(middleware::from_fn_with_state(
-            Arc::new(Names::new(port)),
-            guard,
-        ))
+        .layer(middleware::from_fn_with_state(Arc::new(guarded), guard))
 }
 
 /// A list of names, made anew for each who asks.
@@ -99,7 +98,7 @@ pub async fn run(listener: TcpListener, router: Router) {
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES);
-    let ending = GracefulShutdown::new();
+    let (end, ended) = watch::channel(());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -110,12 +109,25 @@ pub async fn run(listener: TcpListener, router: Router) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        // An answer of the engine is short, and waited for.
+        let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        // A browser that goes away in the middle of an answer is nobody's failure.
-        tokio::spawn(ending.watch(connection));
+        let connection = http
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut ended = ended.clone();
+        tokio::spawn(async move {
+            let mut connection = pin!(connection);
+            // A browser that goes away in the middle of an answer is nobody's failure.
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                _ = ended.changed() => connection.as_mut().graceful_shutdown(),
+            }
+            let _ = connection.await;
+        });
     }
-    drop(listener);
+    drop((listener, ended));
+    let _ = end.send(());
     // Whoever reads on after that reads from a server that is gone.
-    let _ = tokio::time::timeout(GRACE, ending.shutdown()).await;
+    let _ = tokio::time::timeout(GRACE, end.closed()).await;
 }

@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[path = "serve/engine.rs"]
+mod engine;
+#[cfg(unix)]
+mod support;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -14,6 +19,9 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+#[cfg(unix)]
+use support::press_ctrl_c;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_swivel");
 

@@ -1,6 +1,6 @@
-//! `serve`: the page, models and learned directions, for a browser on this machine.
+//! `serve`: the page, models, learned directions and native engines, for a browser on this machine.
 
-use std::{io, net::Ipv4Addr, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Error, Result, anyhow};
 use clap::Args as ClapArgs;
@@ -8,7 +8,13 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::ReportArgs;
-use crate::serve::{self, Offer, Page};
+use crate::{
+    device::DeviceChoice,
+    serve::{self, Engines, Guard, Offer, Page},
+};
+
+/// Where the server listens without `--host`.
+const LOCALHOST: &str = "127.0.0.1";
 
 /// Options of `serve`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -22,7 +28,14 @@ pub struct Args {
     /// Folder of the built page [default: the page inside this program, else `dist`]
     #[arg(long, value_name = "DIR")]
     page: Option<PathBuf>,
-    /// Port at localhost; 0 takes a free one
+    /// Device of the engines that the page can use: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+    /// Address to listen at, for browsers on other machines; 0.0.0.0 is all of this one. Who knows the printed address gets in,
+    /// and nothing is encrypted [default: localhost alone]
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// Port; 0 takes a free one
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Do not open the browser
@@ -38,6 +51,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         models,
         directions,
         page,
+        device,
+        host,
         port,
         no_open,
         report,
@@ -48,17 +63,26 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let directions_name = directions.display().to_string();
     let offer = Offer::new(page, &models, directions)?;
     let models = offer.models();
+    let engines = Engines::new(device, offer.computable())?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the server")?;
     runtime.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-        let listener = listener.map_err(|error| cannot_listen(port, error))?;
-        let port = listener.local_addr().context("asking for the port")?.port();
-        let address = format!("http://127.0.0.1:{port}/");
+        let at = host.as_deref().unwrap_or(LOCALHOST);
+        let listener = TcpListener::bind((at, port)).await;
+        let listener = listener.map_err(|error| cannot_listen(at, port, error))?;
+        let listening = listener.local_addr().context("asking for the port")?;
+        let port = listening.port();
+        let guard = Guard::new(listening, host.as_deref())?;
+        let address = guard.address();
         report.line(format!("Serving {address}, end with Ctrl-C"));
+        if guard.is_public() {
+            let hint =
+                "  from other machines, with this one's name or address; nothing is encrypted";
+            report.line(hint);
+        }
         report.line(format!("  page        {page_name}"));
         let names = match models.is_empty() {
             true => "none".to_owned(),
@@ -66,6 +90,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         };
         report.line(format!("  models      {names}"));
         report.line(format!("  directions  {directions_name}"));
+        report.line(format!("  engines on  {}", engines.device()));
         report.event(&json!({
             "event": "serving",
             "address": address,
@@ -73,22 +98,28 @@ pub fn run(args: Args) -> Result<ExitCode> {
             "page": page_name,
             "models": models,
             "directions": directions_name,
+            "device": engines.device(),
         }));
         if !no_open {
             open_browser(address);
         }
-        serve::run(listener, serve::router(offer, port)).await;
+        serve::run(listener, serve::router(offer, engines, guard)).await;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-fn cannot_listen(port: u16, error: io::Error) -> Error {
+fn cannot_listen(host: &str, port: u16, error: io::Error) -> Error {
     let remedy = "choose another with --port; --port 0 takes a free one";
     match error.kind() {
         io::ErrorKind::AddrInUse => anyhow!(
             "port {port} is taken by another program, perhaps by another `swivel serve`; end it, or {remedy}"
         ),
-        _ => Error::new(error).context(format!("listening on port {port}; {remedy}")),
+        _ if host == LOCALHOST => {
+            Error::new(error).context(format!("listening on port {port}; {remedy}"))
+        }
+        _ => Error::new(error).context(format!(
+            "listening at --host {host}, port {port}; it is to be an address of this machine, or 0.0.0.0 for all"
+        )),
     }
 }
 

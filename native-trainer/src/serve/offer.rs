@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::fs as served;
 
 use super::page::{EmbeddedFile, Page};
-use crate::model_files::ModelFolder;
+use crate::model_files::{ModelFolder, SOLVER};
 
 /// What is served, and where it lies.
 #[derive(Clone)]
@@ -37,6 +37,7 @@ struct Folders {
 /// A model beside those of the page.
 struct Model {
     name: String,
+    folder: PathBuf,
     files: BTreeMap<String, PathBuf>,
 }
 
@@ -82,6 +83,17 @@ impl Offer {
         names
     }
 
+    /// The models that this program can compute with: their names, and what is opened. The embedded one is there in any case.
+    pub fn computable(&self) -> BTreeMap<String, String> {
+        let models = self.0.models.iter();
+        let folders = models.filter_map(|Model { name, folder, .. }| {
+            Some((name.clone(), folder.to_str()?.to_owned()))
+        });
+        let mut models = BTreeMap::from([(SOLVER.to_owned(), SOLVER.to_owned())]);
+        models.extend(folders);
+        models
+    }
+
     /// Names of the direction files and bundles that are there now, sorted.
     pub fn directions(&self) -> Vec<String> {
         let folder = &self.0.directions;
@@ -124,7 +136,9 @@ impl Model {
         let whole = folder.canonicalize().context("there is no such folder")?;
         let name = folder.file_name().or(whole.file_name());
         let name = name.and_then(|name| name.to_str());
-        let name = name.context("a browser cannot ask for a folder of this name")?;
+        let name = name
+            .context("a browser cannot ask for a folder of this name")?
+            .to_owned();
         let model = ModelFolder::open(folder)?;
         model.check()?;
         let mut files = BTreeMap::new();
@@ -134,7 +148,8 @@ impl Model {
             }
         }
         Ok(Self {
-            name: name.to_owned(),
+            name,
+            folder: whole,
             files,
         })
     }
