@@ -1,9 +1,12 @@
 //! The script that the page writes; that it does what the page does is verified in `tests/fixtures/code/`.
 
-use swivel_core::Place;
+use swivel_core::{Place, plan::OPERATIONS};
 
 use super::{
-    super::code::{place, python_float, python_string},
+    super::code::{
+        python::{python_float, python_string},
+        pyvene::{line, place},
+    },
     *,
 };
 
@@ -20,6 +23,30 @@ fn whole(component: Component, layer: usize, positions: [Position; 2], strength:
         source_position: positions[1],
         strength,
         is_on: true,
+    }
+}
+
+/// The same in one head.
+fn in_head(head: usize, card: Card) -> Card {
+    let place = Place {
+        head: Some(head),
+        ..card.place
+    };
+    Card { place, ..card }
+}
+
+/// Another operation at the same place.
+fn done(name: &str, card: Card) -> Card {
+    let operation = name.parse().unwrap();
+    Card { operation, ..card }
+}
+
+/// In the subspace of a direction.
+fn inside(direction: usize, card: Card) -> Card {
+    let direction = Some(direction);
+    Card {
+        direction,
+        ..done("low_rank", card)
     }
 }
 
@@ -44,6 +71,26 @@ fn open_rank_2(session: &mut Session) -> usize {
     let direction = Direction::new(rows, 2, direction.facts.clone()).unwrap();
     session
         .open_direction(HOSTILE_NAME, &direction.to_bytes(), false)
+        .unwrap()
+}
+
+/// A direction of rank 6 of one head's values: rows of the cosine transform.
+fn open_in_head(session: &mut Session, head: usize) -> usize {
+    let mut facts = session.directions[0].direction.facts.clone();
+    facts.place = Place {
+        site: Component::HeadValueOutput.at(1),
+        head: Some(head),
+        position: Position::LAST,
+    };
+    let width = session.model.as_ref().unwrap().config.d_head();
+    let rank = 6;
+    let step = std::f32::consts::PI / width as f32;
+    let scale = (2.0 / width as f32).sqrt();
+    let row = |k| (0..width).map(move |i| scale * (step * k as f32 * (i as f32 + 0.5)).cos());
+    let rows = (1..=rank).flat_map(row).collect();
+    let direction = Direction::new(rows, rank, facts).unwrap();
+    session
+        .open_direction("head.safetensors", &direction.to_bytes(), false)
         .unwrap()
 }
 
@@ -104,6 +151,76 @@ fn examples() -> Vec<(&'static str, Session)> {
     }
     set_cards(&mut every_component, cards);
 
+    let mut heads = live();
+    set_long_base(&mut heads);
+    let idx = open_in_head(&mut heads, 1);
+    let inner = [Index(44), Index(18)];
+    let cards = vec![
+        // Listed before the tensor that it is a part of, and applied after it.
+        in_head(1, whole(HeadQueryOutput, 1, [LAST, LAST], 1.0)),
+        whole(QueryOutput, 1, [LAST, Index(18)], 0.6),
+        whole(AttentionValueOutput, 2, [LAST, Index(20)], 0.5),
+        in_head(3, whole(HeadAttentionValueOutput, 2, [LAST, LAST], 1.0)),
+        whole(HeadAttentionValueOutput, 1, [LAST, LAST], 0.7),
+        in_head(1, whole(HeadKeyOutput, 1, [Index(36), Index(18)], 1.0)),
+        whole(HeadKeyOutput, 0, [Index(40), Index(12)], 1.3),
+        in_head(0, whole(HeadValueOutput, 0, inner, 1.0)),
+        inside(idx, in_head(1, whole(HeadValueOutput, 1, inner, 1.5))),
+        inside(idx, whole(HeadValueOutput, 1, [Index(36), Index(18)], 1.0)),
+    ];
+    set_cards(&mut heads, cards);
+
+    let mut attention = live();
+    let cards = vec![
+        in_head(1, whole(AttentionWeight, 1, [LAST, Index(7)], 1.0)),
+        whole(AttentionWeight, 0, [Index(6), Index(8)], 0.7),
+        done(
+            "zero",
+            in_head(0, whole(AttentionWeight, 1, [LAST, LAST], 0.5)),
+        ),
+        done(
+            "add",
+            in_head(3, whole(AttentionWeight, 2, [LAST, LAST], 1.0)),
+        ),
+        done(
+            "subtract",
+            in_head(2, whole(AttentionWeight, 2, [LAST, LAST], 0.4)),
+        ),
+        done(
+            "zero",
+            in_head(2, whole(HeadValueOutput, 0, [Index(7), LAST], 1.0)),
+        ),
+    ];
+    set_cards(&mut attention, cards);
+
+    let mut operations = live();
+    set_long_base(&mut operations);
+    let inner = [Index(44), Index(18)];
+    let cards = vec![
+        // The source has no such token.
+        done("zero", whole(MlpOutput, 0, [Index(40), Index(40)], 1.0)),
+        done("add", whole(MlpActivation, 0, inner, 1.0)),
+        done("subtract", whole(BlockMiddle, 1, [LAST, Index(18)], 0.3)),
+        done("zero", whole(MlpOutput, 1, [LAST, LAST], 0.5)),
+        done("add", whole(AttentionOutput, 1, [LAST, LAST], 1.4)),
+        inside(0, whole(BlockOutput, 2, [LAST, LAST], 0.5)),
+        done("add", whole(BlockOutput, 2, [LAST, LAST], -0.2)),
+        done(
+            "zero",
+            in_head(1, whole(HeadValueOutput, 1, [Index(36), LAST], 1.0)),
+        ),
+        done(
+            "zero",
+            whole(HeadAttentionValueOutput, 0, [Index(44), LAST], 0.6),
+        ),
+        done(
+            "subtract",
+            in_head(0, whole(HeadQueryOutput, 2, [LAST, LAST], 1.0)),
+        ),
+        done("add", whole(HeadAttentionValueOutput, 2, [LAST, LAST], 0.5)),
+    ];
+    set_cards(&mut operations, cards);
+
     vec![
         ("recorded", recorded),
         ("nothing", nothing),
@@ -111,6 +228,9 @@ fn examples() -> Vec<(&'static str, Session)> {
         ("other_length", other_length),
         ("one_place", one_place),
         ("every_component", every_component),
+        ("heads", heads),
+        ("attention", attention),
+        ("operations", operations),
     ]
 }
 
@@ -125,6 +245,11 @@ fn scripts_are_those_that_were_verified() {
     let mut answers = BTreeMap::new();
     let mut codes = Vec::new();
     for (name, mut session) in examples() {
+        let cards = session.choices.cards.iter();
+        assert_eq!(
+            session.active().count(),
+            cards.filter(|card| card.is_on).count()
+        );
         let answer = answer(&mut engine, &mut session);
         answers.insert(name.to_owned(), answer);
         codes.push((name, session.as_code()));
@@ -262,12 +387,49 @@ fn numbers_are_read_back_exactly() {
 }
 
 #[test]
-fn every_component_that_the_engine_takes_has_a_place() {
+fn every_component_but_scores_has_a_place() {
     for (component, name, _) in Component::ALL {
-        assert_eq!(
-            place(component.at(0)).is_none(),
-            component.is_per_head(),
-            "{name}"
-        );
+        let has_none = component == Component::AttentionScore;
+        assert_eq!(place(component.at(0)).is_err(), has_none, "{name}");
     }
+}
+
+#[test]
+fn every_operation_is_written() {
+    for operation in &OPERATIONS {
+        assert!(
+            line(operation).is_some(),
+            "`{operation}` needs a line in web/src/session/code/pyvene.rs"
+        );
+        let mut session = live();
+        let card = whole(Component::BlockOutput, 1, [Position::LAST; 2], 0.5);
+        let card = Card {
+            operation,
+            direction: operation.is_learned.then_some(0),
+            ..card
+        };
+        set_cards(&mut session, vec![card]);
+        let code = session.as_code();
+        assert!(code.contains("strength=0.5)),\n]\n"), "{code}");
+        assert!(!code.contains("NOT in this script"), "{code}");
+    }
+}
+
+#[test]
+fn script_says_which_cards_it_lacks() {
+    let mut session = live();
+    let last = [Position::LAST; 2];
+    let score = whole(Component::AttentionScore, 1, last, 1.0);
+    let key = whole(Component::HeadKeyOutput, 1, last, 1.0);
+    set_cards(&mut session, vec![score, key]);
+    let lacked = |session: &Session| {
+        let code = session.as_code();
+        code.matches("# NOT in this script: \"whole ").count()
+    };
+    assert!(session.as_code().contains(
+        "# NOT in this script: \"whole attention_score\", layer 1 attention_score, last token:\n# pyvene "
+    ));
+    assert_eq!(lacked(&session), 1);
+    session.model = None;
+    assert_eq!(lacked(&session), 2);
 }

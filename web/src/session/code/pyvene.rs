@@ -1,0 +1,397 @@
+//! What pyvene has for operations and places, and the parts of a script that use it.
+
+use swivel_core::{Component, Site, plan::Operation};
+
+use super::python::{python_float, wrapped};
+
+/// Columns of a script's line of code.
+const N_COLUMNS: usize = 120;
+
+const IMPORTS: &str = "\
+import pyvene as pv
+import torch
+from transformers import AutoTokenizer, GPT2LMHeadModel
+";
+
+const SCALED: &str = "
+
+class Scaled:
+    \"\"\"Goes a part of the way to what the swap gives (strength below 1), or beyond (above 1).\"\"\"
+
+    def forward(self, base, source, subspaces=None, **kwargs):
+        swapped = super().forward(base.clone(), source, subspaces)
+        return base + self.strength * (swapped - base)
+";
+
+const IN_ROW: &str = "
+
+class InRow(pv.Intervention):
+    \"\"\"A swap of what one token looks at: a row of attention weights, of which pyvene takes all rows of a head.\"\"\"
+
+    def __init__(self, swap, written, read):
+        super().__init__(keep_last_dim=True)
+        self.swap, self.written, self.read = swap, written, read
+        self.is_source_constant = read is None
+
+    def forward(self, base, source, subspaces=None, **kwargs):
+        # [prompt, head, token that looks, token that is looked at]
+        source = None if source is None else source[..., self.read, :]
+        base[..., self.written, :] = self.swap(base[..., self.written, :], source)
+        return base
+";
+
+const UNITS: &str = "
+
+def units(where):
+    \"\"\"pyvene's unit locations in one prompt: a token, heads and a token of theirs, or heads.\"\"\"
+    if isinstance(where, tuple):
+        heads, token = where
+        return [[heads], [[token]]]
+    return [where if isinstance(where, list) else [where]]
+";
+
+/// An operation of a plan in pyvene.
+pub struct Line {
+    /// Its name in a plan.
+    pub name: &'static str,
+    /// Class of pyvene; of a learned operation, one that has a `rotate_layer`.
+    class: &'static str,
+    /// The script's function that makes one.
+    function: &'static str,
+    /// What that says of it.
+    about: &'static str,
+}
+
+/// Every operation of a plan. A new one is a line here.
+static LINES: [Line; 5] = [
+    Line {
+        name: "interchange",
+        class: "VanillaIntervention",
+        function: "whole",
+        about: "The source's whole vector takes the place of the base's.",
+    },
+    Line {
+        name: "zero",
+        class: "ZeroIntervention",
+        function: "zero",
+        about: "The vector becomes zero.",
+    },
+    Line {
+        name: "add",
+        class: "AdditionIntervention",
+        function: "add",
+        about: "The source's vector is added.",
+    },
+    Line {
+        name: "subtract",
+        class: "SubtractionIntervention",
+        function: "subtract",
+        about: "The source's vector is subtracted.",
+    },
+    Line {
+        name: "low_rank",
+        class: "LowRankRotatedSpaceIntervention",
+        function: "subspace",
+        about: "The part of the vector inside the span of these rows is the source's; the rest stays the base's.",
+    },
+];
+
+/// What pyvene has for an operation.
+pub fn line(operation: &Operation) -> Option<&'static Line> {
+    LINES.iter().find(|line| line.name == operation.name)
+}
+
+/// A card that is on, as the script has it.
+pub struct Swap {
+    /// What it is, for people.
+    pub title: String,
+    /// Layer and component.
+    pub site: Site,
+    /// Fields of a dict that say where.
+    pub place: String,
+    /// What is done.
+    pub line: &'static Line,
+    /// Rows of the subspace and their number, where it is in one.
+    pub basis: Option<(Vec<f32>, usize)>,
+    /// 1 is the full operation.
+    pub strength: f32,
+    /// Heads, where values are per head.
+    pub heads: Option<Vec<usize>>,
+    /// Token of the base that is written.
+    pub written: usize,
+    /// Token of the source that is read, where one is.
+    pub read: Option<usize>,
+}
+
+impl Swap {
+    fn is_scaled(&self) -> bool {
+        self.strength != 1.0
+    }
+
+    /// True if it is done to one row of a head's attention weights.
+    fn is_row(&self) -> bool {
+        self.site.component == Component::AttentionWeight
+    }
+
+    /// What [`UNITS`] takes: where it is done, at a token.
+    fn units(&self, token: Option<usize>) -> String {
+        match (token, &self.heads) {
+            (None, _) => "None".to_owned(),
+            (Some(_), Some(heads)) if self.is_row() => format!("{heads:?}"),
+            (Some(token), Some(heads)) => format!("({heads:?}, {token})"),
+            (Some(token), None) => token.to_string(),
+        }
+    }
+
+    /// The expression that makes pyvene's intervention.
+    fn intervention(&self, rows: Option<String>) -> String {
+        let strength = self
+            .is_scaled()
+            .then(|| format!("strength={}", python_float(self.strength)));
+        let arguments: Vec<String> = rows.into_iter().chain(strength).collect();
+        let swap = format!("{}({})", self.line.function, arguments.join(", "));
+        match (self.is_row(), self.read) {
+            (false, _) => swap,
+            (true, Some(read)) => format!("InRow({swap}, {}, {read})", self.written),
+            (true, None) => format!("InRow({swap}, {}, None)", self.written),
+        }
+    }
+}
+
+/// Orders swaps as the model computes them where two components are views of one tensor: pyvene goes by the list.
+pub fn order(swap: &Swap) -> u8 {
+    use Component::*;
+    match swap.site.component {
+        HeadAttentionValueOutput => 0,
+        HeadQueryOutput | HeadKeyOutput | HeadValueOutput => 2,
+        _ => 1,
+    }
+}
+
+/// The modules that a script needs.
+pub fn imports(swaps: &[Swap]) -> &'static str {
+    let without_pyvene = IMPORTS.find("import torch").unwrap_or(0);
+    match swaps.is_empty() {
+        true => &IMPORTS[without_pyvene..],
+        false => IMPORTS,
+    }
+}
+
+/// Rows of the directions, the functions that are needed, and the list of swaps.
+pub fn definitions(swaps: &[Swap]) -> String {
+    let mut code = String::new();
+    let mut bases: Vec<&(Vec<f32>, usize)> = Vec::new();
+    for basis in swaps.iter().filter_map(|swap| swap.basis.as_ref()) {
+        if bases.contains(&basis) {
+            continue;
+        }
+        bases.push(basis);
+        let (rows, rank) = basis;
+        let number = bases.len();
+        code.push_str(&format!(
+            "\n# Orthonormal rows of a direction.\nROWS_{number} = [\n"
+        ));
+        for row in rows.chunks(rows.len() / (*rank).max(1)) {
+            let values = wrapped(row.iter().copied().map(python_float), 8);
+            code.push_str(&format!("    [\n{values}    ],\n"));
+        }
+        code.push_str("]\n");
+    }
+    if swaps.iter().any(Swap::is_scaled) {
+        code.push_str(SCALED);
+    }
+    for line in &LINES {
+        let own = swaps.iter().filter(|swap| swap.line.name == line.name);
+        let own: Vec<&Swap> = own.collect();
+        if !own.is_empty() {
+            code.push_str(&definition(line, &own));
+        }
+    }
+    if swaps.iter().any(Swap::is_row) {
+        code.push_str(IN_ROW);
+    }
+    let has_heads = swaps.iter().any(|swap| swap.heads.is_some());
+    if has_heads {
+        code.push_str(UNITS);
+    }
+    code.push_str(
+        "
+
+# Place in the model, token of the base that is written, token of the source that is read (from 0), and what is done.
+# Swaps at one place are done one after the other in this order; all of them read the plain source run.
+",
+    );
+    if has_heads {
+        code.push_str(
+            "# Heads (from 0) stand before their token; those of attention weights stand alone.\n",
+        );
+    }
+    if swaps.iter().any(|swap| swap.read.is_none()) {
+        code.push_str("# None where nothing is read.\n");
+    }
+    code.push_str("SWAPS = [\n");
+    for swap in swaps {
+        let rows = swap.basis.as_ref().and_then(|basis| {
+            let idx = bases.iter().position(|own| *own == basis)?;
+            Some(format!("ROWS_{}", idx + 1))
+        });
+        let [written, read] = [Some(swap.written), swap.read].map(|token| swap.units(token));
+        let fields = [swap.place.clone(), written, read, swap.intervention(rows)];
+        let line = format!("    ({}),", fields.join(", "));
+        let line = match line.len() <= N_COLUMNS {
+            true => line,
+            false => format!("    (\n        {},\n    ),", fields.join(",\n        ")),
+        };
+        code.push_str(&format!("    # {}\n{line}\n", swap.title));
+    }
+    code.push_str("]\n");
+    code
+}
+
+/// A function that makes pyvene's intervention of an operation, for these swaps.
+fn definition(line: &Line, swaps: &[&Swap]) -> String {
+    let Line {
+        class,
+        function,
+        about,
+        ..
+    } = line;
+    let is_scaled = swaps.iter().any(|swap| swap.is_scaled());
+    let is_learned = swaps.iter().any(|swap| swap.basis.is_some());
+    let in_several_heads = |swap: &&Swap| swap.heads.as_ref().is_some_and(|heads| heads.len() > 1);
+
+    let mut code = String::new();
+    let mut made = format!("pv.{class}");
+    if is_scaled {
+        let (first, rest) = function.split_at(1);
+        let scaled = format!("Scaled{}{rest}", first.to_uppercase());
+        code.push_str(&format!(
+            "\n\nclass {scaled}(Scaled, pv.{class}):\n    pass\n"
+        ));
+        made = scaled;
+    }
+    let parameters = match (is_learned, is_scaled) {
+        (false, false) => "",
+        (false, true) => "strength=1.0",
+        (true, false) => "rows",
+        (true, true) => "rows, strength=1.0",
+    };
+    code.push_str(&format!(
+        "\n\ndef {function}({parameters}):\n    \"\"\"{about}\"\"\"\n"
+    ));
+    let mut sizes = "";
+    if is_learned {
+        code.push_str(
+            "    rows = torch.tensor(rows, dtype=torch.float32)  # [rank, width], orthonormal
+    rank, width = rows.shape
+",
+        );
+        // Without `keep_last_dim` pyvene puts the heads' vectors together to one.
+        sizes = match swaps.iter().any(in_several_heads) {
+            true => "embed_dim=width, low_rank_dimension=rank, keep_last_dim=True",
+            false => "embed_dim=width, low_rank_dimension=rank",
+        };
+    }
+    if !is_learned && !is_scaled {
+        code.push_str(&format!("    return {made}()\n"));
+        return code;
+    }
+    code.push_str(&format!("    swap = {made}({sizes})\n"));
+    if is_learned {
+        code.push_str("    swap.rotate_layer.weight = rows.T\n");
+    }
+    if is_scaled {
+        code.push_str("    swap.strength = strength\n");
+    }
+    code.push_str("    return swap\n");
+    code
+}
+
+/// The runs of base and source and, with swaps, of the base with them.
+pub fn runs(swaps: &[Swap]) -> String {
+    if swaps.is_empty() {
+        return "
+model = GPT2LMHeadModel.from_pretrained(MODEL).float().eval()
+base, source = torch.tensor([BASE]), torch.tensor([SOURCE])
+with torch.no_grad():
+    runs = {\"base\": model(base).logits[0, -1], \"source\": model(source).logits[0, -1]}
+"
+        .to_owned();
+    }
+    let is_any = |has: fn(&Swap) -> bool| swaps.iter().any(has);
+    let (eager, attention) = match is_any(Swap::is_row) {
+        true => (
+            "# Eager, since otherwise there are no attention weights and pyvene changes nothing.\n",
+            ", attn_implementation=\"eager\"",
+        ),
+        false => ("", ""),
+    };
+    let [about, units, name] = match is_any(|swap| swap.heads.is_some()) {
+        true => ["One item a swap.", "units(where)", "where"],
+        false => [
+            "One list a swap, in it one a prompt, in it the tokens.",
+            "[[token]]",
+            "token",
+        ],
+    };
+    let sources = match is_any(|swap| swap.read.is_none()) {
+        true => {
+            let item = "{\"input_ids\": source}";
+            format!("[{item} if read is not None else None for _, _, read, _ in SWAPS]")
+        }
+        false => "[{\"input_ids\": source}]".to_owned(),
+    };
+    format!(
+        "
+{eager}model = GPT2LMHeadModel.from_pretrained(MODEL{attention}).float().eval()
+base, source = torch.tensor([BASE]), torch.tensor([SOURCE])
+intervenable = pv.IntervenableModel(
+    [{{**place, \"intervention\": swap}} for place, _, _, swap in SWAPS], model=model
+)
+# {about}
+read = [{units} for _, _, {name}, _ in SWAPS]
+written = [{units} for _, {name}, _, _ in SWAPS]
+with torch.no_grad():
+    _, intervened = intervenable(
+        base={{\"input_ids\": base}},
+        sources={sources},
+        unit_locations={{\"sources->base\": (read, written)}},
+    )
+    runs = {{
+        \"base\": model(base).logits[0, -1],
+        \"intervened\": intervened.logits[0, -1],
+        \"source\": model(source).logits[0, -1],
+    }}
+"
+    )
+}
+
+/// Fields of pyvene's dict for a site: its own name of the component, or the path of a module and which side of it.
+///
+/// # Errors
+/// If pyvene has no such place: why.
+pub fn place(site: Site) -> Result<String, &'static str> {
+    use Component::*;
+    let layer = site.layer;
+    let name = site.component.name();
+    let path = match site.component {
+        BlockInput | AttentionInput | QueryOutput | KeyOutput | ValueOutput | AttentionWeight
+        | AttentionValueOutput | AttentionOutput | MlpInput | MlpActivation | MlpOutput
+        | BlockOutput => {
+            return Ok(format!("{{\"layer\": {layer}, \"component\": \"{name}\"}}"));
+        }
+        HeadQueryOutput | HeadKeyOutput | HeadValueOutput | HeadAttentionValueOutput => {
+            return Ok(format!(
+                "{{\"layer\": {layer}, \"component\": \"{name}\", \"unit\": \"h.pos\"}}"
+            ));
+        }
+        AttentionScore => {
+            return Err("pyvene changes what modules take or give, which scores are not");
+        }
+        Embedding => "drop.output".to_owned(),
+        BlockMiddle => format!("h[{layer}].ln_2.input"),
+        MlpPreActivation => format!("h[{layer}].mlp.c_fc.output"),
+        FinalNorm => "ln_f.output".to_owned(),
+    };
+    Ok(format!("{{\"component\": \"transformer.{path}\"}}"))
+}
