@@ -33,9 +33,9 @@ async function ort(config, x) {
 async function burn(side, x) {
   const { default: start, init, Model } = await import(`/burn/swivel_bench_web.js?${side}`); // an instance for each side
   await start();
-  await init(gpu, side === "ours");
+  await init(gpu);
   const config = await bytes(`/models/${name}/config.json`);
-  const model = Model.load(gpu, config, await bytes(`/models/${name}/model.safetensors`));
+  const model = Model.load(gpu, side === "ours", config, await bytes(`/models/${name}/model.safetensors`));
   return () => (name === "mlp" ? model.mlp(x) : model.logits(x));
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::{Component, Error, Gpt2Config, Hook, Position, Result, Site, kernel::causal};
+use crate::{Component, Error, Gpt2Config, Hook, Position, Result, Site, kernel::causal_mask};
 
 /// What is done to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -417,7 +417,7 @@ fn check_edit<B: Backend>(config: &Gpt2Config, n_tokens: usize, edit: &Edit<B>) 
 /// Attention scores after an edit: later keys stay hidden, and minus infinity less itself is no number.
 pub(crate) fn remasked<B: Backend>(site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
     match site.component {
-        Component::AttentionScore => causal(x),
+        Component::AttentionScore if x.dims()[2] > 1 => causal_mask(x),
         _ => x,
     }
 }

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Gpt2Config, Result,
+    kernel::Kernels,
     model::{Attention, Block, Gpt2, Mlp},
 };
 
@@ -173,11 +174,13 @@ impl<B: Backend> Gpt2<B> {
                     c_attn: linear(format!("h.{l}.attn.c_attn"), [d_model, 3 * d_model])?,
                     c_proj: linear(format!("h.{l}.attn.c_proj"), [d_model, d_model])?,
                     n_heads: config.n_heads,
+                    kernels: Kernels::default(),
                 },
                 ln_2: norm(format!("h.{l}.ln_2"))?,
                 mlp: Mlp {
                     c_fc: linear(format!("h.{l}.mlp.c_fc"), [d_model, d_mlp])?,
                     c_proj: linear(format!("h.{l}.mlp.c_proj"), [d_mlp, d_model])?,
+                    kernels: Kernels::default(),
                 },
             })
         };
@@ -198,6 +201,7 @@ impl<B: Backend> Gpt2<B> {
             wpe: embedding("wpe", config.n_ctx)?,
             h: (0..config.n_layers).map(block).collect::<Result<_>>()?,
             ln_f: norm("ln_f".to_owned())?,
+            kernels: Kernels::default(),
             lm_head,
         })
     }

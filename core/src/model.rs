@@ -17,7 +17,7 @@ use crate::{
     Component,
     Component::*,
     Error, Hook, Result,
-    kernel::{causal, gelu_new, linear, matmul, softmax},
+    kernel::Kernels,
 };
 
 /// Sizes of a GPT-2, read from Hugging Face's `config.json`.
@@ -225,9 +225,21 @@ pub struct Gpt2<B: Backend> {
     pub ln_f: LayerNorm<B>,
     /// Head of its own, `[d_model, d_vocab]`; `None` where it is tied to `wte`.
     pub lm_head: Option<Linear<B>>,
+    /// What the head computes with.
+    pub kernels: Kernels<B>,
 }
 
 impl<B: Backend> Gpt2<B> {
+    /// The same model, computing with these kernels.
+    pub fn with_kernels(mut self, kernels: Kernels<B>) -> Self {
+        self.kernels = kernels;
+        for block in &mut self.h {
+            block.attn.kernels = kernels;
+            block.mlp.kernels = kernels;
+        }
+        self
+    }
+
     /// Number of layers.
     pub fn n_layers(&self) -> usize {
         self.h.len()
@@ -275,8 +287,9 @@ impl<B: Backend> Gpt2<B> {
     /// - `x`: `[batch, pos, d_model]`, normed; result: `[batch, pos, d_vocab]`, nats
     pub(crate) fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         match &self.lm_head {
-            Some(head) => linear(head, x),
-            None => matmul(x, self.wte.weight.val().transpose()), // wte: [d_vocab, d_model]
+            Some(head) => self.kernels.layer(head, x),
+            // wte: [d_vocab, d_model]
+            None => (self.kernels.linear)(x, self.wte.weight.val().transpose(), None),
         }
     }
 
@@ -360,6 +373,8 @@ pub struct Attention<B: Backend> {
     pub c_proj: Linear<B>,
     /// Number of heads.
     pub n_heads: usize,
+    /// What it computes with.
+    pub kernels: Kernels<B>,
 }
 
 impl<B: Backend> Attention<B> {
@@ -386,8 +401,8 @@ impl<B: Backend> Attention<B> {
             let earlier = query.matmul(past.key.clone().transpose());
             score = Tensor::cat(vec![earlier, score], 3);
         }
-        let score = hook.at_heads(AttentionScore.at(l), causal(score));
-        let weight = hook.at_heads(AttentionWeight.at(l), softmax(score));
+        let score = hook.at_heads(AttentionScore.at(l), self.kernels.hide_later(score));
+        let weight = hook.at_heads(AttentionWeight.at(l), (self.kernels.softmax)(score));
         let z = match past {
             None => weight.matmul(value), // [batch, head, pos, d_head]
             Some(past) => {
@@ -400,14 +415,15 @@ impl<B: Backend> Attention<B> {
 
         let [batch, head, pos, d_head] = z.dims();
         let z = z.swap_dims(1, 2).reshape([batch, pos, head * d_head]); // [batch, pos, d_model]
-        linear(&self.c_proj, hook.at(AttentionValueOutput.at(l), z))
+        let z = hook.at(AttentionValueOutput.at(l), z);
+        self.kernels.layer(&self.c_proj, z)
     }
 
     /// # Shapes
     /// - `x`, each of the three: `[batch, pos, d_model]`
     fn query_key_value(&self, x: Tensor<B, 3>) -> [Tensor<B, 3>; 3] {
         let d_model = x.dims()[2];
-        let qkv = linear(&self.c_attn, x); // [batch, pos, 3 * d_model]
+        let qkv = self.kernels.layer(&self.c_attn, x); // [batch, pos, 3 * d_model]
         [0, 1, 2].map(|part| qkv.clone().narrow(2, part * d_model, d_model))
     }
 
@@ -427,6 +443,8 @@ pub struct Mlp<B: Backend> {
     pub c_fc: Linear<B>,
     /// `[d_mlp, d_model]`
     pub c_proj: Linear<B>,
+    /// What it computes with.
+    pub kernels: Kernels<B>,
 }
 
 impl<B: Backend> Mlp<B> {
@@ -435,9 +453,9 @@ impl<B: Backend> Mlp<B> {
     /// # Shapes
     /// - `x`, result: `[batch, pos, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, l: usize, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
-        let x = hook.at(MlpPreActivation.at(l), linear(&self.c_fc, x)); // [batch, pos, d_mlp]
-        let x = hook.at(MlpActivation.at(l), gelu_new(x));
-        linear(&self.c_proj, x) // [batch, pos, d_model]
+        let x = hook.at(MlpPreActivation.at(l), self.kernels.layer(&self.c_fc, x)); // [batch, pos, d_mlp]
+        let x = hook.at(MlpActivation.at(l), (self.kernels.gelu_new)(x));
+        self.kernels.layer(&self.c_proj, x) // [batch, pos, d_model]
     }
 }
 

@@ -8,6 +8,7 @@ use swivel_core::{
     Component, Error, Gpt2, Gpt2Config, Position, Recorder, Site, Weights,
     cone::Cone,
     direction::Direction,
+    kernel::Kernels,
     intervention::{Source, Units},
     plan::{CheckedPlan, Outcome, Plan, Record},
 };
@@ -103,6 +104,11 @@ impl<B: Backend> Engine<B> {
             directions: VecDeque::new(),
             streams: VecDeque::new(),
         }
+    }
+
+    /// Has the model compute with these kernels.
+    pub fn set_kernels(&mut self, kernels: Kernels<B>) {
+        self.model = self.model.clone().with_kernels(kernels);
     }
 
     /// Takes a direction file, so that plans can name it; gives its name, `sha256:…` of its bytes.

@@ -853,9 +853,10 @@ impl App {
 
 /// What the program that serves the page says of a model, where it is one of its own.
 async fn machine_offer(model: Option<String>) -> Option<DeviceState> {
-    let device = fetch::engines().await?.remove(&model?)?;
-    Some(DeviceState::Ready {
-        adapter: device,
+    let (model, engines) = (model?, fetch::engines().await?);
+    let is_offered = engines.models.contains(&model);
+    is_offered.then_some(DeviceState::Ready {
+        adapter: engines.device,
         error: None,
         ms: None,
     })

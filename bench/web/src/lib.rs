@@ -21,15 +21,9 @@ enum On {
     Wgpu(Box<Gpt2<Wgpu>>),
 }
 
-/// Prepares panic messages and the GPU; to be awaited once, before [`Model::load`]; with `kernels`, models
-/// compute with our own.
+/// Prepares panic messages and the GPU; to be awaited once, before [`Model::load`].
 #[wasm_bindgen]
-pub async fn init(gpu: bool, kernels: bool) {
-    if kernels {
-        swivel_kernels::CPU.install();
-        #[cfg(feature = "wgpu")]
-        swivel_kernels::GPU.install();
-    }
+pub async fn init(gpu: bool) {
     #[cfg(feature = "wgpu")]
     if gpu {
         init_setup_async::<WebGpu>(&WgpuDevice::default(), RuntimeOptions::default()).await;
@@ -40,17 +34,34 @@ pub async fn init(gpu: bool, kernels: bool) {
 
 #[wasm_bindgen]
 impl Model {
-    /// Loads `config.json` and safetensors bytes.
+    /// Loads `config.json` and safetensors bytes; with `kernels`, the model computes with our own.
     ///
     /// # Errors
     /// - if the weights do not fit the config
-    pub fn load(gpu: bool, config: &[u8], weights: &[u8]) -> Result<Self, JsError> {
+    pub fn load(
+        gpu: bool,
+        kernels: bool,
+        config: &[u8],
+        weights: &[u8],
+    ) -> Result<Self, JsError> {
         let config = Gpt2Config::from_json(config)?;
         let weights = Weights::new(&[weights])?;
         let on = match gpu {
-            false => On::Flex(Gpt2::load(&config, &weights, &Default::default())?.into()),
+            false => {
+                let model = Gpt2::load(&config, &weights, &Default::default())?;
+                On::Flex(match kernels {
+                    true => model.with_kernels(swivel_kernels::CPU).into(),
+                    false => model.into(),
+                })
+            }
             #[cfg(feature = "wgpu")]
-            true => On::Wgpu(Gpt2::load(&config, &weights, &Default::default())?.into()),
+            true => {
+                let model = Gpt2::load(&config, &weights, &Default::default())?;
+                On::Wgpu(match kernels {
+                    true => model.with_kernels(swivel_kernels::GPU).into(),
+                    false => model.into(),
+                })
+            }
             #[cfg(not(feature = "wgpu"))]
             true => return Err(JsError::new("built without wgpu")),
         };

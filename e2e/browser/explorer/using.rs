@@ -418,7 +418,7 @@ fn scan_fills_the_map_and_the_table_has_its_numbers() {
         (row(&page, 1) != shares[..10]).then_some(())
     });
     page.screenshot("scan-nats");
-    page.click("#metric-share");
+    page.click("#metric-recovered");
 
     page.click("#map-table");
     page.wait_for("#map-numbers", SOON);

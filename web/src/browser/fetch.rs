@@ -1,8 +1,7 @@
 //! Bytes from addresses and from files that a person chose.
 
-use std::collections::BTreeMap;
-
 use js_sys::{Array, Reflect, Uint8Array};
+use serde::Deserialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
@@ -51,8 +50,17 @@ pub async fn list(folder: &str, cache: RequestCache) -> Result<Option<Listing>, 
     Ok(Some(Listing { names, is_live }))
 }
 
-/// Models that the program computes which serves the page, with the name of its device; `None` if the host computes nothing.
-pub async fn engines() -> Option<BTreeMap<String, String>> {
+/// What the program computes that serves the page.
+#[derive(Debug, Deserialize)]
+pub struct Engines {
+    /// Name of its device.
+    pub device: String,
+    /// Models that it has an engine for.
+    pub models: Vec<String>,
+}
+
+/// What the host of the page computes; `None` if that is nothing.
+pub async fn engines() -> Option<Engines> {
     let bytes = fetch("engines.json", &|_, _| ()).await.ok()??;
     serde_json::from_slice(&bytes.to_vec()).ok()
 }

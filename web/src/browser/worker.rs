@@ -193,8 +193,8 @@ async fn load(
     let (engine, adapter, is_software) = match device {
         Device::Machine => return Err("a worker runs in the tab".to_owned()),
         Device::Cpu => {
-            swivel_kernels::CPU.install();
-            let engine = Engine::load(config, &weights, FlexDevice).map_err(failed)?;
+            let mut engine = Engine::load(config, &weights, FlexDevice).map_err(failed)?;
+            engine.set_kernels(swivel_kernels::CPU);
             (AnyEngine::Cpu(Box::new(engine)), "CPU".to_owned(), true)
         }
         Device::WebGpu => {
@@ -205,8 +205,8 @@ async fn load(
                 let text = format!("the graphics device was lost ({reason:?}) {message}");
                 send(CURRENT.get(), &FromEngine::Died(text));
             });
-            let engine = Engine::load(config, &weights, device).map_err(failed)?;
-            choose_kernels(&engine, is_software).await.map_err(failed)?;
+            let mut engine = Engine::load(config, &weights, device).map_err(failed)?;
+            choose_kernels(&mut engine, is_software).await.map_err(failed)?;
             (AnyEngine::WebGpu(Box::new(engine)), adapter, is_software)
         }
     };
@@ -219,15 +219,15 @@ async fn load(
 }
 
 /// Takes the faster of burn's kernels and ours. A software adapter is known to want ours, and takes seconds to measure.
-async fn choose_kernels(engine: &Engine<Wgpu>, is_software: bool) -> Result<(), Failure> {
-    swivel_kernels::GPU.install();
+async fn choose_kernels(engine: &mut Engine<Wgpu>, is_software: bool) -> Result<(), Failure> {
+    engine.set_kernels(swivel_kernels::GPU);
     if is_software {
         return Ok(());
     }
     let ours = fastest(engine).await?;
-    Kernels::<Wgpu>::uninstall();
+    engine.set_kernels(Kernels::default());
     if ours < fastest(engine).await? {
-        swivel_kernels::GPU.install();
+        engine.set_kernels(swivel_kernels::GPU);
     }
     Ok(())
 }

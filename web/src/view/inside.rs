@@ -881,18 +881,14 @@ fn Detail(app: App) -> impl IntoView {
             <p aria-live="polite">
                 {move || text().map(|(place, title)| view! { <strong>{place}</strong> " " {title} })}
             </p>
+            <ValueChoice app />
             <button
                 id="arm"
                 on:click=move |_| arm(app)
             >
                 {move || format!("{} here", action())}
             </button>
-            <details class="menu up" id="value-menu">
-                <summary title="Another operation, component or head">"Other …"</summary>
-                <div class="sheet">
-                    <ValueChoice app />
-                </div>
-            </details>
+
             {move || {
                 movable
                     .get()

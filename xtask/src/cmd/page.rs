@@ -99,6 +99,8 @@ fn build(template: &Path, out: &Path, progress: Progress) -> Result<()> {
         write(&out.join(&name), &read(&root.join(&name))?)?;
     }
     write(&out.join("models/index.json"), b"[\"solver\"]\n")?;
+    // A static host computes nothing; `swivel serve` says what it does.
+    write(&out.join("engines.json"), b"{}\n")?;
     directions(&root.join("directions"), &out.join("directions"))?;
     // Last, so that whoever reads it finds what it names.
     write(&out.join("index.html"), names.filled_in(&html)?.as_bytes())?;
