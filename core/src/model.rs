@@ -13,12 +13,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Component,
-    Component::*,
-    Error, Hook, Result,
-    kernel::Kernels,
-};
+use crate::{Component, Component::*, Error, Hook, Result, kernel::Kernels};
 
 /// Sizes of a GPT-2, read from Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 mod broken;
 mod files;
 mod folder;
+mod machine;
 mod maps;
 mod measured;
 mod numbers;

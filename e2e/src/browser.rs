@@ -144,7 +144,13 @@ impl Browser {
     #[track_caller]
     #[must_use]
     pub fn page<'a>(&'a self, server: &'a Server) -> Page<'a> {
-        Page::new(self, server)
+        Page::new(self, Some(server), server.origin())
+    }
+
+    /// The page of another host, at an address without a slash at its end.
+    #[track_caller]
+    pub fn page_at<'a>(&'a self, origin: &str) -> Page<'a> {
+        Page::new(self, None, origin.to_owned())
     }
 
     /// Runs one command of the session to its end.

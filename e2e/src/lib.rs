@@ -17,9 +17,11 @@
 
 mod browser;
 mod page;
+mod program;
 mod server;
 
 pub use browser::{Browser, Gpu};
 pub use page::Page;
+pub use program::Program;
 pub use server::{Overlay, Request, Server};
 pub use thirtyfour::Key;

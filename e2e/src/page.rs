@@ -27,7 +27,9 @@ const POLL_EVERY: Duration = Duration::from_millis(25);
 #[derive(Debug)]
 pub struct Page<'a> {
     browser: &'a Browser,
-    server: &'a Server,
+    /// `None` where the page comes from elsewhere.
+    server: Option<&'a Server>,
+    origin: String,
     console: RefCell<Vec<Entry>>,
 }
 
@@ -40,10 +42,15 @@ struct Entry {
 
 impl<'a> Page<'a> {
     #[track_caller]
-    pub(crate) fn new(browser: &'a Browser, server: &'a Server) -> Page<'a> {
+    pub(crate) fn new(
+        browser: &'a Browser,
+        server: Option<&'a Server>,
+        origin: String,
+    ) -> Page<'a> {
         let page = Page {
             browser,
             server,
+            origin,
             console: RefCell::default(),
         };
         page.viewport(1280, 800);
@@ -56,7 +63,10 @@ impl<'a> Page<'a> {
     /// Where only the fragment changes, the browser stays on the page: that is a person who edits the address.
     #[track_caller]
     pub fn open(&self, path_and_fragment: &str) {
-        let url = format!("{}{path_and_fragment}", self.server.origin());
+        let url = match path_and_fragment.starts_with("http") {
+            true => path_and_fragment.to_owned(),
+            false => format!("{}{path_and_fragment}", self.origin),
+        };
         let result = self.run(async |driver| driver.goto(url.as_str()).await);
         self.ok(result, || format!("cannot open {url}"));
     }
@@ -296,7 +306,9 @@ impl<'a> Page<'a> {
     /// Takes the network away: the page is told that it is offline, and the server is gone for good.
     #[track_caller]
     pub fn go_offline(&self) {
-        self.server.stop();
+        if let Some(server) = self.server {
+            server.stop();
+        }
         self.cdp("Network.enable", json!({}));
         self.cdp(
             "Network.emulateNetworkConditions",

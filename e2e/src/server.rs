@@ -63,6 +63,14 @@ struct Shared {
     stopped: AtomicBool,
 }
 
+/// The built page.
+pub(crate) fn dist() -> PathBuf {
+    env::var_os("SWIVEL_DIST").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist"),
+        PathBuf::from,
+    )
+}
+
 impl Server {
     /// Serves the built page on a port that the system chose.
     ///
@@ -75,10 +83,7 @@ impl Server {
     }
 
     fn try_start() -> Result<Server> {
-        let dist = env::var_os("SWIVEL_DIST").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist"),
-            PathBuf::from,
-        );
+        let dist = dist();
         ensure!(
             dist.join("index.html").is_file(),
             "{} has no index.html: run `cargo xtask page` first, or set SWIVEL_DIST",

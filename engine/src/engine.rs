@@ -8,8 +8,8 @@ use swivel_core::{
     Component, Error, Gpt2, Gpt2Config, Position, Recorder, Site, Weights,
     cone::Cone,
     direction::Direction,
-    kernel::Kernels,
     intervention::{Source, Units},
+    kernel::Kernels,
     plan::{CheckedPlan, Outcome, Plan, Record},
 };
 
@@ -302,9 +302,7 @@ impl<B: Backend> Engine<B> {
     ) -> Result<LensRow> {
         let site = Component::BlockOutput.at(layer).check(&self.config)?;
         self.config.check_ids(&[pair])?;
-        let (base, _) = self
-            .runs_of(asked.asker, asked.checked, is_wanted)
-            .await?;
+        let (base, _) = self.runs_of(asked.asker, asked.checked, is_wanted).await?;
         let stream = base.kept.stream(layer + 1);
         let cells = self.lens_cells(stream, pair, is_wanted).await?;
         let changed = self.streams(asked, is_wanted).await?;

@@ -38,12 +38,7 @@ impl Model {
     ///
     /// # Errors
     /// - if the weights do not fit the config
-    pub fn load(
-        gpu: bool,
-        kernels: bool,
-        config: &[u8],
-        weights: &[u8],
-    ) -> Result<Self, JsError> {
+    pub fn load(gpu: bool, kernels: bool, config: &[u8], weights: &[u8]) -> Result<Self, JsError> {
         let config = Gpt2Config::from_json(config)?;
         let weights = Weights::new(&[weights])?;
         let on = match gpu {

@@ -10,7 +10,7 @@ const MOST_PASSES: f64 = 0.2;
 
 /// Switches so many times, each after the answer to the last one, and returns the engine's milliseconds of those that
 /// switched on.
-fn toggle(page: &Page<'_>, times: usize) -> Vec<f64> {
+pub fn toggle(page: &Page<'_>, times: usize) -> Vec<f64> {
     let found = page.script(
         "const [answer, knob] = ['#answer', '#switch-0'].map((css) => document.querySelector(css));
          const times = [];
@@ -34,7 +34,34 @@ fn toggle(page: &Page<'_>, times: usize) -> Vec<f64> {
     times.filter_map(serde_json::Value::as_f64).collect()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// Milliseconds from a click on the first switch until its answer is on the page, the median of so many.
+pub fn seen_toggle(page: &Page<'_>, times: usize) -> f64 {
+    let found = page.script(
+        "const [answer, knob] = ['#answer', '#switch-0'].map((css) => document.querySelector(css));
+         const times = [];
+         for (let i = 0; i < arguments[0]; i++) {
+           const answered = new Promise((done) => {
+             const observer = new MutationObserver(() => {
+               if (answer.dataset.ms === undefined) return;
+               observer.disconnect();
+               done();
+             });
+             observer.observe(answer, { attributes: true, attributeFilter: ['data-ms'] });
+           });
+           const start = performance.now();
+           knob.click();
+           await answered;
+           times.push(performance.now() - start);
+         }
+         return times;",
+        &[json!(times)],
+    );
+    let times = found.as_array().into_iter().flatten();
+    median(times.filter_map(serde_json::Value::as_f64).collect())
+}
+
+/// The middle one.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

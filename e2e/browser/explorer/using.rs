@@ -444,6 +444,55 @@ fn scan_fills_the_map_and_the_table_has_its_numbers() {
 }
 
 #[test]
+fn any_operation_on_any_value_in_any_head_is_armed_at_a_cell_and_shared() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    page.click("#switch-0");
+    page.click("#cell-1-8");
+    page.set_value("#detail select.component", "head_value_output");
+    page.set_value("#detail select.head", "1");
+    page.set_value("#detail select.operation", "subtract");
+    page.click("#arm");
+    page.wait_for("#switch-2", SOON);
+    let places = texts(&page, ".card.on .card-title");
+    assert_eq!(
+        places,
+        ["subtract the head_value_outputlayer 1 head_value_output, head 1, token 8"]
+    );
+    assert_eq!(texts(&page, "#base-tokens .mark"), ["subtract"]);
+    assert_eq!(texts(&page, "#source-tokens .mark"), ["read"]);
+    page.set_value("#detail select.component", "mlp_activation");
+    page.set_value("#detail select.operation", "zero");
+    page.click("#arm");
+    page.wait_text("#base-tokens .mark", SOON, |text| text == "subtract + zero");
+    page.set_value("#strength-2", "2");
+    let expected = logits(&page);
+    let moved = expected
+        .iter()
+        .map(|(_, [base, done, _])| (base - done).abs());
+    assert!(moved.fold(0.0, f64::max) > 0.01, "{expected:?}");
+    page.viewport(1280, 1400);
+    page.screenshot("operations");
+
+    let link = page.url();
+    let fragment = link.split_once('#').unwrap().1;
+    // Another path: the page is loaded anew.
+    open_live(&page, &format!("/index.html?device=cpu#{fragment}"));
+    page.wait_text("#base-tokens .mark", LONG, |text| text == "subtract + zero");
+    assert!(largest_difference(&expected, &logits(&page)) < 1e-4);
+
+    // A map of another operation, in one head.
+    page.click("#picture-interchange");
+    page.set_value(".bar select.component", "head_attention_value_output");
+    page.set_value(".bar select.head", "2");
+    page.set_value(".bar select.operation", "zero");
+    page.click("#scan");
+    page.wait_text("#scan-progress", LONG, |text| text == "done");
+}
+
+#[test]
 fn scan_stops_in_the_middle() {
     let server = server();
     let browser = Browser::start(Gpu::Off);

@@ -206,7 +206,9 @@ async fn load(
                 send(CURRENT.get(), &FromEngine::Died(text));
             });
             let mut engine = Engine::load(config, &weights, device).map_err(failed)?;
-            choose_kernels(&mut engine, is_software).await.map_err(failed)?;
+            choose_kernels(&mut engine, is_software)
+                .await
+                .map_err(failed)?;
             (AnyEngine::WebGpu(Box::new(engine)), adapter, is_software)
         }
     };

@@ -533,7 +533,7 @@ fn paint_map(session: &Session, cell: Cursor, metric: Metric) -> Painted {
             Painted {
                 text: signed(value, metric),
                 title: format!(
-                    "this here recovers {} of the difference, answer {} {}",
+                    "recovers {} of the difference, answer {} {}",
                     signed_share(map.value(found, Metric::Recovered)),
                     visible(&session.token(found.top)),
                     probability(found.probability)

@@ -8,7 +8,7 @@ use super::{
     answer::AnswerPanel, directions::Directions, guide::Guide, header::Header, inside::Inside,
     program::ProgramPanel, prompts::Prompts,
 };
-use crate::app::App;
+use crate::{app::App, browser::worker::Device};
 
 /// The page, as `main` mounts it.
 pub fn page(app: App) -> impl IntoView {
@@ -46,7 +46,15 @@ pub fn page(app: App) -> impl IntoView {
             </main>
             <footer>
                 <p>
-                    "Everything runs in this browser; nothing is sent anywhere. The method is distributed alignment search: "
+                    {move || match app.devices.with(|devices| devices.current) {
+                        Device::Machine => {
+                            "The model runs on the machine that serves this page; nothing is sent elsewhere."
+                        }
+                        Device::Cpu | Device::WebGpu => {
+                            "Everything runs in this browser; nothing is sent anywhere."
+                        }
+                    }}
+                    " The method is distributed alignment search: "
                     <a href="https://arxiv.org/abs/2303.02536">"Geiger et al. 2023"</a>
                     "."
                 </p>

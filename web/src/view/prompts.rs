@@ -130,7 +130,8 @@ struct Chip {
     text: String,
     id: u32,
     position: usize,
-    is_marked: bool,
+    /// What is done at it, and by which cards; nothing where nothing is.
+    marks: Vec<[String; 2]>,
 }
 
 /// A prompt with its tokens.
@@ -138,9 +139,9 @@ struct Chip {
 fn PromptBox(app: App, side: Side) -> impl IntoView {
     let text = Memo::new(move |_| app.session.with(|s| s.choices.prompt(side).text.clone()));
     let chips = Memo::new(move |_| app.session.with(|session| chips(session, side)));
-    let (label, mark) = match side {
-        Side::Base => ("Base: the run that is changed", "written"),
-        Side::Source => ("Source: the run that values come from", "read"),
+    let label = match side {
+        Side::Base => "Base: the run that is changed",
+        Side::Source => "Source: the run that values come from",
     };
     let rows = move || text.with(|text| text.split('\n').count().clamp(1, 12));
     let strip = NodeRef::<html::Ol>::new();
@@ -171,12 +172,20 @@ fn PromptBox(app: App, side: Side) -> impl IntoView {
                         .get()
                         .into_iter()
                         .map(|chip| {
-                            let title = format!("token {}, id {}", chip.position, chip.id);
+                            let mut title = format!("token {}, id {}", chip.position, chip.id);
+                            let mut done: Vec<String> = Vec::new();
+                            for [what, by] in chip.marks {
+                                title += &format!("; {what}: {by}");
+                                if !done.contains(&what) {
+                                    done.push(what);
+                                }
+                            }
+                            let is_marked = !done.is_empty();
                             view! {
-                                <li class:marked=chip.is_marked title=title>
+                                <li class:marked=is_marked title=title>
                                     <span class="at">{chip.position}</span>
                                     <span class="piece">{chip.text}</span>
-                                    {chip.is_marked.then(|| view! { <span class="mark">{mark}</span> })}
+                                    {is_marked.then(|| view! { <span class="mark">{done.join(" + ")}</span> })}
                                 </li>
                             }
                         })
@@ -189,23 +198,25 @@ fn PromptBox(app: App, side: Side) -> impl IntoView {
 
 fn chips(session: &Session, side: Side) -> Vec<Chip> {
     let prompt = session.choices.prompt(side);
-    let marked: Vec<usize> = session
-        .active()
-        .filter_map(|card| match side {
-            Side::Base => card.place.position.resolve(prompt.ids.len()).ok(),
-            Side::Source if card.operation.op.reads_source() => {
-                card.source_position.resolve(prompt.ids.len()).ok()
-            }
-            Side::Source => None,
-        })
-        .collect();
-    let pieces = prompt.pieces.iter().zip(&prompt.ids).enumerate();
+    let mut marks = vec![Vec::new(); prompt.ids.len()];
+    for card in session.active() {
+        let (position, what) = match side {
+            Side::Base => (card.place.position, card.operation.verb),
+            Side::Source if card.operation.op.reads_source() => (card.source_position, "read"),
+            Side::Source => continue,
+        };
+        if let Ok(position) = position.resolve(prompt.ids.len()) {
+            let by = format!("{}, {}", session.card_title(card), card.place.site);
+            marks[position].push([what.to_owned(), by]);
+        }
+    }
+    let pieces = prompt.pieces.iter().zip(&prompt.ids).zip(marks).enumerate();
     pieces
-        .map(|(position, (piece, id))| Chip {
+        .map(|(position, ((piece, id), marks))| Chip {
             text: visible(piece),
             id: *id,
             position,
-            is_marked: marked.contains(&position),
+            marks,
         })
         .collect()
 }
