@@ -287,7 +287,9 @@ echo "7;cluster"
         ["whole.safetensors", "a map.safetensors"].map(|name| path_in(&folder, name));
     ok(&with(&MEASURED, &["--out", &whole]));
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/slurm.sh");
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    // A cluster has bash and what belongs to it, wherever the tests are run.
+    let own = std::env::var("PATH").unwrap();
+    let path = format!("{}:{own}:/usr/bin:/bin", bin.display());
     let slurm = || {
         Command::new("bash")
             .arg(&example)
