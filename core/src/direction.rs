@@ -259,41 +259,6 @@ impl Direction {
         )
     }
 
-    /// The direction of a head as one of all heads side by side, which is the same swap: its rows at the head's place, zero
-    /// elsewhere. A direction that is of no head stays what it is.
-    ///
-    /// # Errors
-    /// - those of [`Direction::check`]
-    /// - [`Error::ComponentUnsupported`] if the heads of its component do not stand side by side anywhere.
-    pub fn of_all_heads(&self, config: &Gpt2Config) -> Result<Self> {
-        self.check(config)?;
-        let Some(head) = self.facts.place.head else {
-            return Ok(self.clone());
-        };
-        let component = self.facts.place.site.component;
-        let Some(component) = component.of_all_heads() else {
-            let (name, expected) = (
-                component.to_string(),
-                "a component of the stream".to_owned(),
-            );
-            return Err(Error::ComponentUnsupported { name, expected });
-        };
-        let (width, d_model) = (self.width(), config.d_model);
-        let mut rows = vec![0.0; self.rank() * d_model];
-        for (wide, row) in rows.chunks_mut(d_model).zip(self.rows().chunks(width)) {
-            wide[head * width..(head + 1) * width].copy_from_slice(row);
-        }
-        let facts = Facts {
-            place: Place {
-                site: component.at(self.facts.place.site.layer),
-                head: None,
-                ..self.facts.place
-            },
-            ..self.facts.clone()
-        };
-        Self::new(rows, self.rank(), facts)
-    }
-
     /// Checks that the direction fits a model's sizes.
     ///
     /// # Errors
@@ -478,26 +443,6 @@ mod tests {
         direction.facts.place.head = None;
         let error = Direction::from_bytes(&direction.to_bytes()).unwrap_err();
         assert!(error.to_string().contains("head"), "{error}");
-    }
-
-    #[test]
-    fn direction_of_a_head_has_its_place_among_all_heads() {
-        let config = r#"{"model_type": "gpt2", "n_embd": 9, "n_head": 3, "n_layer": 2, "n_positions": 8, "vocab_size": 9}"#;
-        let config = Gpt2Config::from_json(config.as_bytes()).unwrap();
-        let mut direction = direction();
-        direction.facts.place.site = Component::HeadValueOutput.at(1);
-        direction.facts.place.head = Some(1);
-        let wide = direction.of_all_heads(&config).unwrap();
-        assert_eq!(wide.facts.place.site, Component::ValueOutput.at(1));
-        assert_eq!(
-            (wide.facts.place.head, wide.rank(), wide.width()),
-            (None, 2, 9)
-        );
-        assert_eq!(wide.rows()[3..6], [0.6, 0.8, 0.0]);
-        assert_eq!(wide.rows()[12..15], [0.0, 0.0, 1.0]);
-        assert_eq!(wide.of_all_heads(&config).unwrap(), wide);
-        direction.facts.place.head = Some(3);
-        assert!(direction.of_all_heads(&config).is_err());
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::ops::Range;
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::{Component, Error, Gpt2Config, Hook, Position, Result, Site, kernel::causal_mask};
+use crate::{
+    Component, Error, Gpt2Config, Hook, Position, Recorder, Result, Site, kernel::causal_mask,
+};
 
 /// What is done to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +170,12 @@ impl Units {
         }
     }
 
+    /// The first of the positions.
+    pub fn first_position(&self) -> usize {
+        let positions = self.positions.iter().flatten();
+        positions.min().copied().unwrap_or(0)
+    }
+
     /// What is meant on each axis, neighbours as one range.
     fn axes<const D: usize>(&self, shape: [usize; D]) -> [Vec<Range<usize>>; D] {
         let mut axes = shape.map(|n| std::iter::once(0..n).collect::<Vec<_>>());
@@ -182,6 +190,15 @@ impl Units {
         }
         axes
     }
+}
+
+/// First layer and first position of a run that goes on after edits of these units; `None` without any.
+pub(crate) fn resumes_at<'a>(
+    edits: impl Iterator<Item = (Site, &'a Units)>,
+    n_layers: usize,
+) -> Option<(usize, usize)> {
+    let at = edits.map(|(site, units)| (site.resumes_at(n_layers), units.first_position()));
+    at.reduce(|(layer, start), (l, s)| (layer.min(l), start.min(s)))
 }
 
 /// Indices as ranges, in their order.
@@ -208,6 +225,13 @@ pub enum Source<B: Backend> {
 }
 
 impl<B: Backend> Source<B> {
+    /// What a recorder has of a site; `None` if it was not asked for or not reached.
+    pub fn recorded(recorder: &Recorder<B>, site: Site) -> Option<Self> {
+        let stream = recorder.get(site).cloned().map(Self::Stream);
+        let heads = || recorder.get_heads(site).cloned().map(Self::Heads);
+        stream.or_else(heads)
+    }
+
     /// The same with other values.
     pub fn map(
         &self,
@@ -286,13 +310,8 @@ impl<B: Backend> Editor<B> {
     /// Where a run can be resumed that these interventions change: its first layer ([`Site::resumes_at`]) and its first
     /// position. `None` without interventions.
     pub fn resumes_at(&self, n_layers: usize) -> Option<(usize, usize)> {
-        let layers = self.edits.iter().map(|edit| edit.site.resumes_at(n_layers));
-        let first = |units: &Units| match &units.positions {
-            None => 0,
-            Some(positions) => positions.iter().copied().min().unwrap_or(0),
-        };
-        let starts = self.edits.iter().map(|edit| first(&edit.units));
-        Some((layers.min()?, starts.min()?))
+        let edits = self.edits.iter().map(|edit| (edit.site, &edit.units));
+        resumes_at(edits, n_layers)
     }
 
     /// The same interventions in a run that is resumed at the position `start`, where a hook sees the positions from it on.

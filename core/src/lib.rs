@@ -31,6 +31,7 @@
 //! ```
 
 mod error;
+mod hex;
 mod hook;
 mod load;
 mod model;
@@ -54,6 +55,7 @@ pub mod task;
 pub mod train;
 
 pub use error::{Error, Result};
+pub use hex::hex;
 pub use hook::{Hook, Recorder};
 pub use load::Weights;
 pub use model::{Attention, Block, Gpt2, Gpt2Config, KeyValue, Mlp};

@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Error, Gpt2Config, Result,
+    Error, Gpt2Config, Result, hex,
     kernel::Kernels,
     model::{Attention, Block, Gpt2, Mlp},
 };
@@ -37,11 +37,7 @@ impl<'a> Weights<'a> {
                 SafeTensors::deserialize(file).map_err(|cause| Error::Safetensors { cause })?,
             );
         }
-        let sha256 = hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sha256 = hex(&hasher.finalize());
         Ok(Self { shards, sha256 })
     }
 

@@ -87,7 +87,8 @@ impl TryFrom<Written> for Position {
     fn try_from(written: Written) -> Result<Self> {
         match written {
             Written::Number(number) => {
-                let distance = number.unsigned_abs() as usize;
+                // Where addresses have 32 bits, a longer number is as far outside as any.
+                let distance = usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX);
                 Ok(match number {
                     0.. => Self::Index(distance),
                     _ => Self::FromEnd(distance),

@@ -43,7 +43,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Component, Error, Gpt2Config, Position, Result, Tokenizer, by_name, direction::Direction,
+    Component, Error, Gpt2Config, Position, Result, Site, Tokenizer, by_name, direction::Direction,
 };
 
 pub use checked::{CheckedPlan, Outcome, Record};
@@ -244,6 +244,34 @@ impl Plan {
         read: impl Fn(&str) -> Result<Arc<Direction>, E>,
     ) -> Result<CheckedPlan> {
         check::check(self, config, tokenizer, read)
+    }
+}
+
+impl PlannedIntervention {
+    /// An operation at full strength at these tokens of base and source, in one head or in all; of the first source run, where the
+    /// operation reads one.
+    pub fn new(
+        operation: &'static Operation,
+        (site, head): (Site, Option<usize>),
+        [base, source]: [Positions; 2],
+    ) -> Self {
+        let reads = operation.op.reads_source();
+        Self {
+            layer: site.layer,
+            component: site.component,
+            unit: match head {
+                None => Unit::Positions,
+                Some(_) => Unit::HeadsAtPositions,
+            },
+            heads: head.map(|head| vec![head]),
+            source: reads.then_some(0),
+            values: None,
+            token: None,
+            source_positions: (reads && source != base).then_some(source),
+            base_positions: Some(base),
+            source_token: None,
+            op: PlannedOp::new(operation),
+        }
     }
 }
 

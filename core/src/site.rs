@@ -162,17 +162,6 @@ impl Component {
         )
     }
 
-    /// The component at which the heads of this one stand side by side; `None` where it is not per head, or has a pattern.
-    pub fn of_all_heads(self) -> Option<Self> {
-        match self {
-            Self::HeadQueryOutput => Some(Self::QueryOutput),
-            Self::HeadKeyOutput => Some(Self::KeyOutput),
-            Self::HeadValueOutput => Some(Self::ValueOutput),
-            Self::HeadAttentionValueOutput => Some(Self::AttentionValueOutput),
-            _ => None,
-        }
-    }
-
     /// Size of the last axis; `None` for attention scores and weights, whose last axis is a position.
     pub fn width(self, config: &Gpt2Config) -> Option<usize> {
         use Component::*;

@@ -8,6 +8,7 @@ use swivel_core::{
     Component, Error, Gpt2, Gpt2Config, Position, Recorder, Site, Weights,
     cone::Cone,
     direction::Direction,
+    hex,
     intervention::{Source, Units},
     kernel::Kernels,
     plan::{CheckedPlan, Outcome, Plan, Record},
@@ -24,8 +25,8 @@ use crate::{
 const LENS_CHUNK: usize = 64;
 /// Intervened runs whose streams are cached, since the lens asks for them layer by layer.
 const MOST_STREAMS: usize = 4;
-/// Directions that are kept: a few KB each.
-const MOST_DIRECTIONS: usize = 1024;
+/// Directions that an engine keeps: a few KB each.
+pub const MOST_DIRECTIONS: usize = 1024;
 
 /// Why a question has no answer.
 #[derive(Debug)]
@@ -533,9 +534,7 @@ struct Asked<'a> {
 
 /// The name of a direction file in plans for an engine: SHA-256 of its bytes.
 pub fn direction_name(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 fn refused(field: &str, expected: &str, found: impl fmt::Display) -> Failure {

@@ -11,4 +11,4 @@ pub mod protocol;
 mod stage;
 
 pub use cache::Limits;
-pub use engine::{Engine, Failure, direction_name};
+pub use engine::{Engine, Failure, MOST_DIRECTIONS, direction_name};

@@ -105,10 +105,7 @@ impl<B: Backend> Stages<'_, B> {
 
     /// What a run has at some units of a site, as its interventions leave it.
     pub fn value(&self, stage: &Stage<B>, site: Site, units: &Units) -> Source<B> {
-        let from = match &units.positions {
-            None => 0,
-            Some(positions) => positions.iter().copied().min().unwrap_or(0),
-        };
+        let from = units.first_position();
         let units = Units {
             positions: (units.positions.as_ref())
                 .map(|positions| positions.iter().map(|position| position - from).collect()),
@@ -116,9 +113,8 @@ impl<B: Backend> Stages<'_, B> {
         };
         let plain = || self.plain(&stage.plain, site, from);
         let changed = stage.changed.as_ref().and_then(|changed| {
-            let stream = changed.values.get(site).cloned().map(Source::Stream);
-            let heads = || changed.values.get_heads(site).cloned().map(Source::Heads);
-            Some((changed.start, stream.or_else(heads)?))
+            let values = Source::recorded(&changed.values, site)?;
+            Some((changed.start, values))
         });
         let n_tokens = stage.plain.kept.n_tokens();
         let values = match changed {
@@ -147,10 +143,9 @@ impl<B: Backend> Stages<'_, B> {
         let mut recorder = Recorder::new([site]);
         self.model
             .replay(&run.kept, site.layer, from, &mut recorder);
-        match (recorder.get(site), recorder.get_heads(site)) {
-            (Some(x), _) => Source::Stream(x.clone()),
-            (_, Some(x)) => Source::Heads(x.clone()),
-            (None, None) => unreachable!("a block offers all of its sites to the hook"),
+        match Source::recorded(&recorder, site) {
+            Some(value) => value,
+            None => unreachable!("a block offers all of its sites to the hook"),
         }
     }
 }

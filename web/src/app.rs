@@ -640,13 +640,12 @@ impl App {
             let sha256 = session.model.as_ref().map(|model| model.sha256.as_str());
             let example = recorded::example().ok();
             let example = example.filter(|example| Some(example.model_sha256.as_str()) == sha256);
-            if let (Some(example), Some(opened)) = (example, session.directions.first()) {
+            let own = (session.directions.iter()).position(|opened| opened.is_embedded);
+            if let (Some(example), Some(idx)) = (example, own) {
                 let prompts = Prompts {
                     base: example.base.ids,
                     source: example.source.ids,
                 };
-                let idx = 0; // the first of those that come with the page
-                debug_assert!(opened.is_embedded);
                 return (session.learned_request(idx, &prompts), Some(example.answer));
             }
             (session.test_request(), None)

@@ -4,7 +4,10 @@ use super::{
     CheckedPlan,
     checked::{Origin, Step},
 };
-use crate::{Tokenizer, intervention::Units};
+use crate::{
+    Tokenizer,
+    intervention::{Units, resumes_at},
+};
 
 impl CheckedPlan {
     /// What each run does, a line each, in the order in which it happens; with a tokenizer, tokens with their text.
@@ -41,19 +44,11 @@ impl CheckedPlan {
             lines.push(format!("  recorded: {site}"));
         }
         let n_layers = self.config.n_layers;
-        let sites = self.steps.iter().filter(|step| step.into == base);
-        if let Some(layer) = sites
-            .clone()
-            .map(|step| step.site.resumes_at(n_layers))
-            .min()
-        {
-            let first = |units: &Units| match &units.positions {
-                None => 0,
-                Some(positions) => positions.iter().copied().min().unwrap_or(0),
-            };
-            let starts = sites.flat_map(|step| step.base_units.iter().map(first));
+        let steps = self.steps.iter().filter(|step| step.into == base);
+        let edits = steps.flat_map(|step| step.base_units.iter().map(|units| (step.site, units)));
+        if let Some((layer, start)) = resumes_at(edits, n_layers) {
             let n_tokens = self.base()[0].len();
-            let rest = n_tokens - starts.min().unwrap_or(0);
+            let rest = n_tokens - start;
             let (cells, all) = ((n_layers - layer) * rest, n_layers * n_tokens);
             lines.push(format!(
                 "computed again for the intervened run: {cells} of {all} layer x token cells, norm and head"

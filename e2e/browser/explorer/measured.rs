@@ -8,37 +8,12 @@ use super::{CPU, IS_CURRENT, LONG, SOON, open_live, server, webgpu::wait_webgpu}
 /// A toggle on, at most; full forward passes.
 const MOST_PASSES: f64 = 0.2;
 
-/// Switches so many times, each after the answer to the last one, and returns the engine's milliseconds of those that
-/// switched on.
-pub fn toggle(page: &Page<'_>, times: usize) -> Vec<f64> {
+/// Switches so many times, each after the answer to the last one; of each, whether it switched on, and milliseconds in the engine
+/// and from the click until the answer was on the page.
+fn switch(page: &Page<'_>, times: usize) -> Vec<(bool, [f64; 2])> {
     let found = page.script(
         "const [answer, knob] = ['#answer', '#switch-0'].map((css) => document.querySelector(css));
-         const times = [];
-         for (let i = 0; i < arguments[0]; i++) {
-           const answered = new Promise((done) => {
-             const observer = new MutationObserver(() => {
-               if (answer.dataset.ms === undefined) return;
-               observer.disconnect();
-               done();
-             });
-             observer.observe(answer, { attributes: true, attributeFilter: ['data-ms'] });
-           });
-           knob.click();
-           await answered;
-           if (knob.ariaChecked === 'true') times.push(Number(answer.dataset.ms));
-         }
-         return times;",
-        &[json!(times)],
-    );
-    let times = found.as_array().into_iter().flatten();
-    times.filter_map(serde_json::Value::as_f64).collect()
-}
-
-/// Milliseconds from a click on the first switch until its answer is on the page, the median of so many.
-pub fn seen_toggle(page: &Page<'_>, times: usize) -> f64 {
-    let found = page.script(
-        "const [answer, knob] = ['#answer', '#switch-0'].map((css) => document.querySelector(css));
-         const times = [];
+         const all = [];
          for (let i = 0; i < arguments[0]; i++) {
            const answered = new Promise((done) => {
              const observer = new MutationObserver(() => {
@@ -51,13 +26,26 @@ pub fn seen_toggle(page: &Page<'_>, times: usize) -> f64 {
            const start = performance.now();
            knob.click();
            await answered;
-           times.push(performance.now() - start);
+           const seen = performance.now() - start;
+           all.push([knob.ariaChecked === 'true', [Number(answer.dataset.ms), seen]]);
          }
-         return times;",
+         return all;",
         &[json!(times)],
     );
-    let times = found.as_array().into_iter().flatten();
-    median(times.filter_map(serde_json::Value::as_f64).collect())
+    serde_json::from_value(found).unwrap()
+}
+
+/// The engine's milliseconds of the switches on, of so many switches.
+pub fn toggle(page: &Page<'_>, times: usize) -> Vec<f64> {
+    let switched = switch(page, times).into_iter();
+    let on = switched.filter(|(is_on, _)| *is_on);
+    on.map(|(_, [in_engine, _])| in_engine).collect()
+}
+
+/// Milliseconds from a click on the first switch until its answer is on the page, the median of so many.
+pub fn seen_toggle(page: &Page<'_>, times: usize) -> f64 {
+    let switched = switch(page, times).into_iter();
+    median(switched.map(|(_, [_, seen])| seen).collect())
 }
 
 /// The middle one.

@@ -180,7 +180,7 @@ impl Token {
         let mut bytes = [0; TOKEN_BYTES];
         getrandom::fill(&mut bytes).context("asking the system for a random token")?;
         Ok(Self {
-            digits: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            digits: swivel_core::hex(&bytes),
             cookie: format!("swivel-{port}"),
         })
     }

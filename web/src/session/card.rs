@@ -5,7 +5,7 @@ use std::sync::Arc;
 use swivel_core::{
     Component, Error, Place, Position, Result,
     direction::Direction,
-    plan::{Operation, PlannedIntervention, PlannedOp, Positions, Unit},
+    plan::{Operation, PlannedIntervention, Positions},
 };
 use swivel_engine::direction_name;
 
@@ -122,33 +122,12 @@ impl Card {
 
     /// The intervention of a plan; `name` is what the plan calls a direction.
     pub(super) fn planned(&self, direction: Option<String>) -> PlannedIntervention {
-        let Place {
-            site,
-            head,
-            position,
-        } = self.place;
-        let reads = self.operation.op.reads_source();
-        let is_moved = reads && self.source_position != position;
-        PlannedIntervention {
-            layer: site.layer,
-            component: site.component,
-            unit: match head {
-                None => Unit::Positions,
-                Some(_) => Unit::HeadsAtPositions,
-            },
-            heads: head.map(|head| vec![head]),
-            source: reads.then_some(0),
-            values: None,
-            base_positions: Some(Positions::one(position)),
-            token: None,
-            source_positions: is_moved.then(|| Positions::one(self.source_position)),
-            source_token: None,
-            op: PlannedOp {
-                direction,
-                strength: self.strength,
-                ..PlannedOp::new(self.operation)
-            },
-        }
+        let Place { site, head, .. } = self.place;
+        let tokens = [self.place.position, self.source_position].map(Positions::one);
+        let mut planned = PlannedIntervention::new(self.operation, (site, head), tokens);
+        planned.op.direction = direction;
+        planned.op.strength = self.strength;
+        planned
     }
 }
 

@@ -3,7 +3,7 @@
 
 use swivel_core::{
     Component, Position, Site,
-    plan::{Operation, PlannedIntervention, PlannedOp, Positions, Unit},
+    plan::{Operation, PlannedIntervention, Positions},
 };
 use swivel_engine::protocol::{Answer, Cell, Read, Request};
 
@@ -120,23 +120,9 @@ impl PatchMap {
                     .collect(),
             ])
         };
-        let reads = self.operation.op.reads_source();
-        let planned = PlannedIntervention {
-            layer: *layer,
-            component: self.component,
-            unit: match self.head {
-                None => Unit::Positions,
-                Some(_) => Unit::HeadsAtPositions,
-            },
-            heads: self.head.map(|head| vec![head]),
-            source: reads.then_some(0),
-            values: None,
-            base_positions: Some(list(n_base)),
-            token: None,
-            source_positions: (reads && n_base != n_source).then(|| list(n_source)),
-            source_token: None,
-            op: PlannedOp::new(self.operation),
-        };
+        let at = (self.component.at(*layer), self.head);
+        let tokens = [n_base, n_source].map(list);
+        let planned = PlannedIntervention::new(self.operation, at, tokens);
         Some(Request {
             plan: plan_with(&self.prompts, vec![planned]),
             read: Read::Each { pair: self.pair },

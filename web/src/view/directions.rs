@@ -76,6 +76,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
         let [pairs, epochs] = [pairs, epochs].map(Option::unwrap_or_default);
         format!("learned on {}{pairs}{epochs}; {probe}", facts.model)
     };
+    let problem = session.card_problem(card);
     Facts {
         title: session.card_title(card),
         place: format!("{place}{rank}"),
@@ -85,13 +86,13 @@ fn facts(session: &Session, card: &Card) -> Facts {
         }),
         shuffled: known.and_then(|known| known.facts.controls.shuffled.map(score)),
         learned: direction.map(learned),
-        problem: session.card_problem(card),
-        warning: match session.card_problem(card) {
+        warning: match &problem {
             Some(_) => None,
             None => session
                 .card_warning(card)
                 .or_else(|| no_effect(session, card)),
         },
+        problem,
         is_removable: direction.is_none_or(|opened| opened.origin.is_some()),
     }
 }

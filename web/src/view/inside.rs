@@ -606,6 +606,8 @@ fn columns(session: &Session) -> Vec<(usize, String)> {
 #[component]
 fn Grid(app: App) -> impl IntoView {
     let row_names = Memo::new(move |_| app.session.with(rows));
+    // One for all rows: a card is checked as a plan each time it is asked for.
+    let written = Memo::new(move |_| app.session.with(written));
     let columns = Memo::new(move |_| app.session.with(columns));
     let is_signed = move || {
         app.session
@@ -669,11 +671,12 @@ fn Grid(app: App) -> impl IntoView {
                                     let metric = app.metric.get();
                                     app.session
                                         .with(|session| {
-                                            let written = written(session);
                                             let (positions, _) = positions(session);
-                                            (positions.into_iter())
-                                                .map(|position| (position, paint(session, &written, row, position, metric)))
-                                                .collect::<Vec<_>>()
+                                            written.with(|written| {
+                                                (positions.into_iter())
+                                                    .map(|position| (position, paint(session, written, row, position, metric)))
+                                                    .collect::<Vec<_>>()
+                                            })
                                         })
                                 });
                                 view! {

@@ -55,7 +55,7 @@ fn sha256(variables: &[Variable]) -> Result<String> {
         }
     }
     let bytes = hasher.finalize();
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(swivel_core::hex(&bytes))
 }
 
 /// In what two maps differ, for people: `model, pairs`; `None` if they are the same one.

@@ -13,7 +13,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use futures_executor::block_on;
 use swivel_engine::{
-    Engine, Failure, Limits,
+    Engine, Failure, Limits, MOST_DIRECTIONS,
     protocol::{Cost, FromEngine, Request, Response},
 };
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
@@ -33,9 +33,6 @@ const LIMITS: Limits = Limits {
     n_runs: 256,
     n_bytes: 1 << 30,
 };
-
-/// Directions that are given to a new engine, as many as it keeps.
-const MOST_DIRECTIONS: usize = 1024;
 
 /// An engine on some device.
 pub trait Native {
