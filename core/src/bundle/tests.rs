@@ -1,3 +1,5 @@
+//! A bundle is read as it was written, and whatever is wrong with one is refused.
+
 use super::*;
 use crate::{Gpt2Config, direction::Direction, tensor_file::tests::replaced};
 

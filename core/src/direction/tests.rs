@@ -1,3 +1,5 @@
+//! A direction is read as it was written, and whatever is wrong with one is refused.
+
 use super::*;
 use crate::{Position, tensor_file::tests::replaced};
 
