@@ -102,8 +102,8 @@ impl Bundle {
             part,
             run,
             created_by,
-        } = &self.facts;
-        let cells: Vec<Record> = self.cells.iter().map(Record::of).collect();
+        } = self.facts();
+        let cells: Vec<Record> = self.cells().iter().map(Record::of).collect();
         let fields: [(&str, Option<String>); 18] = [
             ("format", Some(FORMAT.to_owned())),
             ("format_version", Some(FORMAT_VERSION.to_owned())),
@@ -125,7 +125,7 @@ impl Bundle {
             ("cells", Some(json!(cells).to_string())),
         ];
         let tensors: Vec<tensor_file::Tensor<'_>> = self
-            .cells
+            .cells()
             .iter()
             .enumerate()
             .filter_map(|(idx, cell)| Some(cell.basis.as_ref()?.as_tensor(tensor_name(idx))))
