@@ -7,8 +7,8 @@ use swivel_core::{
     direction::{Controls, Direction, Facts, Probe},
     intervention::Op,
     plan::{
-        CheckedPlan, Mode, OPERATIONS, Operation, Outcome, Plan, PlannedIntervention, PlannedOp,
-        PlannedSite, Positions, Prompts, Record, Unit, Version, data_url,
+        CheckedPlan, Mode, OPERATIONS, Operation, Outcome, Plan, PlanError, PlannedIntervention,
+        PlannedOp, PlannedSite, Positions, Prompts, Record, Unit, Version, data_url,
     },
     train::random_rows,
 };
