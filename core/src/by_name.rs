@@ -4,8 +4,6 @@ use std::{fmt::Display, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-use crate::Error;
-
 /// Writes the name that people type.
 ///
 /// # Errors
@@ -20,7 +18,7 @@ pub fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S
 /// - the type's own, if there is no such name
 pub fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
 where
-    T: FromStr<Err = Error>,
+    T: FromStr<Err: Display>,
     D: Deserializer<'de>,
 {
     let name = String::deserialize(from)?;

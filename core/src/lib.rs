@@ -21,7 +21,7 @@
 //!     model.forward(source, &mut recorder);
 //!     let source = recorder.get(site).map_or(Source::None, |x| Source::Stream(units.select(x.clone())));
 //!
-//!     let featurizer = Featurizer::Rotation(direction.basis(&base.device()));
+//!     let featurizer = Featurizer::Subspace(direction.basis(&base.device()));
 //!     let intervention = Intervention::new(Op::Interchange, featurizer);
 //!     let mut editor = Editor::new(config, n_tokens, vec![Edit { site, units, intervention, source }])?;
 //!     let logits = model.forward(base, &mut editor);
@@ -30,6 +30,7 @@
 //! }
 //! ```
 
+mod config;
 mod error;
 mod hex;
 mod hook;
@@ -44,7 +45,6 @@ mod tokenizer;
 
 pub mod bundle;
 pub mod by_name;
-pub mod causal;
 pub mod cone;
 pub mod direction;
 pub mod intervention;
@@ -54,11 +54,14 @@ pub mod plan;
 pub mod task;
 pub mod train;
 
+pub use config::{ConfigError, Gpt2Config, PromptError};
 pub use error::{Error, Result};
 pub use hex::hex;
 pub use hook::{Hook, Recorder};
-pub use load::Weights;
-pub use model::{Attention, Block, Gpt2, Gpt2Config, KeyValue, Mlp};
+pub use load::{TensorError, Weights};
+pub use model::{Attention, Block, Gpt2, KeyValue, Mlp};
 pub use place::{Place, Position};
-pub use site::{Component, Site};
-pub use tokenizer::Tokenizer;
+pub use site::{Component, PlaceError, Site};
+pub use task::causal;
+pub use tensor_file::FileError;
+pub use tokenizer::{Tokenizer, TokenizerError};

@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Error, Gpt2Config, Result, hex,
+    Gpt2Config, hex,
     kernel::Kernels,
     model::{Attention, Block, Gpt2, Mlp},
 };
@@ -27,14 +27,15 @@ impl<'a> Weights<'a> {
     /// Parses the headers of `files`.
     ///
     /// # Errors
-    /// - [`Error::Safetensors`] if a file is truncated, longer than its header says or of another format.
-    pub fn new(files: &[&'a [u8]]) -> Result<Self> {
+    /// - [`TensorError::Safetensors`] if a file is truncated, longer than its header says or of another format.
+    pub fn new(files: &[&'a [u8]]) -> Result<Self, TensorError> {
         let mut hasher = Sha256::new();
         let mut shards = Vec::with_capacity(files.len());
         for file in files {
             hasher.update(file);
             shards.push(
-                SafeTensors::deserialize(file).map_err(|cause| Error::Safetensors { cause })?,
+                SafeTensors::deserialize(file)
+                    .map_err(|cause| TensorError::Safetensors { cause })?,
             );
         }
         let sha256 = hex(&hasher.finalize());
@@ -79,8 +80,8 @@ impl<'a> Weights<'a> {
         name: &str,
         shape: [usize; D],
         device: &B::Device,
-    ) -> Result<Param<Tensor<B, D>>> {
-        let view = self.find(name).ok_or_else(|| Error::TensorMissing {
+    ) -> Result<Param<Tensor<B, D>>, TensorError> {
+        let view = self.find(name).ok_or_else(|| TensorError::Missing {
             name: name.to_owned(),
         })?;
         let values = floats(name, &shape, &view)?;
@@ -94,12 +95,16 @@ impl<'a> Weights<'a> {
 /// Values of a tensor as f32, its shape and its values checked.
 ///
 /// # Errors
-/// - [`Error::TensorShape`] if the shape differs from `shape`.
-/// - [`Error::TensorDtype`] if it is none of f32, f16 and bf16.
-/// - [`Error::TensorValue`] if a value is not finite.
-pub(crate) fn floats(name: &str, shape: &[usize], view: &TensorView<'_>) -> Result<Vec<f32>> {
+/// - [`TensorError::Shape`] if the shape differs from `shape`.
+/// - [`TensorError::Dtype`] if it is none of f32, f16 and bf16.
+/// - [`TensorError::Value`] if a value is not finite.
+pub(crate) fn floats(
+    name: &str,
+    shape: &[usize],
+    view: &TensorView<'_>,
+) -> Result<Vec<f32>, TensorError> {
     if view.shape() != shape {
-        return Err(Error::TensorShape {
+        return Err(TensorError::Shape {
             name: name.to_owned(),
             expected: shape.to_vec(),
             found: view.shape().to_vec(),
@@ -120,14 +125,14 @@ pub(crate) fn floats(name: &str, shape: &[usize], view: &TensorView<'_>) -> Resu
             .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
             .collect(),
         other => {
-            return Err(Error::TensorDtype {
+            return Err(TensorError::Dtype {
                 name: name.to_owned(),
                 found: format!("{other:?}"),
             });
         }
     };
     match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(Error::TensorValue {
+        Some(index) => Err(TensorError::Value {
             name: name.to_owned(),
             index,
             found: values[index],
@@ -140,17 +145,23 @@ impl<B: Backend> Gpt2<B> {
     /// Builds the model from its weights; names with and without `transformer.` are read.
     ///
     /// # Errors
-    /// - [`Error::TensorMissing`], [`Error::TensorShape`], [`Error::TensorDtype`], [`Error::TensorValue`] if a tensor
+    /// - [`TensorError::Missing`], [`TensorError::Shape`], [`TensorError::Dtype`], [`TensorError::Value`] if a tensor
     ///   does not fit the config.
-    pub fn load(config: &Gpt2Config, weights: &Weights<'_>, device: &B::Device) -> Result<Self> {
+    pub fn load(
+        config: &Gpt2Config,
+        weights: &Weights<'_>,
+        device: &B::Device,
+    ) -> Result<Self, TensorError> {
         let (d_model, d_mlp, d_vocab) = (config.d_model, config.d_mlp(), config.d_vocab);
-        let linear = |name: String, [d_input, d_output]: [usize; 2]| -> Result<Linear<B>> {
+        let linear = |name: String,
+                      [d_input, d_output]: [usize; 2]|
+         -> Result<Linear<B>, TensorError> {
             Ok(Linear {
                 weight: weights.tensor(&format!("{name}.weight"), [d_input, d_output], device)?,
                 bias: Some(weights.tensor(&format!("{name}.bias"), [d_output], device)?),
             })
         };
-        let norm = |name: String| -> Result<LayerNorm<B>> {
+        let norm = |name: String| -> Result<LayerNorm<B>, TensorError> {
             let mut norm = LayerNormConfig::new(d_model)
                 .with_epsilon(config.layer_norm_epsilon)
                 .init(device);
@@ -158,12 +169,12 @@ impl<B: Backend> Gpt2<B> {
             norm.beta = Some(weights.tensor(&format!("{name}.bias"), [d_model], device)?);
             Ok(norm)
         };
-        let embedding = |name: &str, n: usize| -> Result<Embedding<B>> {
+        let embedding = |name: &str, n: usize| -> Result<Embedding<B>, TensorError> {
             let mut embedding = EmbeddingConfig::new(1, 1).init(device);
             embedding.weight = weights.tensor(&format!("{name}.weight"), [n, d_model], device)?;
             Ok(embedding)
         };
-        let block = |l: usize| -> Result<Block<B>> {
+        let block = |l: usize| -> Result<Block<B>, TensorError> {
             Ok(Block {
                 ln_1: norm(format!("h.{l}.ln_1"))?,
                 attn: Attention {
@@ -195,10 +206,58 @@ impl<B: Backend> Gpt2<B> {
         Ok(Self {
             wte: embedding("wte", d_vocab)?,
             wpe: embedding("wpe", config.n_ctx)?,
-            h: (0..config.n_layers).map(block).collect::<Result<_>>()?,
+            h: (0..config.n_layers).map(block).collect::<Result<_, _>>()?,
             ln_f: norm("ln_f".to_owned())?,
             kernels: Kernels::default(),
             lm_head,
         })
     }
+}
+
+/// Why a file of tensors was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorError {
+    /// A safetensors file is truncated, longer than its header says, or no safetensors file at all.
+    #[error("not a valid safetensors file: {cause}")]
+    Safetensors {
+        /// What the parser says.
+        cause: safetensors::SafeTensorError,
+    },
+    /// A weight that the config calls for is in none of the files.
+    #[error("tensor `{name}` is missing from the weights; is this a GPT-2 checkpoint?")]
+    Missing {
+        /// Name without the `transformer.` prefix.
+        name: String,
+    },
+    /// A tensor has another shape than expected.
+    #[error("tensor `{name}`: expected shape {expected:?}, found {found:?}")]
+    Shape {
+        /// Name of the tensor.
+        name: String,
+        /// Shape by the config.
+        expected: Vec<usize>,
+        /// Shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor is stored in a number format that is not read.
+    #[error("tensor `{name}`: expected f32, f16 or bf16, found {found}")]
+    Dtype {
+        /// Name of the tensor.
+        name: String,
+        /// Number format in the file.
+        found: String,
+    },
+    /// A tensor holds a NaN or an infinity.
+    #[error(
+        "tensor `{name}` holds {found} at index {index}; the file is damaged or training diverged"
+    )]
+    Value {
+        /// Name of the tensor.
+        name: String,
+        /// First offending index, row-major.
+        index: usize,
+        /// The value.
+        found: f32,
+    },
 }

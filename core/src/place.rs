@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Gpt2Config, Result, Site};
+use crate::{Gpt2Config, Site, config::PromptError, site::PlaceError};
 
 /// A token of a prompt, counted from its begin or from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,18 +34,18 @@ impl Position {
     /// Index of the position in a prompt of `n_tokens` tokens.
     ///
     /// # Errors
-    /// - [`Error::PromptEmpty`] if there are no tokens.
-    /// - [`Error::PositionOutside`] if the prompt is too short.
-    pub fn resolve(self, n_tokens: usize) -> Result<usize> {
-        let last = n_tokens.checked_sub(1).ok_or(Error::PromptEmpty)?;
+    /// - [`PlaceError::Prompt`] if there are no tokens.
+    /// - [`PlaceError::PositionOutside`] if the prompt is too short.
+    pub fn resolve(self, n_tokens: usize) -> Result<usize, PlaceError> {
+        let last = n_tokens.checked_sub(1).ok_or(PromptError::Empty)?;
         let found = match self {
             Self::Index(position) => Some(position),
             Self::FromEnd(distance) => n_tokens.checked_sub(distance),
         };
         found
             .filter(|found| *found <= last)
-            .ok_or(Error::PositionOutside {
-                position: self,
+            .ok_or_else(|| PlaceError::PositionOutside {
+                position: self.to_string(),
                 last,
             })
     }
@@ -70,9 +70,9 @@ impl fmt::Display for Position {
 }
 
 impl FromStr for Position {
-    type Err = Error;
+    type Err = PlaceError;
 
-    fn from_str(name: &str) -> Result<Self> {
+    fn from_str(name: &str) -> Result<Self, PlaceError> {
         let written = match name.parse() {
             Ok(number) => Written::Number(number),
             Err(_) => Written::Name(name.to_owned()),
@@ -82,9 +82,9 @@ impl FromStr for Position {
 }
 
 impl TryFrom<Written> for Position {
-    type Error = Error;
+    type Error = PlaceError;
 
-    fn try_from(written: Written) -> Result<Self> {
+    fn try_from(written: Written) -> Result<Self, PlaceError> {
         match written {
             Written::Number(number) => {
                 // Where addresses have 32 bits, a longer number is as far outside as any.
@@ -95,7 +95,7 @@ impl TryFrom<Written> for Position {
                 })
             }
             Written::Name(name) if name == "last" => Ok(Self::LAST),
-            Written::Name(name) => Err(Error::PositionUnknown { name }),
+            Written::Name(name) => Err(PlaceError::PositionUnknown { name }),
         }
     }
 }
@@ -134,20 +134,12 @@ impl Place {
     /// Checks that a model has the site and the head.
     ///
     /// # Errors
-    /// - [`Error::LayerOutside`], [`Error::HeadOutside`] if it has not.
-    /// - [`Error::ComponentUnsupported`] if a head is named at a component that is not per head.
-    pub fn check(self, config: &Gpt2Config) -> Result<Self> {
-        self.site.check(config)?;
-        let component = self.site.component;
-        let last = config.n_heads - 1;
-        match self.head {
-            Some(_) if !component.is_per_head() => Err(Error::ComponentUnsupported {
-                name: component.to_string(),
-                expected: "a component that is per head (`head_…`, `attention_weight`)".to_owned(),
-            }),
-            Some(head) if head > last => Err(Error::HeadOutside { head, last }),
-            _ => Ok(self),
-        }
+    /// - [`PlaceError::LayerOutside`], [`PlaceError::HeadOutside`] if it has not.
+    /// - [`PlaceError::ComponentUnsupported`] if a head is named at a component that is not per head.
+    pub fn check(self, config: &Gpt2Config) -> Result<Self, PlaceError> {
+        let component = self.site.check(config)?.component;
+        component.check_heads(self.head.as_ref().map(std::slice::from_ref), config)?;
+        Ok(self)
     }
 
     /// Number of values here, in one head where the component is per head; `None` where the last axis is a position.

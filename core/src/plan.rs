@@ -34,6 +34,7 @@
 
 mod check;
 mod checked;
+mod error;
 mod operation;
 mod words;
 
@@ -42,11 +43,11 @@ use std::{fmt, sync::Arc};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Component, Error, Gpt2Config, Position, Result, Site, Tokenizer, by_name, direction::Direction,
-};
+use crate::{Component, Gpt2Config, Position, Site, Tokenizer, by_name, direction::Direction};
 
 pub use checked::{CheckedPlan, Outcome, Record};
+pub use error::PlanError;
+use error::refuse;
 pub use operation::{OPERATIONS, Operation};
 
 /// What a direction in a URL starts with.
@@ -201,8 +202,8 @@ impl Plan {
     /// Reads a plan file.
     ///
     /// # Errors
-    /// - [`Error::PlanJson`] if it is not JSON, or of another version, or a field is unknown, missing or of another type.
-    pub fn from_json(bytes: &[u8]) -> Result<Self> {
+    /// - [`PlanError::Json`] if it is not JSON, or of another version, or a field is unknown, missing or of another type.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, PlanError> {
         /// Looked at first: what another version's fields are is unknown.
         #[derive(Deserialize)]
         struct Head {
@@ -234,15 +235,15 @@ impl Plan {
     /// Checks every field against a model's sizes; `read` gives the direction of a name in the plan.
     ///
     /// # Errors
-    /// - [`Error::PlanField`] if the model or a prompt has no such layer, position or token, or a direction is not one.
-    /// - [`Error::PlanValue`] if a field is missing, has no effect, or does not fit another one.
-    /// - [`Error::PlanFile`] if a direction file cannot be read.
+    /// - [`PlanError::Field`] if the model or a prompt has no such layer, position or token, or a direction is not one.
+    /// - [`PlanError::Value`] if a field is missing, has no effect, or does not fit another one.
+    /// - [`PlanError::File`] if a direction file cannot be read.
     pub fn check<E: fmt::Display>(
         &self,
         config: &Gpt2Config,
         tokenizer: Option<&Tokenizer>,
         read: impl Fn(&str) -> Result<Arc<Direction>, E>,
-    ) -> Result<CheckedPlan> {
+    ) -> Result<CheckedPlan, PlanError> {
         check::check(self, config, tokenizer, read)
     }
 }
@@ -326,7 +327,7 @@ pub fn data_url(direction_file: &[u8]) -> String {
 }
 
 /// The file in a URL made by [`data_url`]; `None` for a file name.
-fn from_data_url(field: &str, url: &str) -> Result<Option<Vec<u8>>> {
+fn from_data_url(field: &str, url: &str) -> Result<Option<Vec<u8>>, PlanError> {
     if !url.starts_with("data:") {
         return Ok(None);
     }
@@ -341,10 +342,10 @@ fn from_data_url(field: &str, url: &str) -> Result<Option<Vec<u8>>> {
 }
 
 /// JSON to a type, with the path of the field that is wrong.
-fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, PlanError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     // The parser's paths end in `?` where it stopped before it knew the field, and `.` is the whole.
-    let wrong = |path: String, cause| Error::PlanJson {
+    let wrong = |path: String, cause| PlanError::Json {
         field: path.trim_end_matches(['?', '.']).to_owned(),
         cause,
     };
@@ -352,28 +353,6 @@ fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
         .map_err(|error| wrong(error.path().to_string(), error.into_inner()))?;
     json.end().map_err(|cause| wrong(".".to_owned(), cause))?;
     Ok(value)
-}
-
-/// A field that is missing, has no effect, or does not fit another one.
-fn refuse<T>(
-    field: impl Into<String>,
-    expected: impl fmt::Display,
-    found: impl fmt::Display,
-) -> Result<T> {
-    Err(Error::PlanValue {
-        field: field.into(),
-        expected: expected.to_string(),
-        found: found.to_string(),
-    })
-}
-
-/// Says which field an error is about.
-fn within(field: impl Into<String>) -> impl FnOnce(Error) -> Error {
-    let field = field.into();
-    |cause| Error::PlanField {
-        field,
-        cause: Box::new(cause),
-    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

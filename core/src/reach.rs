@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use crate::{Component, Gpt2Config, Site};
 
 impl Site {
-    /// First layer that a run must compute after an edit here, in a model of `n_layers` layers: [`KeptBase::layer`](crate::cone::KeptBase::layer).
+    /// First layer that a run must compute after an edit here, in a model of `n_layers` layers;
+    /// the number of layers where only norm and head are left.
     pub fn resumes_at(self, n_layers: usize) -> usize {
         match self.component {
             Component::Embedding => 0,

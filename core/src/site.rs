@@ -1,10 +1,10 @@
-//! Sites of the model: [`Site`] = layer + [`Component`].
+//! Sites of the model, [`Site`] = layer + [`Component`], and why a place was refused.
 //!
 //! Component names are pyvene's; TransformerLens' names parse as aliases.
 
 use std::{fmt, str::FromStr};
 
-use crate::{Error, Gpt2Config, Result};
+use crate::{Gpt2Config, config::PromptError};
 
 /// What is computed at a place of a GPT-2 block, in the order of the forward pass.
 ///
@@ -174,6 +174,32 @@ impl Component {
             _ => Some(config.d_model),
         }
     }
+
+    /// Checks that a model has these heads here; `None` where none are named.
+    ///
+    /// # Errors
+    /// - [`PlaceError::ComponentUnsupported`] if heads are named and the component is not per head.
+    /// - [`PlaceError::HeadOutside`] if the model has no such head.
+    pub(crate) fn check_heads(
+        self,
+        heads: Option<&[usize]>,
+        config: &Gpt2Config,
+    ) -> Result<(), PlaceError> {
+        let Some(heads) = heads else {
+            return Ok(());
+        };
+        if !self.is_per_head() {
+            return Err(PlaceError::ComponentUnsupported {
+                name: self.to_string(),
+                expected: "a component that is per head (`head_…`, `attention_weight`)".to_owned(),
+            });
+        }
+        let last = config.n_heads - 1;
+        match heads.iter().find(|head| **head > last) {
+            Some(&head) => Err(PlaceError::HeadOutside { head, last }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Component {
@@ -183,14 +209,14 @@ impl fmt::Display for Component {
 }
 
 impl FromStr for Component {
-    type Err = Error;
+    type Err = PlaceError;
 
-    fn from_str(name: &str) -> Result<Self> {
+    fn from_str(name: &str) -> Result<Self, PlaceError> {
         Self::ALL
             .iter()
             .find(|(_, own, aliases)| *own == name || aliases.contains(&name))
             .map(|(component, ..)| *component)
-            .ok_or_else(|| Error::ComponentUnknown {
+            .ok_or_else(|| PlaceError::ComponentUnknown {
                 name: name.to_owned(),
                 expected: Self::ALL.map(|(_, own, _)| own).join(", "),
             })
@@ -210,8 +236,8 @@ impl Site {
     /// Checks that a model of this config has the site.
     ///
     /// # Errors
-    /// - [`Error::LayerOutside`] if the model has no such layer, or the component does not exist in that layer.
-    pub fn check(self, config: &Gpt2Config) -> Result<Self> {
+    /// - [`PlaceError::LayerOutside`] if the model has no such layer, or the component does not exist in that layer.
+    pub fn check(self, config: &Gpt2Config) -> Result<Self, PlaceError> {
         let last = match self.component {
             Component::Embedding => 0,
             _ => config.n_layers - 1,
@@ -224,7 +250,7 @@ impl Site {
         if (first..=last).contains(&self.layer) {
             Ok(self)
         } else {
-            Err(Error::LayerOutside {
+            Err(PlaceError::LayerOutside {
                 layer: self.layer,
                 last,
             })
@@ -236,6 +262,63 @@ impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "layer {} {}", self.layer, self.component)
     }
+}
+
+/// Why a place was refused: the model or the prompt has no such one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaceError {
+    /// A component name that does not exist.
+    #[error("unknown component `{name}`; expected one of {expected}")]
+    ComponentUnknown {
+        /// What was typed.
+        name: String,
+        /// The valid names.
+        expected: String,
+    },
+    /// A component that exists but cannot be used in this place.
+    #[error("component `{name}` is not supported here; expected {expected}")]
+    ComponentUnsupported {
+        /// The component.
+        name: String,
+        /// What would be valid.
+        expected: String,
+    },
+    /// A layer that the model does not have.
+    #[error("layer {layer} is outside the model, which has layers 0 to {last}")]
+    LayerOutside {
+        /// The layer.
+        layer: usize,
+        /// The model's last layer.
+        last: usize,
+    },
+    /// A head that the model does not have.
+    #[error("head {head} is outside the model, which has heads 0 to {last}")]
+    HeadOutside {
+        /// The head.
+        head: usize,
+        /// The model's last head.
+        last: usize,
+    },
+    /// A position that is neither a number nor `last`.
+    #[error(
+        "unknown position `{name}`; expected a token from 0, `last`, or -2 and so on from the end"
+    )]
+    PositionUnknown {
+        /// What was typed.
+        name: String,
+    },
+    /// A position outside the prompt.
+    #[error("position {position} is outside the prompt, which has tokens 0 to {last}")]
+    PositionOutside {
+        /// The position, as files have it.
+        position: String,
+        /// Index of the prompt's last token.
+        last: usize,
+    },
+    /// A prompt that has no places.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
 }
 
 #[cfg(test)]

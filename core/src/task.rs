@@ -1,12 +1,13 @@
 //! Tasks: what the model is asked, and counterfactual pairs of prompts for a variable of the task's causal model.
 
+pub mod causal;
 pub mod programs;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Gpt2Config, Result};
+use crate::{Gpt2Config, Position, config::PromptError, site::PlaceError};
 
 /// Prompts of a base and a source run and what the base run must answer once the variable has the source's value.
 ///
@@ -61,21 +62,20 @@ impl PairShape {
     /// The common shape of a set of pairs that the model can run.
     ///
     /// # Errors
-    /// - [`Error::PromptEmpty`] if there are no pairs.
-    /// - [`Error::PairShape`] if a pair differs from the first one.
-    /// - [`Error::PositionOutside`] if a position is outside its prompt.
-    /// - [`Error::PromptEmpty`], [`Error::PromptTooLong`], [`Error::TokenUnknown`] if the model cannot read a prompt.
-    pub fn of(pairs: &[Pair], config: &Gpt2Config) -> Result<Self> {
+    /// - [`TaskError::Prompt`] if there are no pairs, or the model cannot read a prompt.
+    /// - [`TaskError::PairShape`] if a pair differs from the first one.
+    /// - [`TaskError::Place`] if a position is outside its prompt.
+    pub fn of(pairs: &[Pair], config: &Gpt2Config) -> Result<Self, TaskError> {
         let shape = |pair: &Pair| Self {
             n_base: pair.base.len(),
             n_source: pair.source.len(),
             base_position: pair.base_position,
             source_position: pair.source_position,
         };
-        let common = shape(pairs.first().ok_or(Error::PromptEmpty)?);
+        let common = shape(pairs.first().ok_or(PromptError::Empty)?);
         for (idx, pair) in pairs.iter().enumerate() {
             if shape(pair) != common {
-                return Err(Error::PairShape {
+                return Err(TaskError::PairShape {
                     idx,
                     expected: common,
                     found: shape(pair),
@@ -86,8 +86,72 @@ impl PairShape {
             let labels = [Some(pair.label), pair.base_label];
             config.check_ids(&[labels.into_iter().flatten().collect::<Vec<_>>()])?;
         }
-        crate::Position::Index(common.base_position).resolve(common.n_base)?;
-        crate::Position::Index(common.source_position).resolve(common.n_source)?;
+        Position::Index(common.base_position).resolve(common.n_base)?;
+        Position::Index(common.source_position).resolve(common.n_source)?;
         Ok(common)
     }
+}
+
+/// Why a task, or pairs of one, were refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// A program id that is not in the list.
+    #[error("unknown program `{name}`; expected one of {expected}")]
+    ProgramUnknown {
+        /// What was typed.
+        name: String,
+        /// The valid ids.
+        expected: String,
+    },
+    /// A variable that the causal model does not have.
+    #[error("unknown variable `{name}`; expected one of {expected}")]
+    VariableUnknown {
+        /// What was typed.
+        name: String,
+        /// The valid names.
+        expected: String,
+    },
+    /// A list of programs that does not have the expected form.
+    #[error("program `{name}`: {reason}")]
+    Program {
+        /// Id of the program.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A word list without enough words to sample the task from.
+    #[error("the word list: {reason}")]
+    Words {
+        /// What is wrong with it, with line or word.
+        reason: String,
+    },
+    /// The task cannot give that many different counterfactual pairs.
+    #[error(
+        "only {found} of {wanted} different counterfactual pairs of `{variable}` could be sampled"
+    )]
+    PairsExhausted {
+        /// Number that was asked for.
+        wanted: usize,
+        /// Number that was found.
+        found: usize,
+        /// The variable.
+        variable: String,
+    },
+    /// Pairs of one set differ in length or position.
+    #[error("pair {idx} has {found}, pair 0 has {expected}; all pairs of a set need one shape")]
+    PairShape {
+        /// Index of the first pair that differs.
+        idx: usize,
+        /// Shape of pair 0.
+        expected: PairShape,
+        /// Shape of this pair.
+        found: PairShape,
+    },
+    /// A prompt of a pair, or a set without pairs.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// A position of a pair.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
 }

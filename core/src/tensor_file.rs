@@ -7,7 +7,12 @@ use safetensors::{SafeTensors, tensor::TensorView};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::{Error, Result, load::floats};
+use crate::{
+    config::PromptError,
+    intervention::InterventionError,
+    load::{TensorError, floats},
+    site::PlaceError,
+};
 
 /// A tensor that is written: name, shape and values, row-major.
 pub(crate) type Tensor<'a> = (Cow<'static, str>, [usize; 2], &'a [f32]);
@@ -45,9 +50,9 @@ impl<'a> TensorFile<'a> {
     /// Parses the header.
     ///
     /// # Errors
-    /// - [`Error::Safetensors`] if it is no safetensors file, truncated, or longer than its header says.
-    pub(crate) fn new(kind: &'static str, bytes: &'a [u8]) -> Result<Self> {
-        let wrong = |cause| Error::Safetensors { cause };
+    /// - [`TensorError::Safetensors`] if it is no safetensors file, truncated, or longer than its header says.
+    pub(crate) fn new(kind: &'static str, bytes: &'a [u8]) -> Result<Self, TensorError> {
+        let wrong = |cause| TensorError::Safetensors { cause };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?;
         Ok(Self {
             kind,
@@ -62,13 +67,13 @@ impl<'a> TensorFile<'a> {
     }
 
     /// A field that must be there.
-    pub(crate) fn text(&self, name: &'static str) -> Result<&str> {
+    pub(crate) fn text(&self, name: &'static str) -> Result<&str, FileError> {
         let file = self.kind;
-        self.optional(name).ok_or(Error::FileField { file, name })
+        self.optional(name).ok_or(FileError::Field { file, name })
     }
 
     /// Checks that a field has this value.
-    pub(crate) fn expect(&self, name: &'static str, expected: &str) -> Result<()> {
+    pub(crate) fn expect(&self, name: &'static str, expected: &str) -> Result<(), FileError> {
         match self.text(name)? {
             found if found == expected => Ok(()),
             found => Err(value_error(self.kind, name, expected, found)),
@@ -76,7 +81,7 @@ impl<'a> TensorFile<'a> {
     }
 
     /// A field that holds JSON: whole numbers, lists, tables.
-    pub(crate) fn json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T> {
+    pub(crate) fn json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T, FileError> {
         let found = self.text(name)?;
         serde_json::from_str(found).map_err(|source| {
             let expected = format!("JSON of another form ({source})");
@@ -88,12 +93,12 @@ impl<'a> TensorFile<'a> {
     pub(crate) fn optional_json<T: DeserializeOwned>(
         &self,
         name: &'static str,
-    ) -> Result<Option<T>> {
+    ) -> Result<Option<T>, FileError> {
         self.optional(name).map(|_| self.json(name)).transpose()
     }
 
     /// A field that holds a finite number; every digit counts, which JSON's readers do not promise.
-    pub(crate) fn number(&self, name: &'static str) -> Result<f64> {
+    pub(crate) fn number(&self, name: &'static str) -> Result<f64, FileError> {
         let found = self.text(name)?;
         match found.parse() {
             Ok(value) if f64::is_finite(value) => Ok(value),
@@ -102,24 +107,29 @@ impl<'a> TensorFile<'a> {
     }
 
     /// The same, of a field that may be missing.
-    pub(crate) fn optional_number(&self, name: &'static str) -> Result<Option<f64>> {
+    pub(crate) fn optional_number(&self, name: &'static str) -> Result<Option<f64>, FileError> {
         self.optional(name).map(|_| self.number(name)).transpose()
     }
 
     /// Rows of a matrix one after the other, and their number; `name` is its name, `field` what messages call it.
-    pub(crate) fn matrix(&self, name: &str, field: &'static str) -> Result<(Vec<f32>, usize)> {
+    pub(crate) fn matrix(
+        &self,
+        name: &str,
+        field: &'static str,
+    ) -> Result<(Vec<f32>, usize), FileError> {
         let (file, missing) = (self.kind, field);
-        let view: TensorView<'_> = (self.tensors.tensor(name)).map_err(|_| Error::FileField {
+        let view: TensorView<'_> = (self.tensors.tensor(name)).map_err(|_| FileError::Field {
             file,
             name: missing,
         })?;
         let &[n_rows, _] = view.shape() else {
             let (name, found) = (name.to_owned(), view.shape().to_vec());
-            return Err(Error::TensorShape {
+            return Err(TensorError::Shape {
                 name,
                 expected: vec![1, found.iter().product()],
                 found,
-            });
+            }
+            .into());
         };
         Ok((floats(name, view.shape(), &view)?, n_rows))
     }
@@ -131,16 +141,125 @@ pub(crate) fn value_error(
     name: &'static str,
     expected: &str,
     found: &str,
-) -> Error {
+) -> FileError {
     const LONGEST: usize = 60;
     let found = match found.char_indices().nth(LONGEST) {
         None => found.to_owned(),
         Some((end, _)) => format!("{}…", &found[..end]),
     };
-    Error::FileValue {
+    FileError::Value {
         file,
         name,
         expected: expected.to_owned(),
         found,
+    }
+}
+
+/// Why a direction file or a bundle was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It has not a field that a reader needs.
+    #[error("{file}: field `{name}` is missing")]
+    Field {
+        /// What it should be: `direction file` or `bundle`.
+        file: &'static str,
+        /// Name of the metadata field or tensor.
+        name: &'static str,
+    },
+    /// A field cannot be read.
+    #[error("{file}: field `{name}` is `{found}`, expected {expected}")]
+    Value {
+        /// What it should be: `direction file` or `bundle`.
+        file: &'static str,
+        /// Name of the metadata field.
+        name: &'static str,
+        /// What would be valid.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// A direction whose rows are not orthonormal.
+    #[error(
+        "the basis is not orthonormal, rows {row} and {other} have product {found} (expected {expected} to 1e-5)"
+    )]
+    DirectionBasis {
+        /// First row.
+        row: usize,
+        /// Second row.
+        other: usize,
+        /// 1 for a row with itself, else 0.
+        expected: f32,
+        /// The product.
+        found: f32,
+    },
+    /// A direction that was learned on other weights.
+    #[error("the direction was learned on other weights ({found}), this model is {expected}")]
+    DirectionModel {
+        /// Hash of this model's weights.
+        expected: String,
+        /// Hash in the file.
+        found: String,
+    },
+    /// A cell of a bundle that is wrong.
+    #[error("bundle: cell {place}: {cause}")]
+    BundleCell {
+        /// Where it is.
+        place: String,
+        /// What is wrong with it.
+        cause: Box<FileError>,
+    },
+    /// A second cell at the place of another one.
+    #[error("bundle: two cells at {place}")]
+    BundleTwice {
+        /// The place.
+        place: String,
+    },
+    /// A part of a map that there is not.
+    #[error("`{found}` is no part of a map; expected I/N with I from 1 to N, as in 1/4")]
+    BundlePart {
+        /// What was said.
+        found: String,
+    },
+    /// More cells than the map has.
+    #[error("bundle: {found} cells, but the finished map has {n_planned}")]
+    BundleFull {
+        /// Cells of the finished map.
+        n_planned: usize,
+        /// Cells that there are, or would be.
+        found: usize,
+    },
+    /// A direction is asked of a map that has none: whole values were changed.
+    #[error("bundle: method `{method}` learns no directions")]
+    BundleMethod {
+        /// The method.
+        method: String,
+    },
+    /// It is no file of tensors, or a tensor is not what it should be.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// A prompt in it that the model cannot read.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// A place in it that there is not.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// A basis in it that does not fit.
+    #[error(transparent)]
+    Intervention(#[from] InterventionError),
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    /// The file with one text replaced by another of the same length, so that the offsets still fit.
+    #[track_caller]
+    pub(crate) fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+        assert_eq!(from.len(), to.len(), "{from}");
+        let mut windows = bytes.windows(from.len());
+        let at = windows.position(|window| window == from.as_bytes());
+        let at = at.unwrap_or_else(|| panic!("{from} is not in the file"));
+        let mut changed = bytes.to_vec();
+        changed[at..at + to.len()].copy_from_slice(to.as_bytes());
+        changed
     }
 }

@@ -11,7 +11,7 @@ use swivel_core::{
     hex,
     intervention::{Source, Units},
     kernel::Kernels,
-    plan::{CheckedPlan, Outcome, Plan, Record},
+    plan::{CheckedPlan, Outcome, Plan, PlanError, Record},
 };
 
 use crate::{
@@ -91,7 +91,7 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// - [`Failure::Request`] if the files hold no such model.
     pub fn load(config: Gpt2Config, weights: &Weights<'_>, device: B::Device) -> Result<Self> {
-        let model = Gpt2::load(&config, weights, &device)?;
+        let model = Gpt2::load(&config, weights, &device).map_err(Error::from)?;
         Ok(Self::new(config, model, Limits::PAGE))
     }
 
@@ -119,8 +119,8 @@ impl<B: Backend> Engine<B> {
     pub fn take_direction(&mut self, bytes: &[u8]) -> Result<String> {
         let name = direction_name(bytes);
         if !self.directions.iter().any(|(own, _)| *own == name) {
-            let direction = Direction::from_bytes(bytes)?;
-            direction.check(&self.config)?;
+            let direction = Direction::from_bytes(bytes).map_err(Error::from)?;
+            direction.check(&self.config).map_err(Error::from)?;
             self.directions
                 .push_back((name.clone(), Arc::new(direction)));
             if self.directions.len() > MOST_DIRECTIONS {
@@ -234,7 +234,7 @@ impl<B: Backend> Engine<B> {
                 .map(|(_, direction)| Arc::clone(direction))
                 .ok_or("the engine was not given it")
         };
-        Ok(plan.check(&self.config, None, read)?)
+        Ok(plan.check(&self.config, None, read).map_err(Error::from)?)
     }
 
     fn stages<'a>(&'a self, plan: &'a CheckedPlan) -> Stages<'a, B> {
@@ -301,8 +301,11 @@ impl<B: Backend> Engine<B> {
         pair: [u32; 2],
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<LensRow> {
-        let site = Component::BlockOutput.at(layer).check(&self.config)?;
-        self.config.check_ids(&[pair])?;
+        let site = Component::BlockOutput
+            .at(layer)
+            .check(&self.config)
+            .map_err(Error::from)?;
+        self.config.check_ids(&[pair]).map_err(Error::from)?;
         let (base, _) = self.runs_of(asked.asker, asked.checked, is_wanted).await?;
         let stream = base.kept.stream(layer + 1);
         let cells = self.lens_cells(stream, pair, is_wanted).await?;
@@ -349,9 +352,14 @@ impl<B: Backend> Engine<B> {
         [layer, position]: [usize; 2],
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<AttentionRows> {
-        let site = Component::AttentionWeight.at(layer).check(&self.config)?;
+        let site = Component::AttentionWeight
+            .at(layer)
+            .check(&self.config)
+            .map_err(Error::from)?;
         let n_tokens = asked.checked.base()[0].len();
-        Position::Index(position).resolve(n_tokens)?;
+        Position::Index(position)
+            .resolve(n_tokens)
+            .map_err(Error::from)?;
         let stage = self.intervened(asked, &[site], is_wanted).await?;
         let mut recorder = Recorder::new([site]);
         self.model
@@ -396,7 +404,7 @@ impl<B: Backend> Engine<B> {
         pair: [u32; 2],
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Vec<Cell>> {
-        self.config.check_ids(&[pair])?;
+        self.config.check_ids(&[pair]).map_err(Error::from)?;
         let plan = asked.checked;
         let (base, sources) = self.runs_of(asked.asker, plan, is_wanted).await?;
         let stages = self.stages(plan);
@@ -503,7 +511,7 @@ impl<B: Backend> Engine<B> {
         if let Some(run) = self.runs.get(asker, ids) {
             return Ok(run);
         }
-        self.config.check_ids(ids)?;
+        self.config.check_ids(ids).map_err(Error::from)?;
         let run = self.compute(ids).await?;
         let run = self.runs.put(asker, run);
         look(is_wanted).await?;
@@ -538,11 +546,12 @@ pub fn direction_name(bytes: &[u8]) -> String {
 }
 
 fn refused(field: &str, expected: &str, found: impl fmt::Display) -> Failure {
-    Failure::Request(Error::PlanValue {
+    let error = PlanError::Value {
         field: field.to_owned(),
         expected: expected.to_owned(),
         found: found.to_string(),
-    })
+    };
+    Failure::Request(error.into())
 }
 
 /// Weights of all heads from the query with index `query` of the recorded ones, up to the token `position`, which it is.

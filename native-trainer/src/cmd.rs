@@ -21,7 +21,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use swivel_core::{
-    Component, Error, Gpt2Config, Position, Site, Tokenizer,
+    Component, Gpt2Config, PlaceError, Position, PromptError, Site, Tokenizer,
     bundle::{Bundle, FileKind},
     cone::Storage,
     direction::Direction,
@@ -166,7 +166,7 @@ impl TaskArgs {
         let shots = self.shots.unwrap_or(SHOTS);
         let n_tokens = shots.saturating_mul(12).saturating_add(10);
         if n_tokens > config.n_ctx {
-            let error = Error::PromptTooLong {
+            let error = PromptError::TooLong {
                 found: n_tokens,
                 n_ctx: config.n_ctx,
             };
@@ -504,7 +504,7 @@ pub fn check_head(site: Site, head: Option<usize>, config: &Gpt2Config) -> Resul
             config.n_heads - 1
         ),
         (false, Some(_)) => bail!("{component} is not per head; leave --head out"),
-        (true, Some(head)) if head >= config.n_heads => Err(Error::HeadOutside {
+        (true, Some(head)) if head >= config.n_heads => Err(PlaceError::HeadOutside {
             head,
             last: config.n_heads - 1,
         }

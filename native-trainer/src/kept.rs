@@ -460,7 +460,7 @@ impl<B: Backend> Kept<B> {
             let basis = Tensor::from_data(TensorData::new(rows, [rank, width]), &device);
             sum += self.iia(
                 model,
-                &Intervention::new(Op::Interchange, Featurizer::Rotation(basis)),
+                &Intervention::new(Op::Interchange, Featurizer::Subspace(basis)),
             )?;
         }
         Ok(sum / RANDOM_BASES as f64)

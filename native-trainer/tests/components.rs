@@ -309,9 +309,9 @@ fn directions_of_every_component_score_as_in_full_runs() {
     for cell in bundle.cells() {
         let basis = cell.basis.as_ref().unwrap();
         let data = TensorData::new(basis.rows().to_vec(), [basis.rank(), basis.width()]);
-        let rotation = Featurizer::Rotation(Tensor::from_data(data, &FlexDevice));
+        let subspace = Featurizer::Subspace(Tensor::from_data(data, &FlexDevice));
         let swap = |featurizer| Intervention::new(Op::Interchange, featurizer);
-        let answers = runs.edited(cell, swap(rotation), false);
+        let answers = runs.edited(cell, swap(subspace), false);
         answers.check(cell, "low_rank");
         let whole = runs.edited(cell, swap(Featurizer::Identity), false);
         let controls = cell.controls.as_ref().unwrap();

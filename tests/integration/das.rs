@@ -288,7 +288,7 @@ fn kept_pairs_answer_as_full_runs() {
         let mut recorder = Recorder::new([site]);
         model.forward(reference.ints("source_ids"), &mut recorder);
         let rows = Tensor::<B, 1>::from_floats(random_rows(width, 2, 8).as_slice(), &device());
-        let featurizer = Featurizer::Rotation(rows.reshape([2, width]));
+        let featurizer = Featurizer::Subspace(rows.reshape([2, width]));
         let swap = Intervention::new(Op::Interchange, featurizer);
         let kept = kept_together(&model, &reference, site, head, &POSITIONS);
         for (pairs, position) in kept.iter().zip(POSITIONS) {

@@ -149,7 +149,7 @@ fn low_rank_interchange_equals_pyvene() {
     let case = Case::open();
     for layer in 0..2 {
         let basis = case.reference.tensor(&format!("low_rank_basis.{layer}"));
-        let intervention = Intervention::new(Op::Interchange, Featurizer::Rotation(basis));
+        let intervention = Intervention::new(Op::Interchange, Featurizer::Subspace(basis));
         let units = Units::positions([3, 6]);
         let logits = case.run(
             Component::BlockOutput.at(layer),

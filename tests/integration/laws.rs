@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 use swivel_core::{
-    Component, Error, Position, Recorder, Site,
-    intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
+    Component, PlaceError, Recorder, Site,
+    intervention::{Edit, Editor, Featurizer, Intervention, InterventionError, Op, Source, Units},
     metric,
     train::random_rows,
 };
@@ -75,7 +75,7 @@ fn empty_editor_and_recorder_change_no_bit() {
 
 #[test]
 fn swap_from_self_is_identity() {
-    for featurizer in [Featurizer::Identity, Featurizer::Rotation(basis(2))] {
+    for featurizer in [Featurizer::Identity, Featurizer::Subspace(basis(2))] {
         let logits = edited(
             "base_ids",
             0,
@@ -98,16 +98,16 @@ fn swap_of_the_last_layer_everywhere_gives_the_source() {
 }
 
 #[test]
-fn full_rank_rotation_is_the_plain_swap() {
+fn full_rank_subspace_is_the_plain_swap() {
     let units = Units::positions([1, 5]);
-    let rotated = edited(
+    let swapped = edited(
         "source_ids",
         0,
         &units,
-        &[swap(Featurizer::Rotation(basis(config().d_model)))],
+        &[swap(Featurizer::Subspace(basis(config().d_model)))],
     );
     let plain = edited("source_ids", 0, &units, &[swap(Featurizer::Identity)]);
-    assert_close(rotated, plain, TOLERANCE, "full rank");
+    assert_close(swapped, plain, TOLERANCE, "full rank");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn strength_zero_is_identity_and_half_is_between() {
     for op in [Op::Interchange, Op::Zero, Op::Add, Op::Subtract] {
         let off = Intervention {
             strength: 0.0,
-            ..Intervention::new(op, Featurizer::Rotation(basis(3)))
+            ..Intervention::new(op, Featurizer::Subspace(basis(3)))
         };
         assert_close(
             edited("source_ids", 0, &units, &[off]),
@@ -128,7 +128,7 @@ fn strength_zero_is_identity_and_half_is_between() {
     // Half way, and then half of the rest and the rest: the same as at once.
     let at = |strength| Intervention {
         strength,
-        ..swap(Featurizer::Rotation(basis(3)))
+        ..swap(Featurizer::Subspace(basis(3)))
     };
     let stepwise = edited("source_ids", 1, &units, &[at(0.5), at(1.0)]);
     assert_close(
@@ -147,7 +147,7 @@ fn strength_is_the_share_of_the_way() {
     };
     let (x, source) = (value(9), value(10));
     for op in [Op::Interchange, Op::Zero, Op::Add, Op::Subtract] {
-        for featurizer in [Featurizer::Identity, Featurizer::Rotation(basis(3))] {
+        for featurizer in [Featurizer::Identity, Featurizer::Subspace(basis(3))] {
             let at = |strength| {
                 let intervention = Intervention {
                     strength,
@@ -168,7 +168,7 @@ fn strength_is_the_share_of_the_way() {
 
 #[test]
 fn ablating_twice_is_ablating_once_and_leaves_no_component() {
-    let featurizer = Featurizer::Rotation(basis(2));
+    let featurizer = Featurizer::Subspace(basis(2));
     let ablate = Intervention::new(Op::Zero, featurizer.clone());
     let units = Units::positions([3]);
     let once = edited("base_ids", 0, &units, std::slice::from_ref(&ablate));
@@ -220,22 +220,19 @@ fn edits_that_cannot_be_applied_are_refused() {
     let positions = |positions: &[usize]| Units::positions(positions);
     assert!(matches!(
         check(edit(site, positions(&[9]), 24)),
-        Error::PositionOutside {
-            position: Position::Index(9),
-            last: 8
-        }
+        InterventionError::Place(PlaceError::PositionOutside { position, last: 8 }) if position == "9"
     ));
     assert!(matches!(
         check(edit(site, positions(&[]), 24)),
-        Error::PositionsEmpty { .. }
+        InterventionError::PositionsEmpty { .. }
     ));
     assert!(matches!(
         check(edit(site, positions(&[1]), 25)),
-        Error::SourceShape { .. }
+        InterventionError::SourceShape { .. }
     ));
     assert!(matches!(
         check(edit(Component::BlockOutput.at(2), positions(&[1]), 24)),
-        Error::LayerOutside { layer: 2, last: 1 }
+        InterventionError::Place(PlaceError::LayerOutside { layer: 2, last: 1 })
     ));
     let heads = Units {
         heads: Some(vec![0]),
@@ -243,7 +240,7 @@ fn edits_that_cannot_be_applied_are_refused() {
     };
     assert!(matches!(
         check(edit(site, heads.clone(), 24)),
-        Error::ComponentUnsupported { .. }
+        InterventionError::Place(PlaceError::ComponentUnsupported { .. })
     ));
     let heads = Units {
         heads: Some(vec![3]),
@@ -252,7 +249,7 @@ fn edits_that_cannot_be_applied_are_refused() {
     let site = Component::HeadQueryOutput.at(0);
     assert!(matches!(
         check(edit(site, heads, 8)),
-        Error::HeadOutside { head: 3, last: 2 }
+        InterventionError::Place(PlaceError::HeadOutside { head: 3, last: 2 })
     ));
 }
 
@@ -267,7 +264,7 @@ fn edit_that_the_run_never_reached_is_an_error() {
     let editor = Editor::new(&config(), N_TOKENS, vec![edit]).unwrap();
     let error = editor.finish().unwrap_err();
     assert!(
-        matches!(&error, Error::InterventionUnapplied { site } if site == "layer 1 block_output"),
+        matches!(&error, InterventionError::Unapplied { site } if site == "layer 1 block_output"),
         "{error}"
     );
 }

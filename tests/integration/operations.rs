@@ -7,8 +7,8 @@ use swivel_core::{
     direction::{Controls, Direction, Facts, Probe},
     intervention::Op,
     plan::{
-        CheckedPlan, Mode, OPERATIONS, Operation, Outcome, Plan, PlannedIntervention, PlannedOp,
-        PlannedSite, Positions, Prompts, Record, Unit, Version, data_url,
+        CheckedPlan, Mode, OPERATIONS, Operation, Outcome, Plan, PlanError, PlannedIntervention,
+        PlannedOp, PlannedSite, Positions, Prompts, Record, Unit, Version, data_url,
     },
     train::random_rows,
 };
@@ -227,7 +227,7 @@ fn sites(config: &Gpt2Config) -> Vec<Site> {
     sites.filter(|site| site.check(config).is_ok()).collect()
 }
 
-fn check(plan: &Plan, config: &Gpt2Config) -> swivel_core::Result<CheckedPlan> {
+fn check(plan: &Plan, config: &Gpt2Config) -> Result<CheckedPlan, PlanError> {
     plan.check(config, None, |name| Err(format!("{name} is not there")))
 }
 

@@ -1,6 +1,6 @@
 //! Logits and every site's activation equal Hugging Face's, and every form of weight file loads.
 
-use swivel_core::{Component, Error, Gpt2, Recorder, Site, Weights};
+use swivel_core::{Component, Gpt2, Recorder, Site, TensorError, Weights};
 
 use crate::support::{B, Reference, assert_close, config, device, fixture, model, model_of};
 
@@ -109,7 +109,7 @@ fn damaged_weights_are_refused_with_their_cause() {
     assert!(load(&bytes).is_ok());
     for len in [0, 7, 100, bytes.len() - 1] {
         assert!(
-            matches!(load(&bytes[..len]), Err(Error::Safetensors { .. })),
+            matches!(load(&bytes[..len]), Err(TensorError::Safetensors { .. })),
             "{len} bytes"
         );
     }
@@ -117,7 +117,7 @@ fn damaged_weights_are_refused_with_their_cause() {
     let mut with_nan = bytes.clone();
     let len = with_nan.len();
     with_nan[len - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
-    assert!(matches!(load(&with_nan), Err(Error::TensorValue { .. })));
+    assert!(matches!(load(&with_nan), Err(TensorError::Value { .. })));
     // A name that the model needs is not there.
     let from = b"transformer.ln_f.bias";
     let at = bytes
@@ -126,7 +126,7 @@ fn damaged_weights_are_refused_with_their_cause() {
         .unwrap();
     let mut renamed = bytes.clone();
     renamed[at..at + from.len()].copy_from_slice(b"transformer.ln_g.bias");
-    assert!(matches!(load(&renamed), Err(Error::TensorMissing { name }) if name == "ln_f.bias"));
+    assert!(matches!(load(&renamed), Err(TensorError::Missing { name }) if name == "ln_f.bias"));
     // A config of another width.
     let other = String::from_utf8(fixture("tiny/config.json"))
         .unwrap()
@@ -134,5 +134,5 @@ fn damaged_weights_are_refused_with_their_cause() {
     let other = swivel_core::Gpt2Config::from_json(other.as_bytes()).unwrap();
     let weights = Weights::new(&[&bytes]).unwrap();
     let error = Gpt2::<B>::load(&other, &weights, &device()).unwrap_err();
-    assert!(matches!(error, Error::TensorShape { .. }), "{error}");
+    assert!(matches!(error, TensorError::Shape { .. }), "{error}");
 }

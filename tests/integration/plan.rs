@@ -7,7 +7,7 @@ use swivel_core::{
     Component, Gpt2Config, Place, Position, Recorder, Site, Tokenizer,
     direction::{Controls, Direction, Facts, Probe},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
-    plan::{CheckedPlan, Outcome, Plan, Record, data_url},
+    plan::{CheckedPlan, Outcome, Plan, PlanError, Record, data_url},
     train::random_rows,
 };
 
@@ -194,7 +194,7 @@ fn low_rank_at_half_strength_equals_the_editor() {
     let edit = Edit {
         intervention: Intervention {
             strength: 0.5,
-            ..Intervention::new(Op::Interchange, Featurizer::Rotation(basis))
+            ..Intervention::new(Op::Interchange, Featurizer::Subspace(basis))
         },
         ..interchange(
             site,
@@ -271,10 +271,7 @@ fn serial_sources_are_intervened_on_by_the_ones_before() {
 }
 
 /// A plan on texts for the solver, of two lengths, with its tokenizer or without.
-fn check_text(
-    intervention: &str,
-    tokenizer: Option<&Tokenizer>,
-) -> swivel_core::Result<CheckedPlan> {
+fn check_text(intervention: &str, tokenizer: Option<&Tokenizer>) -> Result<CheckedPlan, PlanError> {
     let config = include_bytes!("../../models/solver/config.json");
     let sources = match intervention.contains(r#""source": 0"#) {
         true => r#""sources": [{"text": ["carpet,rug,carpet="]}],"#,

@@ -1,16 +1,22 @@
 //! From a plan as written to one that cannot be wrong.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+mod units;
+
+use std::{fmt, sync::Arc};
 
 use super::{
-    CheckedPlan, Mode, Plan, PlannedIntervention, PlannedOp, Positions, Prompts, Unit,
+    CheckedPlan, Mode, Plan, PlanError, PlannedIntervention, PlannedOp, Prompts,
     checked::{Origin, Step},
-    from_data_url, refuse, within,
+    error::{refuse, within},
+    from_data_url,
 };
 use crate::{
-    Component, Error, Gpt2Config, Position, Result, Tokenizer, direction::Direction,
-    intervention::Units,
+    Component, Gpt2Config, Tokenizer,
+    direction::Direction,
+    intervention::{InterventionError, Units},
 };
+
+use units::check_distinct;
 
 /// Checks a plan; see [`Plan::check`].
 pub(super) fn check<E: fmt::Display>(
@@ -18,7 +24,7 @@ pub(super) fn check<E: fmt::Display>(
     config: &Gpt2Config,
     tokenizer: Option<&Tokenizer>,
     read: impl Fn(&str) -> Result<Arc<Direction>, E>,
-) -> Result<CheckedPlan> {
+) -> Result<CheckedPlan, PlanError> {
     let base = rows("base", &plan.base, config, tokenizer)?;
     let mut runs = Vec::with_capacity(plan.sources.len() + 1);
     for (idx, source) in plan.sources.iter().enumerate() {
@@ -90,7 +96,7 @@ impl Checker<'_> {
     fn direction<E: fmt::Display>(
         &self,
         read: impl Fn(&str) -> Result<Arc<Direction>, E>,
-    ) -> Result<Option<Arc<Direction>>> {
+    ) -> Result<Option<Arc<Direction>>, PlanError> {
         let field = self.field("op.direction");
         let PlannedOp {
             operation,
@@ -108,7 +114,7 @@ impl Checker<'_> {
         };
         let direction = match from_data_url(&field, name)? {
             Some(bytes) => Arc::new(Direction::from_bytes(&bytes).map_err(within(field))?),
-            None => read(name).map_err(|error| Error::PlanFile {
+            None => read(name).map_err(|error| PlanError::File {
                 field: field.clone(),
                 name: name.clone(),
                 reason: format!("{error:#}"),
@@ -117,7 +123,7 @@ impl Checker<'_> {
         Ok(Some(direction))
     }
 
-    fn step(&self, mode: Mode, direction: Option<Arc<Direction>>) -> Result<Step> {
+    fn step(&self, mode: Mode, direction: Option<Arc<Direction>>) -> Result<Step, PlanError> {
         let PlannedIntervention {
             layer,
             component,
@@ -142,11 +148,13 @@ impl Checker<'_> {
         }
         let found = direction.as_deref();
         if let Some(direction) = found.filter(|direction| direction.width() != width) {
-            return Err(within(self.field("op.direction"))(Error::DirectionWidth {
-                site: site.to_string(),
-                expected: width,
-                found: direction.width(),
-            }));
+            return Err(within(self.field("op.direction"))(
+                InterventionError::DirectionWidth {
+                    site: site.to_string(),
+                    expected: width,
+                    found: direction.width(),
+                },
+            ));
         }
         if let Some(dims) = &op.dims {
             let n_dims = found.map_or(width, Direction::rank);
@@ -169,7 +177,7 @@ impl Checker<'_> {
         })
     }
 
-    fn origin(&self) -> Result<Origin> {
+    fn origin(&self) -> Result<Origin, PlanError> {
         let PlannedIntervention {
             op, source, values, ..
         } = self.planned;
@@ -198,7 +206,7 @@ impl Checker<'_> {
     }
 
     /// Scores of later tokens are -inf, of which no part in a subspace is a number.
-    fn check_whole_scores(&self) -> Result<()> {
+    fn check_whole_scores(&self) -> Result<(), PlanError> {
         let PlannedOp {
             operation, dims, ..
         } = &self.planned.op;
@@ -213,168 +221,13 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Scores read at an earlier token are -inf where they go: a token does not look beyond itself.
-    fn check_scores_seen(&self, name: &str, base: &[usize], source: &[usize]) -> Result<()> {
-        match base.iter().zip(source).find(|(base, source)| source < base) {
-            Some((base, source)) if self.planned.component == Component::AttentionScore => {
-                let expected = format!(
-                    "token {base} or a later one, whose scores reach as far as those they go to"
-                );
-                refuse(name, expected, source)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What is edited and what is read, a row.
-    fn units(&self, origin: &Origin, into: usize) -> Result<[Vec<Units>; 2]> {
-        let PlannedIntervention {
-            component,
-            unit,
-            base_positions,
-            token,
-            source_positions,
-            source_token,
-            ..
-        } = self.planned;
-        let heads = self.heads()?;
-        let from = match origin {
-            Origin::Run(run) => Some(*run),
-            _ => None,
-        };
-        if from.is_none() && source_positions.is_some() {
-            let expected = "nothing: no source run is read";
-            return refuse(self.field("source_positions"), expected, "positions");
-        }
-        let is_whole = *unit == Unit::Heads || component.width(self.config).is_none();
-        let n_tokens = self.n_tokens(into);
-        match from.map(|run| self.n_tokens(run)) {
-            Some(found) if is_whole && found != n_tokens => {
-                let expected = format!("a run of {n_tokens} tokens, as the one it goes into");
-                return refuse(self.field("source"), expected, format!("{found} tokens"));
-            }
-            _ => {}
-        }
-        let units = |positions: Option<Vec<usize>>| Units {
-            rows: None,
-            positions,
-            heads: heads.clone(),
-        };
-        let n_rows = self.runs[self.base()].len();
-        if *unit == Unit::Heads {
-            for (name, positions) in [
-                ("base_positions", base_positions),
-                ("source_positions", source_positions),
-            ] {
-                if positions.is_some() {
-                    let expected = "nothing: unit `h` is all positions";
-                    return refuse(self.field(name), expected, "positions");
-                }
-            }
-            for (name, text) in [("token", token), ("source_token", source_token)] {
-                if text.is_some() {
-                    let expected = "nothing: unit `h` is all positions";
-                    return refuse(self.field(name), expected, "a text");
-                }
-            }
-            return Ok([vec![units(None); n_rows], vec![units(None); n_rows]]);
-        }
-        let name = self.field("base_positions");
-        let Some(base_positions) = base_positions else {
-            return refuse(name, "positions such as [[2]]", "nothing");
-        };
-        let base = positions(&name, base_positions, n_tokens, n_rows)?;
-        for (row, list) in base.iter().enumerate() {
-            check_distinct(&format!("{name}[{row}]"), list, n_tokens)?;
-        }
-        self.check_token("token", token.as_deref(), into, &base)?;
-        let name = self.field("source_positions");
-        let source = match from {
-            None => base.clone(),
-            Some(run) => {
-                let source = source_positions.as_ref().unwrap_or(base_positions);
-                positions(&name, source, self.n_tokens(run), n_rows)?
-            }
-        };
-        match (from, source_token) {
-            (Some(run), text) => self.check_token("source_token", text.as_deref(), run, &source)?,
-            (None, None) => {}
-            (None, Some(_)) => {
-                let expected = "nothing: no source run is read";
-                return refuse(self.field("source_token"), expected, "a text");
-            }
-        }
-        for (row, (base, source)) in base.iter().zip(&source).enumerate() {
-            if base.len() != source.len() {
-                let expected = format!("{} positions, as in `base_positions`", base.len());
-                return refuse(format!("{name}[{row}]"), expected, source.len());
-            }
-            self.check_scores_seen(&format!("{name}[{row}]"), base, source)?;
-        }
-        Ok([base, source].map(|rows| rows.into_iter().map(|list| units(Some(list))).collect()))
-    }
-
-    /// Checks that these positions of a run have the text that the plan's author meant.
-    fn check_token(
-        &self,
-        name: &str,
-        text: Option<&str>,
-        run: usize,
-        positions: &[Vec<usize>],
-    ) -> Result<()> {
-        let Some(text) = text else {
-            return Ok(());
-        };
-        let field = self.field(name);
-        let Some(tokenizer) = self.tokenizer else {
-            return refuse(field, "nothing, since the model has no tokenizer", "a text");
-        };
-        for (row, list) in positions.iter().enumerate() {
-            for position in list {
-                let found = tokenizer.decode(&[self.runs[run][row][*position]]);
-                if found != text {
-                    let expected = format!("token {position} of row {row} to be {text:?}");
-                    return refuse(field, expected, format!("{found:?}"));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Heads that are edited; `None` at sites that are not per head.
-    fn heads(&self) -> Result<Option<Vec<usize>>> {
-        let PlannedIntervention {
-            component,
-            unit,
-            heads,
-            ..
-        } = self.planned;
-        let n_heads = self.config.n_heads;
-        match (unit, heads) {
-            (Unit::Positions, None) => Ok(component.is_per_head().then(|| (0..n_heads).collect())),
-            (Unit::Positions, Some(_)) => {
-                let expected = "nothing with unit `pos`; units with heads are `h` and `h.pos`";
-                refuse(self.field("heads"), expected, "heads")
-            }
-            _ if !component.is_per_head() => {
-                let expected = format!("`pos`, since {component} is not per head");
-                refuse(self.field("unit"), expected, "a unit with heads")
-            }
-            (_, None) => refuse(self.field("heads"), "heads such as [0]", "nothing"),
-            (_, Some(heads)) => {
-                check_distinct(&self.field("heads"), heads, n_heads)?;
-                Ok(Some(heads.clone()))
-            }
-        }
-    }
-
     fn check_values(
         &self,
         values: &[Vec<f32>],
         width: usize,
         units: &[Units],
         into: usize,
-    ) -> Result<()> {
+    ) -> Result<(), PlanError> {
         let field = self.field("values");
         let n_positions = |units: &Units| {
             let positions = units.positions.as_ref();
@@ -404,68 +257,22 @@ fn rows(
     prompts: &Prompts,
     config: &Gpt2Config,
     tokenizer: Option<&Tokenizer>,
-) -> Result<Vec<Vec<u32>>> {
+) -> Result<Vec<Vec<u32>>, PlanError> {
     let (field, rows) = match (prompts, tokenizer) {
-        (Prompts::Ids(ids), _) => (format!("{field}.ids"), Ok(ids.clone())),
+        (Prompts::Ids(ids), _) => (format!("{field}.ids"), ids.clone()),
         (Prompts::Text(texts), Some(tokenizer)) => {
-            let rows = texts.iter().map(|text| tokenizer.encode(text)).collect();
-            (format!("{field}.text"), rows)
+            let field = format!("{field}.text");
+            let rows = texts.iter().map(|text| tokenizer.encode(text));
+            let rows = rows.collect::<Result<_, _>>().map_err(within(&field))?;
+            (field, rows)
         }
         (Prompts::Text(_), None) => {
             let expected = "`ids`, since the model has no tokenizer";
             return refuse(field, expected, "`text`");
         }
     };
-    rows.and_then(|rows| config.check_ids(&rows).map(|_| rows))
-        .map_err(within(field))
-}
-
-/// The positions of each row.
-fn positions(
-    field: &str,
-    positions: &Positions,
-    n_tokens: usize,
-    n_rows: usize,
-) -> Result<Vec<Vec<usize>>> {
-    let resolve = |(row, list): (usize, &Vec<Position>)| -> Result<Vec<usize>> {
-        let field = format!("{field}[{row}]");
-        if list.is_empty() {
-            return refuse(field, format!("numbers from 0 to {}", n_tokens - 1), "none");
-        }
-        let list = list.iter().map(|position| position.resolve(n_tokens));
-        list.collect::<Result<_>>().map_err(within(field))
-    };
-    let lists: Vec<Vec<usize>> = (positions.0.iter().enumerate())
-        .map(resolve)
-        .collect::<Result<_>>()?;
-    match lists.as_slice() {
-        [list] => Ok(vec![list.clone(); n_rows]),
-        lists if lists.len() == n_rows => Ok(lists.to_vec()),
-        lists => {
-            let expected = format!("{n_rows} lists, one a row, or a single one for all rows");
-            refuse(field, expected, format!("{} lists", lists.len()))
-        }
-    }
-}
-
-/// Indices below `n`, at least one.
-fn check_list(field: &str, list: &[usize], n: usize) -> Result<()> {
-    let expected = format!("numbers from 0 to {}", n - 1);
-    match list.iter().find(|idx| **idx >= n) {
-        Some(idx) => refuse(field, expected, idx),
-        None if list.is_empty() => refuse(field, expected, "none"),
-        None => Ok(()),
-    }
-}
-
-/// Indices below `n`, at least one, none twice.
-fn check_distinct(field: &str, list: &[usize], n: usize) -> Result<()> {
-    check_list(field, list, n)?;
-    let mut seen = BTreeSet::new();
-    match list.iter().find(|idx| !seen.insert(**idx)) {
-        Some(idx) => refuse(field, "every number once", format!("{idx} twice")),
-        None => Ok(()),
-    }
+    config.check_ids(&rows).map_err(within(field))?;
+    Ok(rows)
 }
 
 /// Rows of the subspace, row-major; `None` for the whole space.

@@ -6,9 +6,9 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use super::Operation;
 use crate::{
-    Error, Gpt2, Gpt2Config, Recorder, Result, Site,
+    Gpt2, Gpt2Config, Recorder, Site,
     direction::Direction,
-    intervention::{Edit, Editor, Featurizer, Intervention, Source, Units},
+    intervention::{Edit, Editor, Featurizer, Intervention, InterventionError, Source, Units},
 };
 
 /// A plan that fits a model's sizes: rows of ids, sites that exist, positions inside the prompts.
@@ -140,9 +140,9 @@ impl CheckedPlan {
     /// to the same result resume kept runs.
     ///
     /// # Errors
-    /// - [`Error::InterventionUnapplied`] if a run never reached an intervention's site.
+    /// - [`InterventionError::Unapplied`] if a run never reached an intervention's site.
     /// - Whatever [`Editor::new`] refuses, if the model is not of the config that the plan was checked against.
-    pub fn run<B: Backend>(&self, model: &Gpt2<B>) -> Result<Outcome<B>> {
+    pub fn run<B: Backend>(&self, model: &Gpt2<B>) -> Result<Outcome<B>, InterventionError> {
         let device = model.wte.weight.val().device();
         let ids = |run: usize| -> Tensor<B, 2, Int> {
             let rows = &self.runs[run];
@@ -150,7 +150,10 @@ impl CheckedPlan {
             Tensor::from_data(TensorData::new(ids, [rows.len(), rows[0].len()]), &device)
         };
         let run = |run: usize, sources: &[Recorder<B>], sites: Vec<Site>| {
-            let value = |source: usize, site: Site, units: &Units| -> Result<Source<B>> {
+            let value = |source: usize,
+                         site: Site,
+                         units: &Units|
+             -> Result<Source<B>, InterventionError> {
                 Ok(recorded(&sources[source], site).select(units))
             };
             let edits = self.edits(run, &device, value)?;
@@ -158,7 +161,7 @@ impl CheckedPlan {
             let mut hook = (editor, Recorder::new(sites));
             let logits = model.forward(ids(run), &mut hook);
             hook.0.finish()?;
-            Ok::<_, Error>((logits, hook.1))
+            Ok::<_, InterventionError>((logits, hook.1))
         };
         let base = self.n_sources();
         let mut sources = Vec::with_capacity(base);
@@ -227,7 +230,7 @@ impl Step {
             }
         };
         let featurizer = match &self.basis {
-            Some(basis) => Featurizer::Rotation(tensor(basis.clone())),
+            Some(basis) => Featurizer::Subspace(tensor(basis.clone())),
             None => Featurizer::Identity,
         };
         let intervention = Intervention {

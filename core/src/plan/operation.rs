@@ -2,7 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{Error, Result, intervention::Op};
+use super::PlanError;
+use crate::intervention::Op;
 
 /// An operation as plans, menus and sentences have it. A new one is a row of [`OPERATIONS`], after its arm in [`Op`].
 #[derive(Debug, PartialEq, Eq)]
@@ -90,9 +91,9 @@ impl fmt::Display for Operation {
 }
 
 impl FromStr for &'static Operation {
-    type Err = Error;
+    type Err = PlanError;
 
-    fn from_str(name: &str) -> Result<Self> {
+    fn from_str(name: &str) -> Result<Self, PlanError> {
         if let Some(found) = OPERATIONS.iter().find(|own| own.name == name) {
             return Ok(found);
         }
@@ -100,8 +101,8 @@ impl FromStr for &'static Operation {
         let expected = names.join(", ");
         let name = name.to_owned();
         match UNSUPPORTED.contains(&name.as_str()) {
-            true => Err(Error::OpUnsupported { name, expected }),
-            false => Err(Error::OpUnknown { name, expected }),
+            true => Err(PlanError::OpUnsupported { name, expected }),
+            false => Err(PlanError::OpUnknown { name, expected }),
         }
     }
 }

@@ -211,7 +211,7 @@ impl Job for Eval {
         let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
         let learned = Intervention::new(
             Op::Interchange,
-            Featurizer::Rotation(direction.basis(&device)),
+            Featurizer::Subspace(direction.basis(&device)),
         );
         if has_own_model {
             check_probe(&model, &files.config, &direction, &learned, &keep)?;

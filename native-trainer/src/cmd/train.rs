@@ -429,7 +429,7 @@ impl Job for Train {
         ));
 
         let swap = |basis: Tensor<A::InnerBackend, 2>| {
-            Intervention::new(Op::Interchange, Featurizer::Rotation(basis))
+            Intervention::new(Op::Interchange, Featurizer::Subspace(basis))
         };
         let training = Instant::now();
         let rule = self.config.rule;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use js_sys::Uint8Array;
 use serde::Deserialize;
-use swivel_core::{Gpt2Config, Tokenizer};
+use swivel_core::{Gpt2Config, Tokenizer, TokenizerError};
 use web_sys::File;
 
 use super::fetch::{self, fetch, read_file};
@@ -143,7 +143,7 @@ impl ModelSource {
         &self,
         progress: &dyn Fn(&str, f64, Option<f64>),
     ) -> Result<Tokenizer, String> {
-        let failed = |error: swivel_core::Error| error.to_string();
+        let failed = |error: TokenizerError| error.to_string();
         if let Some(json) = self.bytes("tokenizer.json", progress).await? {
             return Tokenizer::from_json(&json.to_vec()).map_err(failed);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use swivel_core::{
     Component, Error, Place, Position, Result,
     direction::Direction,
-    plan::{Operation, PlannedIntervention, Positions},
+    plan::{Operation, PlanError, PlannedIntervention, Positions},
 };
 use swivel_engine::direction_name;
 
@@ -276,10 +276,10 @@ impl Session {
             Ok(())
         };
         check().err().map(|error| match error {
-            Error::PlanField { cause, .. } => cause.to_string(),
-            Error::PlanValue {
+            Error::Plan(PlanError::Field { cause, .. }) => cause.to_string(),
+            Error::Plan(PlanError::Value {
                 expected, found, ..
-            } => format!("expected {expected}, found {found}"),
+            }) => format!("expected {expected}, found {found}"),
             error => error.to_string(),
         })
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use swivel_core::{
-    Error, Position, Result,
+    Position, Result,
     bundle::{Bundle, Cell, FileKind, Method, Sheet},
     plan::Operation,
 };
@@ -516,8 +516,7 @@ impl Session {
             return Ok(idx);
         }
         let LearnedMap { name, bundle, .. } = &self.maps[map];
-        let text = |error: Error| error.to_string();
-        let direction = bundle.direction(cell).map_err(text)?;
+        let direction = bundle.direction(cell).map_err(|error| error.to_string())?;
         let bytes = direction.to_bytes();
         let origin = Origin {
             map,

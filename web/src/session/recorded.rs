@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
-use swivel_core::{Error, Result};
+use swivel_core::ConfigError;
 use swivel_engine::protocol::Answer;
 
 use super::Prompt;
@@ -43,10 +43,10 @@ pub struct Example {
 /// The recorded example.
 ///
 /// # Errors
-/// - [`Error::Config`] if the embedded file is damaged.
-pub fn example() -> Result<Example> {
+/// - [`ConfigError::Json`] if the embedded file is damaged.
+pub fn example() -> Result<Example, ConfigError> {
     serde_json::from_str(include_str!("../../examples/recorded.json"))
-        .map_err(|cause| Error::Config { cause })
+        .map_err(|cause| ConfigError::Json { cause })
 }
 
 fn known() -> Option<&'static Example> {

@@ -52,7 +52,7 @@ impl Session {
     /// A random pair of the task whose answer must flip: for the variable of the direction that is on, else the output.
     ///
     /// # Errors
-    /// - [`Error::PairsExhausted`] if none is found.
+    /// - [`Error::Task`] if none is found.
     pub fn new_pair(&mut self, seed: u64) -> Result<()> {
         let (Some(program), Some(lexicon)) = (&self.program, self.lexicon()) else {
             return Ok(());
@@ -70,7 +70,7 @@ impl Session {
     /// A worked example: its prompts, and its direction switched on.
     ///
     /// # Errors
-    /// - [`Error::PairsExhausted`] if none is found.
+    /// - [`Error::Task`] if none is found.
     pub fn open_example(&mut self, example: &Example) -> Result<()> {
         let is_it = |session: &Self, card: &Card| {
             let opened = card.direction.map(|idx| &session.directions[idx]);

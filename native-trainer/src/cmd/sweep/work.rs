@@ -269,7 +269,7 @@ impl<B: Backend> Bench<B> {
             let learned = rule.learn_together::<A>(model, train, start, |_, _, _| Ok(()))?;
             Ok(learned.iter().map(Rotation::basis).collect())
         };
-        let swap = |basis| Intervention::new(Op::Interchange, Featurizer::Rotation(basis));
+        let swap = |basis| Intervention::new(Op::Interchange, Featurizer::Subspace(basis));
         let bases = learn(&train)?;
         let noises = match sweep.shuffled {
             true => {

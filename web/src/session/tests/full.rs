@@ -96,7 +96,7 @@ impl FullRuns {
             };
             let featurizer = match &done.basis {
                 None => Featurizer::Identity,
-                Some((rows, rank)) => Featurizer::Rotation(Tensor::from_data(
+                Some((rows, rank)) => Featurizer::Subspace(Tensor::from_data(
                     TensorData::new(rows.clone(), [*rank, rows.len() / rank]),
                     &Default::default(),
                 )),

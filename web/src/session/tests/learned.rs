@@ -402,7 +402,7 @@ fn direction_of_a_head_is_swapped_in_that_head() {
             site,
             source: Source::Heads(units.select(value)),
             units,
-            intervention: Intervention::new(Op::Interchange, Featurizer::Rotation(basis)),
+            intervention: Intervention::new(Op::Interchange, Featurizer::Subspace(basis)),
         };
         let mut editor = Editor::new(&config, base.len(), vec![edit]).unwrap();
         let logits = gpt2.forward(batch(&base), &mut editor);

@@ -1,7 +1,7 @@
 //! High-level algorithms as causal models: variables, their parents and mechanisms (Geiger et al. 2021,
 //! <https://arxiv.org/abs/2106.02997>). No tensors and no tokens here.
 
-use crate::{Error, Result};
+use super::TaskError;
 
 /// What a variable can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,11 +69,11 @@ impl CausalModel {
     /// Index of the variable with this name.
     ///
     /// # Errors
-    /// - [`Error::VariableUnknown`] if there is none.
-    pub fn variable(&self, name: &str) -> Result<usize> {
+    /// - [`TaskError::VariableUnknown`] if there is none.
+    pub fn variable(&self, name: &str) -> Result<usize, TaskError> {
         self.names()
             .position(|own| own == name)
-            .ok_or_else(|| Error::VariableUnknown {
+            .ok_or_else(|| TaskError::VariableUnknown {
                 name: name.to_owned(),
                 expected: self.names().collect::<Vec<_>>().join(", "),
             })

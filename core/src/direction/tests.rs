@@ -1,0 +1,116 @@
+//! A direction is read as it was written, and whatever is wrong with one is refused.
+
+use super::*;
+use crate::{Position, tensor_file::tests::replaced};
+
+#[test]
+fn probe_tells_rounding_from_another_answer() {
+    let probe = Probe {
+        base: vec![1],
+        source: vec![2],
+        top_1: 7,
+        logit: 3.0,
+    };
+    assert!(probe.agrees(7, 3.04) && probe.agrees(7, 2.96));
+    assert!(!probe.agrees(7, 3.06) && !probe.agrees(8, 3.0) && !probe.agrees(7, f32::NAN));
+}
+
+/// Of a basis at the last token of a model's second layer.
+pub(crate) fn facts() -> Facts {
+    Facts {
+        method: "low_rank".to_owned(),
+        model: "tiny".to_owned(),
+        model_sha256: "00ff".to_owned(),
+        place: Place::new(Component::BlockOutput.at(1), Position::LAST),
+        task: Some("programs/07065a".to_owned()),
+        variable: Some("op5".to_owned()),
+        train_pairs: Some(800),
+        epochs: Some(10),
+        lr: Some(1e-3),
+        seed: Some(u64::MAX),
+        iia: 0.99,
+        controls: Controls {
+            random: 0.5,
+            full: 1.0,
+            shuffled: Some(0.49),
+        },
+        probe: Probe {
+            base: vec![1, 2],
+            source: vec![3, 4],
+            top_1: 5,
+            logit: 1.25,
+        },
+        created_by: None,
+    }
+}
+
+fn direction() -> Direction {
+    Direction::new(vec![0.6, 0.8, 0.0, 0.0, 0.0, 1.0], 2, facts()).unwrap()
+}
+
+#[test]
+fn file_round_trips_to_the_same_bytes() {
+    let bytes = direction().to_bytes();
+    let read = Direction::from_bytes(&bytes).unwrap();
+    assert_eq!(read, direction());
+    assert_eq!(read.to_bytes(), bytes);
+}
+
+#[test]
+fn direction_of_a_head_round_trips_and_needs_its_head() {
+    let mut direction = direction();
+    direction.facts.place.site = Component::HeadQueryOutput.at(1);
+    direction.facts.place.head = Some(2);
+    let bytes = direction.to_bytes();
+    assert_eq!(Direction::from_bytes(&bytes).unwrap(), direction);
+    direction.facts.place.head = None;
+    let error = Direction::from_bytes(&direction.to_bytes()).unwrap_err();
+    assert!(error.to_string().contains("head"), "{error}");
+}
+
+#[test]
+fn truncated_and_extended_files_are_refused() {
+    let bytes = direction().to_bytes();
+    for len in 0..bytes.len() {
+        assert!(Direction::from_bytes(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    assert!(Direction::from_bytes(&[&bytes[..], b"x"].concat()).is_err());
+}
+
+#[test]
+fn hostile_basis_is_refused() {
+    let new = |basis: &[f32], rank| {
+        Direction::new(basis.to_vec(), rank, facts())
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(new(&[0.6, 0.9], 1).contains("not orthonormal"));
+    assert!(new(&[f32::NAN, 1.0], 1).contains("NaN"));
+    assert!(new(&[1.0, 0.0, 1.0, 0.0], 2).contains("not orthonormal"));
+    assert!(new(&[1.0, 0.0, 1.0], 2).contains("rank 2"));
+    assert!(new(&[], 0).contains("rank 0"));
+}
+
+#[test]
+fn unknown_version_and_missing_fields_are_refused() {
+    for (from, to, name) in [
+        (
+            r#""format_version":"1""#,
+            r#""format_version":"2""#,
+            "format_version",
+        ),
+        (
+            r#""format":"swivel.direction""#,
+            r#""format":"swivel.directiom""#,
+            "format",
+        ),
+        (r#""layer":"1""#, r#""layer":"x""#, "layer"),
+        (r#""position":"last""#, r#""position":"lost""#, "position"),
+        (r#""iia":"0.99""#, r#""iib":"0.99""#, "iia"),
+        (r#""method":"low_rank""#, r#""method":"low_bank""#, "method"),
+    ] {
+        let changed = replaced(&direction().to_bytes(), from, to);
+        let error = Direction::from_bytes(&changed).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+}

@@ -1,0 +1,195 @@
+//! The [`Editor`]: applies interventions during a run, and knows where it can be resumed.
+
+use burn::tensor::{Tensor, backend::Backend};
+
+use super::{Featurizer, Intervention, InterventionError, Source, Units, resumes_at};
+use crate::{Component, Gpt2Config, Hook, Position, Site, kernel::causal_mask};
+
+/// An intervention at a place.
+#[derive(Clone, Debug)]
+pub struct Edit<B: Backend> {
+    /// Where.
+    pub site: Site,
+    /// On which part of the site's tensor.
+    pub units: Units,
+    /// What is done.
+    pub intervention: Intervention<B>,
+    /// With which value.
+    pub source: Source<B>,
+}
+
+/// Applies interventions during a run, several at one site in the order in which they are given.
+#[derive(Clone, Debug)]
+pub struct Editor<B: Backend> {
+    edits: Vec<Edit<B>>,
+    applied: Vec<bool>,
+}
+
+impl<B: Backend> Editor<B> {
+    /// An editor for prompts of `n_tokens` tokens.
+    ///
+    /// # Errors
+    /// - [`InterventionError::Place`] if the model or the prompt has no such place, or heads are named at a site that is not per
+    ///   head.
+    /// - [`InterventionError::PositionsEmpty`] if an edit has no positions.
+    /// - [`InterventionError::SourceShape`], [`InterventionError::DirectionWidth`] if a source value or a basis does not fit.
+    pub fn new(
+        config: &Gpt2Config,
+        n_tokens: usize,
+        edits: Vec<Edit<B>>,
+    ) -> Result<Self, InterventionError> {
+        for edit in &edits {
+            check_edit(config, n_tokens, edit)?;
+        }
+        Ok(Self::of_checked(edits))
+    }
+
+    /// An editor whose edits cannot be wrong, since they were made from what was kept of runs.
+    pub(crate) fn of_checked(edits: Vec<Edit<B>>) -> Self {
+        Self {
+            applied: vec![false; edits.len()],
+            edits,
+        }
+    }
+
+    /// Where a run can be resumed that these interventions change: its first layer ([`Site::resumes_at`]) and its first
+    /// position. `None` without interventions.
+    pub fn resumes_at(&self, n_layers: usize) -> Option<(usize, usize)> {
+        let edits = self.edits.iter().map(|edit| (edit.site, &edit.units));
+        resumes_at(edits, n_layers)
+    }
+
+    /// The same interventions in a run that is resumed at the position `start`, where a hook sees the positions from it on.
+    ///
+    /// # Panics
+    /// If there is an earlier position.
+    pub fn starting_at(mut self, start: usize) -> Self {
+        for edit in &mut self.edits {
+            match &mut edit.units.positions {
+                None => assert_eq!(start, 0, "all positions are edited"),
+                Some(positions) => positions.iter_mut().for_each(|position| *position -= start),
+            }
+        }
+        self
+    }
+
+    /// Confirms that every intervention was applied.
+    ///
+    /// # Errors
+    /// - [`InterventionError::Unapplied`] if the run never reached a site.
+    pub fn finish(self) -> Result<(), InterventionError> {
+        match self.applied.iter().position(|applied| !applied) {
+            Some(idx) => Err(InterventionError::Unapplied {
+                site: self.edits[idx].site.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn edit<const D: usize>(
+        &mut self,
+        site: Site,
+        mut x: Tensor<B, D>,
+        source_of: impl Fn(&Source<B>) -> Option<Tensor<B, D>>,
+    ) -> Tensor<B, D> {
+        for (edit, applied) in self
+            .edits
+            .iter()
+            .zip(&mut self.applied)
+            .filter(|(edit, _)| edit.site == site)
+        {
+            let mut base = edit.units.select(x.clone());
+            let source = source_of(&edit.source).unwrap_or_else(|| base.zeros_like());
+            // A pattern of a run that was computed up to a position only has no later keys, which get no weight.
+            let width = source.dims()[D - 1];
+            if width < base.dims()[D - 1] {
+                base = base.narrow(D - 1, 0, width);
+            }
+            x = edit.units.replace(x, edit.intervention.apply(base, source));
+            *applied = true;
+        }
+        x
+    }
+}
+
+fn check_edit<B: Backend>(
+    config: &Gpt2Config,
+    n_tokens: usize,
+    edit: &Edit<B>,
+) -> Result<(), InterventionError> {
+    let Edit {
+        site,
+        units,
+        intervention,
+        source,
+    } = edit;
+    site.check(config)?;
+    Position::LAST.resolve(n_tokens)?;
+    if let Some(positions) = &units.positions {
+        if positions.is_empty() {
+            return Err(InterventionError::PositionsEmpty {
+                site: site.to_string(),
+            });
+        }
+        for position in positions {
+            Position::Index(*position).resolve(n_tokens)?;
+        }
+    }
+    site.component.check_heads(units.heads.as_deref(), config)?;
+    let n_positions = units.positions.as_ref().map_or(n_tokens, Vec::len);
+    let width = site.component.width(config).unwrap_or(n_tokens);
+    let n_heads = units.heads.as_ref().map_or(config.n_heads, Vec::len);
+    let expected = if site.component.is_per_head() {
+        vec![n_heads, n_positions, width]
+    } else {
+        vec![n_positions, width]
+    };
+    let found = match source {
+        Source::Stream(value) => value.dims()[1..].to_vec(),
+        Source::Heads(value) => value.dims()[1..].to_vec(),
+        Source::None if !intervention.op.reads_source() => expected.clone(),
+        Source::None => Vec::new(),
+    };
+    if found != expected {
+        return Err(InterventionError::SourceShape {
+            site: site.to_string(),
+            expected,
+            found,
+        });
+    }
+    match &intervention.featurizer {
+        Featurizer::Subspace(basis) if basis.dims()[1] != width => {
+            Err(InterventionError::DirectionWidth {
+                site: site.to_string(),
+                expected: width,
+                found: basis.dims()[1],
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Attention scores after an edit: later keys stay hidden, and minus infinity less itself is no number.
+fn remasked<B: Backend>(site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    match site.component {
+        Component::AttentionScore if x.dims()[2] > 1 => causal_mask(x),
+        _ => x,
+    }
+}
+
+impl<B: Backend> Hook<B> for Editor<B> {
+    fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.edit(site, x, |source| match source {
+            Source::Stream(value) => Some(value.clone()),
+            _ => None,
+        })
+    }
+
+    fn at_heads(&mut self, site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let x = self.edit(site, x, |source| match source {
+            Source::Heads(value) => Some(value.clone()),
+            _ => None,
+        });
+        remasked(site, x)
+    }
+}
