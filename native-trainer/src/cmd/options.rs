@@ -291,6 +291,16 @@ impl LearnArgs {
     }
 }
 
+/// Refuses an option that says which pairs to sample, beside one that names a file of pairs.
+pub fn refuse_beside(given: Option<&str>, data: &str) -> Result<()> {
+    match given {
+        Some(name) => bail!(
+            "{name} says which pairs to sample, and {data} has them already; leave one out"
+        ),
+        None => Ok(()),
+    }
+}
+
 /// Refuses options of which there must be one at least.
 pub fn check_counts(counts: &[(&str, usize)]) -> Result<()> {
     match counts.iter().find(|(_, count)| *count == 0) {
