@@ -53,6 +53,11 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
+/// True where the processor computes, on the device of this name.
+pub fn is_software(name: &str) -> bool {
+    name == "flex"
+}
+
 /// Work that can be done on any backend.
 pub trait Job {
     /// What comes out of it.

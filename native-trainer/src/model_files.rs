@@ -13,7 +13,7 @@ use safetensors::tensor::Metadata;
 use serde::Deserialize;
 use swivel_core::{Gpt2, Gpt2Config, Tokenizer, Weights};
 
-use crate::report::Report;
+use crate::{input::read, report::Report};
 
 /// Name of the embedded model.
 pub const SOLVER: &str = "solver";
@@ -259,10 +259,6 @@ fn check_header(path: &Path) -> Result<()> {
         bail!("its header says {expected} bytes, and it has {n_bytes}: it was cut");
     }
     Ok(())
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
 /// File names of a sharded checkpoint, in order.

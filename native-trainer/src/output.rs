@@ -39,14 +39,6 @@ impl Existing {
     }
 }
 
-/// The file that is meant by `out`: in a folder that is there, the one of this name.
-pub fn file_at(out: PathBuf, name: &str) -> PathBuf {
-    match out.is_dir() {
-        true => out.join(name),
-        false => out,
-    }
-}
-
 /// A file that appears under its name only when it is complete.
 ///
 /// It is created before the work whose result it will hold, so that a folder that cannot be written is known at once.

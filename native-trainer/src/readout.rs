@@ -1,7 +1,5 @@
-//! What a model answers, read back from the device and said in words.
+//! What a model answers, from its logits, and in words.
 
-use anyhow::Result;
-use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::Serialize;
 use swivel_core::{Tokenizer, direction::Probe};
 
@@ -107,18 +105,4 @@ pub fn top(logits: &[f32], n: usize) -> Vec<Candidate> {
         probability: (logits[idx] - max).exp() / sum,
     };
     order.into_iter().take(n).map(candidate).collect()
-}
-
-/// Reads token ids back from the device.
-pub fn read_ids<B: Backend>(ids: Tensor<B, 1, Int>) -> Result<Vec<u32>> {
-    let ids = ids.into_data().convert::<i64>().to_vec::<i64>();
-    let ids =
-        ids.map_err(|error| anyhow::anyhow!("reading token ids from the device: {error:?}"))?;
-    Ok(ids.into_iter().map(|id| id as u32).collect())
-}
-
-/// Reads numbers back from the device.
-pub fn read_floats<B: Backend, const D: usize>(values: Tensor<B, D>) -> Result<Vec<f32>> {
-    let values = values.into_data().convert::<f32>().to_vec::<f32>();
-    values.map_err(|error| anyhow::anyhow!("reading numbers from the device: {error:?}"))
 }

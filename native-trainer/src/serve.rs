@@ -1,7 +1,9 @@
 //! The server behind `swivel serve`: the page, models and learned directions, for browsers of this machine.
 
 mod engine;
+mod found;
 mod guard;
+mod list;
 mod offer;
 mod page;
 mod tag;
@@ -9,12 +11,7 @@ mod tag;
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    extract::State,
-    http::{HeaderName, StatusCode, header},
-    middleware,
-    response::{IntoResponse, Response},
-    routing::get,
+    Router, extract::State, http::StatusCode, middleware, response::Response, routing::get,
 };
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -39,9 +36,6 @@ pub use offer::Offer;
 pub use page::Page;
 use tag::tag;
 
-/// The header by which the page knows that its host is this server, and that lists change while it is open.
-const MARK: HeaderName = HeaderName::from_static("swivel-serve");
-
 /// A connection that has not sent the head of a request for so long is closed; answers may take as long as they take.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
@@ -60,11 +54,11 @@ pub fn router(offer: Offer, engines: Engines, guarded: Guard) -> Router {
     Router::new()
         .route(
             "/directions/index.json",
-            get(|State(offer): State<Offer>| list(move || offer.directions())),
+            get(|State(offer): State<Offer>| names(move || offer.directions())),
         )
         .route(
             "/models/index.json",
-            get(|State(offer): State<Offer>| list(move || offer.models())),
+            get(|State(offer): State<Offer>| names(move || offer.models())),
         )
         .with_state(offer.clone())
         .merge(engines.router())
@@ -79,17 +73,12 @@ pub fn router(offer: Offer, engines: Engines, guarded: Guard) -> Router {
 }
 
 /// A list of names, made anew for each who asks.
-async fn list(
+async fn names(
     names: impl FnOnce() -> Vec<String> + Send + 'static,
 ) -> Result<Response, StatusCode> {
     let names = tokio::task::spawn_blocking(names).await;
     let names = names.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-        (MARK, env!("CARGO_PKG_VERSION")),
-    ];
-    Ok((headers, serde_json::Value::from(names).to_string()).into_response())
+    Ok(list::answer(serde_json::Value::from(names).to_string()))
 }
 
 /// Answers until Ctrl-C.

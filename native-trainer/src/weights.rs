@@ -11,7 +11,7 @@ use half::f16;
 use safetensors::{Dtype, tensor::TensorView};
 use swivel_core::Gpt2;
 
-use crate::readout::read_floats;
+use crate::tensors::read_floats;
 
 /// Shape and values, row-major, by name; of a model's parameters Hugging Face's, without `transformer.`.
 pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;

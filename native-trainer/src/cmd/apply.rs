@@ -13,13 +13,16 @@ use serde_json::json;
 use swivel_core::plan::{Outcome, Record};
 use swivel_engine::{Engine, Limits};
 
-use super::{Common, ForceArgs, ReportArgs, examples, heading, plan::PlanFile, stem};
+use super::options::{Common, ForceArgs, ReportArgs, examples, heading};
 use crate::{
     device::{self, Job},
+    file_name::{file_at, stem},
     interrupt,
-    output::{Output, file_at},
-    readout::{Candidate, describe_top, read_floats, tail, top},
+    output::Output,
+    plan_file::PlanFile,
+    readout::{Candidate, describe_top, tail, top},
     report::Report,
+    tensors::read_floats,
     weights::{self, Format, NamedTensors},
 };
 

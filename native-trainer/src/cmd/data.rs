@@ -7,10 +7,14 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::Position;
 
-use super::{Common, ForceArgs, ReportArgs, TaskArgs, check_counts, examples, heading, place, tag};
+use super::options::{
+    Common, ForceArgs, ReportArgs, SOLVED, TaskArgs, check_counts, examples, heading,
+};
 use crate::{
+    file_name::{file_at, tag},
     model_files::ModelFiles,
-    output::{Output, file_at},
+    output::Output,
+    pairs::place,
 };
 
 /// Pairs to write, where it is not said how many.
@@ -67,7 +71,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     check_counts(&[("--pairs", n_pairs)])?;
     let report = report.report();
     let files = ModelFiles::open(common.model())?;
-    let task = asked.resolve(&files.config, files.tokenizer()?, ("07065a", "op5"))?;
+    let task = asked.resolve(&files, SOLVED)?;
     let mut name = vec![task.program.id.clone(), task.variable.clone()];
     name.extend(tag("token", position, Position::LAST));
     name.extend(tag("seed", seed, 0));

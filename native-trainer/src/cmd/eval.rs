@@ -12,21 +12,26 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
     Gpt2, Gpt2Config, Place, Position,
-    direction::{Controls, Direction, Facts},
-    intervention::{Featurizer, Intervention, Op},
+    direction::{Direction, Facts},
+    intervention::Intervention,
     task::Pair,
 };
 
-use super::{
-    Common, KeepArgs, Opened, ReportArgs, Task, TaskArgs, cell, check_counts, check_head,
-    check_weights, examples, heading, place, train::TEST_PAIRS,
+use super::options::{
+    Common, KeepArgs, ReportArgs, TEST_PAIRS, TaskArgs, check_counts, examples, heading,
+    refuse_beside,
 };
 use crate::{
     device::{self, Job},
-    experiment::{self, read_pairs},
-    kept::{Kept, KeptRuns, Wanted},
+    direction_file::{Opened, check_weights, no_map},
+    kept::{Keep, Kept, KeptRuns, Wanted},
+    map::cell_name,
     model_files::ModelFiles,
+    pairs::{place, read_pairs},
     report::Report,
+    score::swap_along,
+    site::check_head,
+    verdict,
 };
 
 /// Seed of the pairs, where none is given.
@@ -78,7 +83,7 @@ struct Eval {
     has_own_model: bool,
     at_least: Option<f64>,
     seed: u64,
-    keep: KeepArgs,
+    keep: Keep,
     /// What the file stands for, where the pairs ask for something else.
     stands_for: Option<String>,
     report: Report,
@@ -101,7 +106,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     } = args;
     let report = report.report();
     check_counts(&[("--test-pairs", test_pairs)])?;
-    keep.check()?;
+    let keep = keep.resolve()?;
     let direction = read(&file, cell.as_deref(), report)?;
     let Facts {
         model,
@@ -116,11 +121,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let mut stands_for = None;
     let pairs = match test_data {
         Some(path) => {
-            if let Some(name) = task.given() {
-                bail!(
-                    "{name} says which pairs to sample, and --test-data has them already; leave one out"
-                );
-            }
+            refuse_beside(task.given(), "--test-data")?;
             read_pairs(&path, &files.config)?
         }
         None => {
@@ -136,7 +137,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 program.unwrap_or_default(),
                 variable.as_deref().unwrap_or("op5"),
             );
-            let task = task.resolve(&files.config, files.tokenizer()?, defaults)?;
+            let task = task.resolve(&files, defaults)?;
             let asked = format!("{} of {}", task.variable, task.name());
             let learned = trained_on.as_deref().zip(variable.as_deref());
             let learned = learned.map(|(task, variable)| format!("{variable} of {task}"));
@@ -147,7 +148,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 ));
                 stands_for = Some(learned);
             }
-            let mut pairs = task.sampler()?.pairs(test_pairs, Task::seeds(seed)[1])?;
+            let [_, mut pairs] = task.pairs(seed, [0, test_pairs])?;
             place(&mut pairs, direction_place.position)?;
             pairs
         }
@@ -173,16 +174,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
 fn read(file: &Path, cell: Option<&str>, report: Report) -> Result<Direction> {
     let bundle = match (Opened::read(file)?, cell) {
         (Opened::Direction(direction), None) => return Ok(direction),
-        (Opened::Direction(_), Some(_)) => bail!("--cell: {} is no map", file.display()),
+        (Opened::Direction(_), Some(_)) => return Err(no_map(file)),
         (Opened::Map(bundle), _) => bundle,
     };
-    let idx = cell::find(&bundle, cell.unwrap_or(cell::BEST))?;
+    let idx = cell_name::find(&bundle, cell.unwrap_or(cell_name::BEST))?;
     let direction = bundle.direction(idx)?;
     let what = match cell {
         None => "the best one",
         Some(_) => "one",
     };
-    let name = cell::name(&bundle.cells()[idx]);
+    let name = cell_name::name(&bundle.cells()[idx]);
     let n_cells = bundle.cells().len();
     report.line(format!(
         "Taking {what} of the map's {n_cells} cells: {name}"
@@ -209,12 +210,9 @@ impl Job for Eval {
             report,
         } = self;
         let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
-        let learned = Intervention::new(
-            Op::Interchange,
-            Featurizer::Subspace(direction.basis(&device)),
-        );
+        let learned = swap_along(direction.basis(&device));
         if has_own_model {
-            check_probe(&model, &files.config, &direction, &learned, &keep)?;
+            check_probe(&model, &files.config, &direction, &learned, keep)?;
         }
         let place = direction.facts.place;
         check_head(place.site, place.head, &files.config)?;
@@ -224,15 +222,12 @@ impl Job for Eval {
             pairs.len(),
             direction.rank()
         ));
-        let kept = keep_pairs(&model, &files.config, place, &pairs, &keep)?;
+        let kept = keep_pairs(&model, &files.config, place, &pairs, keep)?;
         let iia = kept.iia(&model, &learned)?;
-        let controls = Controls {
-            random: kept.random_iia(&model, direction.width(), direction.rank(), seed)?,
-            full: kept.full_iia(&model)?,
-            shuffled: None,
-        };
+        let size = [direction.width(), direction.rank()];
+        let controls = kept.controls(&model, size, seed, None)?;
         let swaps = kept.swaps(&model, &learned, &pairs)?;
-        let found = experiment::report_scores(report, iia, &controls, direction.rank(), &swaps);
+        let found = verdict::report_scores(report, iia, &controls, direction.rank(), &swaps);
         let of = stands_for.map_or(String::new(), |what| format!("   for {what}"));
         report.line(format!(
             "{:<34}{:.3}{of}",
@@ -264,7 +259,7 @@ fn keep_pairs<B: Backend>(
     config: &Gpt2Config,
     place: Place,
     pairs: &[Pair],
-    keep: &KeepArgs,
+    keep: Keep,
 ) -> Result<Kept<B>> {
     let wanted = Wanted::at(place.site, pairs, config, keep)?;
     let runs = KeptRuns::run(model, config, pairs, &wanted, "test pairs")?;
@@ -279,7 +274,7 @@ fn check_probe<B: Backend>(
     config: &Gpt2Config,
     direction: &Direction,
     learned: &Intervention<B>,
-    keep: &KeepArgs,
+    keep: Keep,
 ) -> Result<()> {
     let probe = &direction.facts.probe;
     let mut pair = [Pair {

@@ -1,19 +1,22 @@
 //! `inspect`: what a direction file, a bundle or a model folder holds, and what a plan does.
 
-use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    bundle::{Bundle, BundleFacts, Method, Sheet},
+    bundle::{Bundle, BundleFacts, Method},
     direction::{Controls, Direction, Facts},
 };
 
-use super::{ForceArgs, Opened, ReportArgs, cell, examples, heading, plan::PlanFile};
+use super::options::{ForceArgs, ReportArgs, examples, heading};
 use crate::{
+    direction_file::{Opened, no_map},
+    map::{self, cell_name},
     model_files::{ModelFiles, SOLVER},
     output::Output,
+    plan_file::PlanFile,
     report::Report,
 };
 
@@ -52,7 +55,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let report = report.report();
     let is_plan = what.is_file() && PlanFile::is_one(&what);
     match (is_plan, cell.is_some(), model.is_some()) {
-        (true, true, _) => bail!("--cell: {} is no map", what.display()),
+        (true, true, _) => return Err(no_map(&what)),
         (true, false, _) => {
             let model = model.as_deref().unwrap_or(SOLVER);
             return inspect_plan(&PlanFile::open(what, model)?, report);
@@ -66,7 +69,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     match (opened, cell) {
         (Some(Opened::Map(bundle)), Some(name)) => {
-            let direction = bundle.direction(cell::find(&bundle, &name)?)?;
+            let direction = bundle.direction(cell_name::find(&bundle, &name)?)?;
             if let Some(out) = &out {
                 Output::create(out, force.existing())?.finish(&direction.to_bytes())?;
             }
@@ -75,9 +78,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 report.line(format!("Wrote {}", out.display()));
             }
         }
-        (Some(Opened::Direction(_)) | None, Some(_)) => {
-            bail!("--cell: {} is no map", what.display());
-        }
+        (Some(Opened::Direction(_)) | None, Some(_)) => return Err(no_map(&what)),
         (Some(Opened::Map(bundle)), None) => inspect_bundle(&bundle, report),
         (Some(Opened::Direction(direction)), None) => inspect_direction(&direction, report),
         (None, None) => inspect_model(&ModelFiles::open(&what.to_string_lossy())?, report),
@@ -233,21 +234,19 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
     ] {
         report.line(format!("{name:<11}{value}"));
     }
-    for sheet in bundle.sheets() {
-        for line in table(bundle, &sheet) {
-            report.line(line);
-        }
+    for line in map::lines(bundle) {
+        report.line(line);
     }
     if let (Method::LowRank, Some(best)) = (method, best) {
         report.line(format!(
             "\n--cell NAME --out FILE writes one cell as a direction file; the best is {}",
-            cell::name(&bundle.cells()[best])
+            cell_name::name(&bundle.cells()[best])
         ));
     }
     let cells: Vec<_> = (bundle.cells().iter())
         .map(|cell| {
             json!({
-                "name": cell::name(cell),
+                "name": cell_name::name(cell),
                 "layer": cell.place.site.layer,
                 "component": cell.place.site.component.name(),
                 "head": cell.place.head,
@@ -280,44 +279,6 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
         "best": best,
         "cells": cells,
     }));
-}
-
-/// IIA of one table: layers upwards, positions to the right, as many beside each other as a terminal shows.
-pub fn table(bundle: &Bundle, sheet: &Sheet) -> Vec<String> {
-    const N_COLUMNS: usize = 14;
-    let places: Vec<(usize, usize)> = (bundle.cells().iter())
-        .filter(|cell| cell.sheet() == *sheet)
-        .filter_map(|cell| {
-            let position = cell
-                .place
-                .position
-                .resolve(bundle.facts().base.len())
-                .ok()?;
-            Some((cell.place.site.layer, position))
-        })
-        .collect();
-    let layers: BTreeSet<usize> = places.iter().map(|(layer, _)| *layer).collect();
-    let positions: BTreeSet<usize> = places.iter().map(|(_, position)| *position).collect();
-    let positions: Vec<usize> = positions.into_iter().collect();
-    let mut lines = vec![String::new(), format!("IIA of {sheet}")];
-    for columns in positions.chunks(N_COLUMNS) {
-        let row = |name: String, texts: Vec<String>| {
-            let texts: String = texts.iter().map(|text| format!("{text:>5}")).collect();
-            format!("{name:<9}{texts}")
-        };
-        for layer in layers.iter().rev() {
-            let texts = columns.iter().map(|position| {
-                let idx = bundle.find(sheet, *layer, *position);
-                idx.map_or("-".to_owned(), |idx| {
-                    format!("{:.2}", bundle.cells()[idx].iia)
-                })
-            });
-            lines.push(row(format!("layer {layer}"), texts.collect()));
-        }
-        let texts = columns.iter().map(usize::to_string).collect();
-        lines.push(row("token".to_owned(), texts));
-    }
-    lines
 }
 
 fn inspect_plan(file: &PlanFile, report: Report) -> Result<ExitCode> {

@@ -6,11 +6,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use swivel_core::bundle::{Bundle, BundleFacts, Part};
 
-use super::{
-    ForceArgs, ReportArgs, read_direction_bytes,
-    sweep::{Metric, difference, n_cells, picture_path, publish},
+use super::options::{ForceArgs, ReportArgs};
+use crate::{
+    direction_file::read_bytes,
+    map::{Metric, difference, n_cells, picture_path, publish},
+    output::Output,
 };
-use crate::output::Output;
 
 /// Options of `merge`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -54,7 +55,7 @@ fn read_parts(paths: Vec<PathBuf>) -> Result<BTreeMap<Part, (PathBuf, Bundle)>> 
     let mut parts: BTreeMap<Part, (PathBuf, Bundle)> = BTreeMap::new();
     for path in paths {
         let file = path.display();
-        let bytes = read_direction_bytes(&path)?;
+        let bytes = read_bytes(&path)?;
         let bundle = Bundle::from_bytes(&bytes).with_context(|| format!("reading {file}"))?;
         let Some(part) = bundle.facts().part else {
             bail!("{file} is a whole map; give the parts that `sweep --shard I/N` wrote");

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::ReportArgs;
+use super::options::ReportArgs;
 use crate::{
     device::DeviceChoice,
     serve::{self, Engines, Guard, Offer, Page},

@@ -1,41 +1,34 @@
-//! `sweep`: a map of places in the model: how well an intervention works at each layer, position, component, head, rank and
-//! variable, in one bundle, with a picture.
-
-mod cells;
-mod identity;
-mod map;
-mod picture;
-mod span;
-mod work;
+//! `sweep`: a map of places in the model, filled on one device or several.
 
 use std::{
     ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
-use serde_json::json;
-use swivel_core::bundle::{Bundle, BundleFacts, Method, Part};
+use swivel_core::{
+    Component, Gpt2Config,
+    bundle::{BundleFacts, Method, Part},
+};
 
 use super::{
-    KeepArgs, LearnArgs, ReportArgs, TaskArgs, check_counts, heading, help_end, short_name,
-    train::CREATED_BY,
+    options::{
+        KeepArgs, LearnArgs, ReportArgs, SOLVED, TaskArgs, check_counts, heading, help_end,
+        refuse_beside,
+    },
+    span::Span,
 };
 use crate::{
     device::DeviceChoice,
+    file_name::short_name,
+    map::{self, Map, Metric, Places, Planned, Sweep, Variable},
     model_files::{ModelFiles, SOLVER},
-    output::{Existing, Output},
-    report::Report,
+    output::Existing,
+    pairs::read_pairs,
 };
-use cells::{Planned, Sweep, Variable};
-pub use identity::{difference, n_cells};
-use map::Map;
-pub use picture::Metric;
-use span::Span;
 
 /// Options of `sweep`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -124,7 +117,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("unknown method `{}`", args.method);
     };
     let is_learned = method == Method::LowRank;
-    args.learn.check()?;
+    let learning = args.learn.resolve(true, args.seed)?;
+    let keep = args.keep.resolve()?;
     check_counts(&[
         ("--train-pairs", args.train_pairs),
         ("--test-pairs", args.test_pairs),
@@ -133,65 +127,117 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("--test-data needs --train-data: directions are learned from it");
     }
     let files = ModelFiles::open(args.model.as_deref().unwrap_or(SOLVER))?;
-    let (variables, task) = cells::variables(&args, &files, is_learned)?;
-    let cells = cells::plan(&args, &files.config, &variables, is_learned)?;
-    let first = &variables[0];
-    let n_tokens = first.test[0].base.len();
-    let jobs = work::jobs(&cells, method, n_tokens, &args.learn);
+    let config = &files.config;
+    let (variables, task) = variables(&args, &files, is_learned)?;
+    let n_tokens = map::n_tokens(&variables, config)?;
+    let places = places(&args, config, n_tokens)?;
+    let cells = map::plan(&places, method, variables.len(), config)?;
+    let jobs = map::jobs(&cells, method, n_tokens, learning.batch_size);
     let jobs = match args.shard {
         None => jobs,
-        Some(part) => {
-            let (n_jobs, n_cells) = (jobs.len(), cells.len());
-            let cost = |job: &Range<usize>| {
-                work::cost(&cells[job.clone()], files.config.n_layers, n_tokens)
-            };
-            let jobs = work::share(part, &jobs, cost).with_context(|| {
-                format!(
-                    "--shard {part}: this map of {n_cells} cells has at most {n_jobs} parts, since some cells are computed together"
-                )
-            })?;
-            jobs.to_vec()
-        }
+        Some(part) => share(part, &jobs, &cells, config, n_tokens)?,
     };
     let here = (jobs.first().zip(jobs.last())).map(|(first, last)| first.start..last.end);
-    let here = here.context("there are no cells")?;
-    let rule = args.learn.rule(files.config.d_model, true, args.seed);
-    let rule = is_learned.then_some(rule);
-    let facts = BundleFacts {
-        method,
-        model: files.name.clone(),
-        model_sha256: files.sha256()?,
-        run: identity::run(&args, task.as_deref(), &variables, &cells, rule)?,
-        task,
-        train_pairs: is_learned.then_some(first.train.len()),
-        test_pairs: first.test.len(),
-        epochs: rule.map(|rule| rule.epochs),
-        lr: rule.map(|rule| rule.lr),
-        seed: Some(args.seed),
-        base: first.test[0].base.clone(),
-        source: first.test[0].source.clone(),
-        n_planned: here.len(),
-        part: args.shard,
-        created_by: Some(CREATED_BY.to_owned()),
-    };
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => default_path(&facts, &variables),
-    };
     let sweep = Sweep {
+        here: here.context("there are no cells")?,
         files,
         method,
         variables,
         cells,
-        here,
-        learn: args.learn,
-        seed: args.seed,
+        learning,
         shuffled: args.shuffled,
-        keep: args.keep,
+        keep,
         report,
+    };
+    let facts = map::facts(&sweep, task, args.shard)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => default_path(&facts, &sweep.variables),
     };
     let mut map = Map::open(&out, facts, &sweep, Existing::of(args.force))?;
     map.fill(Arc::new(sweep), jobs, &args.device, args.metric)
+}
+
+/// The pairs of each variable, and the task's name.
+fn variables(
+    args: &Args,
+    files: &ModelFiles,
+    is_learned: bool,
+) -> Result<(Vec<Variable>, Option<String>)> {
+    if let Some(test) = &args.test_data {
+        refuse_beside(args.task.given(), "--test-data")?;
+        let train = args.train_data.as_deref().filter(|_| is_learned);
+        let read = |path: &Path| read_pairs(path, &files.config);
+        let variable = Variable {
+            name: None,
+            train: train.map(read).transpose()?.unwrap_or_default(),
+            test: read(test)?,
+        };
+        return Ok((vec![variable], None));
+    }
+    let names = args.task.variable.as_deref().unwrap_or(SOLVED.1);
+    let mut variables: Vec<Variable> = Vec::new();
+    let mut name_of_task = None;
+    for name in names.split(',').map(str::trim) {
+        if variables
+            .iter()
+            .any(|other| other.name.as_deref() == Some(name))
+        {
+            bail!("--variable names {name} twice");
+        }
+        let task = TaskArgs {
+            variable: Some(name.to_owned()),
+            ..args.task.clone()
+        };
+        let task = task.resolve(files, SOLVED)?;
+        name_of_task = Some(task.name());
+        let n_train = if is_learned { args.train_pairs } else { 0 };
+        let [train, test] = task.pairs(args.seed, [n_train, args.test_pairs])?;
+        variables.push(Variable {
+            name: Some(name.to_owned()),
+            train,
+            test,
+        });
+    }
+    Ok((variables, name_of_task))
+}
+
+/// Where the cells are, in prompts of this length.
+fn places(args: &Args, config: &Gpt2Config, n_tokens: usize) -> Result<Places> {
+    let positions = args.positions.resolve(n_tokens, "position")?;
+    let layers = args.layers.resolve(config.n_layers, "layer")?;
+    let components = args.components.iter().map(|name| name.trim().parse());
+    let components: Vec<Component> = components.collect::<swivel_core::Result<_>>()?;
+    let heads = match components.iter().any(|component| component.is_per_head()) {
+        true => args.heads.resolve(config.n_heads, "head")?,
+        false => Vec::new(),
+    };
+    Ok(Places {
+        layers,
+        positions,
+        components,
+        heads,
+        ranks: args.ranks.clone(),
+    })
+}
+
+/// The jobs of one part of a map.
+fn share(
+    part: Part,
+    jobs: &[Range<usize>],
+    cells: &[Planned],
+    config: &Gpt2Config,
+    n_tokens: usize,
+) -> Result<Vec<Range<usize>>> {
+    let cost = |job: &Range<usize>| map::cost(&cells[job.clone()], config.n_layers, n_tokens);
+    let share = map::share(part, jobs, cost).with_context(|| {
+        format!(
+            "--shard {part}: this map of {} cells has at most {} parts, since some cells are computed together",
+            cells.len(),
+            jobs.len()
+        )
+    })?;
+    Ok(share.to_vec())
 }
 
 /// Where a map goes if nobody says: parts have names of their own.
@@ -211,71 +257,4 @@ fn default_path(facts: &BundleFacts, variables: &[Variable]) -> PathBuf {
         "directions/{model}-{what}-{}-map{part}.safetensors",
         facts.method.name()
     ))
-}
-
-/// Where the picture of a map goes.
-pub fn picture_path(map: &Path) -> PathBuf {
-    map.with_extension("svg")
-}
-
-/// Shows a finished map and, of a whole one, writes the picture beside its file.
-pub fn publish(
-    bundle: &Bundle,
-    path: &Path,
-    metric: Metric,
-    report: Report,
-    started: Instant,
-) -> Result<ExitCode> {
-    for sheet in bundle.sheets() {
-        for line in super::inspect::table(bundle, &sheet) {
-            report.line(line);
-        }
-    }
-    let best = bundle.best();
-    if let Some(best) = best.map(|idx| &bundle.cells()[idx]) {
-        let controls = best.controls.as_ref().map_or(String::new(), |controls| {
-            format!(
-                " (random {:.3}, whole vector {:.3})",
-                controls.random, controls.full
-            )
-        });
-        report.line(format!(
-            "\nBest: {}, IIA {:.3}{controls}",
-            best.title(),
-            best.iia
-        ));
-    }
-    let part = bundle.facts().part;
-    let picture = match part {
-        Some(_) => None,
-        None => {
-            let picture = picture::svg(bundle, metric)?;
-            Some(
-                Output::create(&picture_path(path), Existing::Replace)?
-                    .finish(picture.as_bytes())?,
-            )
-        }
-    };
-    let seconds = started.elapsed().as_secs_f64();
-    let (file, n_cells) = (path.display(), bundle.cells().len());
-    report.line(match (&picture, part) {
-        (Some(picture), _) => format!(
-            "Wrote {file} and {} after {seconds:.1} s; drop the first on the page to see where it is, and turn it.",
-            picture.display()
-        ),
-        (None, part) => format!(
-            "Wrote {file}, {n_cells} cells, after {seconds:.1} s; `merge` makes one map of all {} parts.",
-            part.map_or(1, Part::n_parts)
-        ),
-    });
-    report.event(&json!({
-        "event": "done",
-        "file": path,
-        "picture": picture,
-        "part": part.map(|part| part.to_string()),
-        "cells": n_cells,
-        "best": best,
-        "seconds": seconds,
-    }));
-    Ok(ExitCode::SUCCESS)
 }

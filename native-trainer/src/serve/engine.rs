@@ -6,6 +6,7 @@
 //! A model has one engine, which its tabs share, in a thread of its own; it is made when a tab first asks for it.
 
 mod host;
+mod on_device;
 mod queue;
 mod socket;
 
@@ -19,7 +20,7 @@ use anyhow::{Error, Result};
 use axum::{
     Router,
     extract::{Query, State, WebSocketUpgrade},
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -28,9 +29,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::MARK;
-use crate::device::{self, DeviceChoice, Job};
-use host::Make;
+use super::list;
+use crate::device::{self, DeviceChoice, Job, is_software};
+use on_device::Make;
 use queue::{Queue, Seat};
 
 /// Sockets that are open at once.
@@ -61,11 +62,6 @@ impl Job for Name {
     fn run<A: AutodiffBackend>(self, _: A::Device, name: &str) -> Result<String> {
         Ok(name.to_owned())
     }
-}
-
-/// True where the processor computes.
-fn is_software(device: &str) -> bool {
-    device == "flex"
 }
 
 impl Engines {
@@ -99,7 +95,7 @@ impl Engines {
     pub fn router(self) -> Router {
         Router::new()
             .route("/engine", get(open))
-            .route("/engines.json", get(list))
+            .route("/engines.json", get(names))
             .with_state(self)
     }
 
@@ -130,13 +126,8 @@ impl Engines {
     }
 }
 
-async fn list(State(engines): State<Engines>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-        (MARK, env!("CARGO_PKG_VERSION")),
-    ];
-    (headers, engines.0.list.clone()).into_response()
+async fn names(State(engines): State<Engines>) -> Response {
+    list::answer(engines.0.list.clone())
 }
 
 #[derive(Deserialize)]

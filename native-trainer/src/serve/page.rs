@@ -1,15 +1,13 @@
 //! The page: inside this program (feature `page`), or a folder that `cargo xtask page` built.
 
 use std::{
-    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use anyhow::{Result, bail};
 
-use super::offer::{Found, names_in};
+use super::found::{Found, names_in};
 
 /// Where the page is looked for without `--page`, in the working folder.
 const DIST: &str = "dist";
@@ -24,14 +22,6 @@ pub enum Page {
     Embedded,
     /// A folder.
     Folder(PathBuf),
-}
-
-/// A file inside this program.
-pub struct EmbeddedFile {
-    /// What it holds.
-    pub bytes: Cow<'static, [u8]>,
-    /// When it was built.
-    pub modified: SystemTime,
 }
 
 impl Page {
@@ -99,7 +89,7 @@ mod embedded {
         time::{Duration, SystemTime},
     };
 
-    use super::EmbeddedFile;
+    use crate::serve::found::EmbeddedFile;
 
     #[derive(rust_embed::Embed)]
     #[folder = "../dist"]
@@ -124,7 +114,7 @@ mod embedded {
 mod embedded {
     use std::{borrow::Cow, iter};
 
-    use super::EmbeddedFile;
+    use crate::serve::found::EmbeddedFile;
 
     pub fn file(_path: &str) -> Option<EmbeddedFile> {
         None

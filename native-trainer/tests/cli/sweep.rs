@@ -1,4 +1,4 @@
-//! `sweep`: maps, whole and interrupted. More of them: `tests/sweep.rs`.
+//! `sweep`: maps, whole and interrupted. More of them: `tests/sweep`.
 
 use std::fs;
 

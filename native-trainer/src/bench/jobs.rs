@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 use swivel_core::{
     Component, Gpt2, Place, Position, Site,
     cone::{Cone, Storage},
-    intervention::{Featurizer, Intervention, Op},
     metric,
     task::Pair,
     train::Rotation,
@@ -28,12 +27,14 @@ use swivel_core::{
 
 use crate::{
     device,
-    experiment::{Rule, n_together, read_pairs},
-    kept::{KeptRuns, Wanted, ids_tensor, label_ids},
+    kept::{KeptRuns, Wanted},
+    learn::{Rule, n_together},
     model_files::ModelFiles,
-    readout::read_floats,
+    pairs::read_pairs,
     report::Report,
+    score::swap_whole,
     side_by_side::side_by_side,
+    tensors::{ids_tensor, label_ids, read_floats},
 };
 
 /// A job and what it is done on.
@@ -254,7 +255,7 @@ fn map<B: Backend>(model: &Gpt2<B>, files: &ModelFiles, pair: &Pair) -> Result<V
         .map(|l| Component::BlockOutput.at(l))
         .collect();
     let source = model.keep_source(ids(&pair.source), &sites, 0..=n_tokens - 1);
-    let swap = Intervention::new(Op::Interchange, Featurizer::Identity);
+    let swap = swap_whole();
     let mut rows = Vec::new();
     for site in sites {
         let values = source

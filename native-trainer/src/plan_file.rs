@@ -14,8 +14,12 @@ use swivel_core::{
     plan::{CheckedPlan, Plan},
 };
 
-use super::{check_weights, read_direction};
-use crate::{model_files::ModelFiles, report::Report};
+use crate::{
+    direction_file::{self, check_weights},
+    input,
+    model_files::ModelFiles,
+    report::Report,
+};
 
 /// A plan file, checked against a model.
 pub struct PlanFile {
@@ -33,11 +37,10 @@ impl PlanFile {
     /// Reads a plan file and checks it against a model; names of directions are relative to the file.
     pub fn open(path: PathBuf, model: &str) -> Result<Self> {
         let cannot = || format!("reading {}", path.display());
-        let plan = Plan::from_json(&std::fs::read(&path).with_context(cannot)?);
-        let plan = plan.with_context(cannot)?;
+        let plan = Plan::from_json(&input::read(&path)?).with_context(cannot)?;
         let files = ModelFiles::open(model)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let read = |name: &str| read_direction(&folder.join(name)).map(Arc::new);
+        let read = |name: &str| direction_file::read(&folder.join(name)).map(Arc::new);
         let checked = plan.check(&files.config, files.tokenizer().ok(), read);
         let checked = checked.with_context(cannot)?;
         Ok(Self {

@@ -3,24 +3,57 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use swivel_core::bundle::BundleFacts;
+use swivel_core::bundle::{BundleFacts, Part};
 
-use super::{Args, Planned, Variable};
-use crate::experiment::Rule;
+use super::cells::{Sweep, Variable};
+use crate::direction_file::CREATED_BY;
+
+/// What the file of a map, or of a part of it, says of itself.
+pub fn facts(sweep: &Sweep, task: Option<String>, part: Option<Part>) -> Result<BundleFacts> {
+    let Sweep {
+        files,
+        method,
+        variables,
+        here,
+        learning,
+        ..
+    } = sweep;
+    let (rule, first) = (sweep.rule(), &variables[0]);
+    Ok(BundleFacts {
+        method: *method,
+        model: files.name.clone(),
+        model_sha256: files.sha256()?,
+        run: run(sweep, task.as_deref())?,
+        task,
+        train_pairs: rule.map(|_| first.train.len()),
+        test_pairs: first.test.len(),
+        epochs: rule.map(|rule| rule.epochs),
+        lr: rule.map(|rule| rule.lr),
+        seed: Some(learning.seed),
+        base: first.test[0].base.clone(),
+        source: first.test[0].source.clone(),
+        n_planned: here.len(),
+        part,
+        created_by: Some(CREATED_BY.to_owned()),
+    })
+}
 
 /// The configuration of a whole map, for the file's `run`. Pairs count by what they are, not by where they came from.
-pub fn run(
-    args: &Args,
-    task: Option<&str>,
-    variables: &[Variable],
-    cells: &[Planned],
-    rule: Option<Rule>,
-) -> Result<String> {
+fn run(sweep: &Sweep, task: Option<&str>) -> Result<String> {
+    let Sweep {
+        method,
+        variables,
+        cells,
+        learning,
+        shuffled,
+        keep,
+        ..
+    } = sweep;
     let names: Vec<&str> = (variables.iter())
         .filter_map(|variable| variable.name.as_deref())
         .collect();
     let run = json!({
-        "method": args.method,
+        "method": method.name(),
         "task": task,
         "variables": names,
         "pairs": sha256(variables)?,
@@ -29,10 +62,10 @@ pub fn run(
         "cells": (cells.iter())
             .map(|cell| format!("{} {} {} {}", cell.row(), cell.position, cell.rank, cell.variable))
             .collect::<Vec<_>>(),
-        "rule": rule.map(|rule| (rule, args.learn.lr)),
-        "shuffled": args.shuffled,
-        "storage": format!("{:?}", args.keep.storage()),
-        "seed": args.seed,
+        "rule": sweep.rule().map(|rule| (rule, learning.lr)),
+        "shuffled": shuffled,
+        "storage": format!("{:?}", keep.storage),
+        "seed": learning.seed,
     });
     Ok(run.to_string())
 }

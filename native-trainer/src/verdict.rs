@@ -1,171 +1,17 @@
-//! What `train`, `eval` and `sweep` share: pairs from files, the rule that directions are learned by, and how scores are said.
+//! What scores and their controls say together, and how that is said.
 
-use std::{
-    collections::HashMap,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::ExitCode,
-};
+use std::{collections::HashMap, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
-use burn::tensor::{Tensor, backend::AutodiffBackend};
-use rand::{SeedableRng, seq::SliceRandom};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
 use serde_json::json;
-use swivel_core::{
-    Gpt2, Gpt2Config, Tokenizer,
-    direction::Controls,
-    task::{Pair, PairShape},
-    train::{DasTrainer, Rotation, TrainConfig},
-};
+use swivel_core::{Tokenizer, direction::Controls};
 
-use crate::{
-    interrupt,
-    kept::Kept,
-    readout::{Swap, read_floats},
-    report::Report,
-};
+use crate::{readout::Swap, report::Report};
 
 /// IIA that two scores must differ by to be told apart: more than twice 0.022, the standard error of the difference of two
 /// shares of 1000 pairs, which is greatest at one half.
 const MARGIN: f64 = 0.05;
-
-/// Reads pairs from a training data file.
-pub fn read_pairs(path: &Path, config: &Gpt2Config) -> Result<Vec<Pair>> {
-    let file = std::fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
-    let mut pairs = Vec::new();
-    for (idx, line) in BufReader::new(file).lines().enumerate() {
-        let place = || format!("{}, line {}", path.display(), idx + 1);
-        let line = line.with_context(place)?;
-        if !line.trim().is_empty() {
-            pairs.push(serde_json::from_str(&line).with_context(place)?);
-        }
-    }
-    if pairs.is_empty() {
-        bail!("{} holds no pairs", path.display());
-    }
-    PairShape::of(&pairs, config).with_context(|| path.display().to_string())?;
-    Ok(pairs)
-}
-
-/// How a direction is learned on kept pairs.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Rule {
-    /// Passes over the pairs.
-    pub epochs: usize,
-    /// Pairs a step.
-    pub batch_size: usize,
-    /// Highest learning rate.
-    pub lr: f64,
-    /// Whether the pairs come in another order in each epoch.
-    pub shuffle: bool,
-    /// Seed of that order.
-    pub seed: u64,
-}
-
-/// pyvene's 1e-3 at GPT-2 small's width. Adam moves every coordinate by about the learning rate a step, which turns a
-/// direction by an angle in proportion to sqrt(width); scaled like this, ten epochs turn one as far at every width.
-pub fn default_lr(width: usize) -> f64 {
-    1e-3 * (768.0 / width as f64).sqrt()
-}
-
-impl Rule {
-    /// Trains a basis; `after_epoch` gets the epoch, from 1, the losses of its steps and the rotation.
-    pub fn learn<A: AutodiffBackend>(
-        &self,
-        model: &Gpt2<A::InnerBackend>,
-        pairs: &Kept<A::InnerBackend>,
-        start: Rotation<A::InnerBackend>,
-        mut after_epoch: impl FnMut(usize, Vec<f32>, &Rotation<A::InnerBackend>) -> Result<()>,
-    ) -> Result<Rotation<A::InnerBackend>> {
-        let pairs = std::slice::from_ref(pairs);
-        let rotations =
-            self.learn_together::<A>(model, pairs, start, |epoch, losses, trainers| {
-                after_epoch(epoch, losses, trainers[0].rotation())
-            })?;
-        rotations.into_iter().next().context("nothing was learned")
-    }
-
-    /// Trains a basis at each of several positions of one site, on the same runs; every one starts from `start`.
-    /// `after_epoch` gets the losses of the first one's steps.
-    pub fn learn_together<A: AutodiffBackend>(
-        &self,
-        model: &Gpt2<A::InnerBackend>,
-        places: &[Kept<A::InnerBackend>],
-        start: Rotation<A::InnerBackend>,
-        mut after_epoch: impl FnMut(usize, Vec<f32>, &[DasTrainer<A>]) -> Result<()>,
-    ) -> Result<Vec<Rotation<A::InnerBackend>>> {
-        let n_pairs = places
-            .first()
-            .context("there is nothing to learn from")?
-            .len();
-        let mut rows: Vec<usize> = (0..n_pairs).collect();
-        let config = TrainConfig {
-            lr: self.lr,
-            ..TrainConfig::new(self.epochs * n_pairs.div_ceil(self.batch_size))
-        };
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let mut trainers: Vec<DasTrainer<A>> = (places.iter())
-            .map(|_| DasTrainer::new(model, start.clone(), config.clone()))
-            .collect();
-        for epoch in 1..=self.epochs {
-            if self.shuffle {
-                rows.shuffle(&mut rng);
-            }
-            let mut losses = Vec::new();
-            for batch in rows.chunks(self.batch_size) {
-                interrupt::check("what was being learned is given up")?;
-                let batch = Kept::select_together(places, batch)?;
-                losses.extend(
-                    DasTrainer::step_together(&mut trainers, &batch)
-                        .into_iter()
-                        .take(1),
-                );
-            }
-            let losses = read_floats(Tensor::cat(losses, 0))?;
-            after_epoch(epoch, losses, &trainers)?;
-        }
-        Ok(trainers
-            .iter()
-            .map(|trainer| trainer.rotation().clone())
-            .collect())
-    }
-}
-
-/// How many of some positions to learn at together, the last ones first: a run starts from the earliest of them, so that more
-/// rows are computed than are needed, but few rows use a product of matrices badly.
-pub fn n_together(positions: &[usize], n_tokens: usize, batch_size: usize) -> usize {
-    /// Rows beyond which more are no better.
-    const MANY_ROWS: usize = 256;
-    let needed = |n: usize| {
-        positions[..n]
-            .iter()
-            .map(|position| n_tokens - position)
-            .sum::<usize>()
-    };
-    let computed = |n: usize| {
-        positions[..n]
-            .iter()
-            .map(|position| n_tokens - position)
-            .max()
-            .unwrap_or(0)
-            * n
-    };
-    let is_worth =
-        |n: &usize| computed(*n) * batch_size <= MANY_ROWS && 2 * computed(*n) <= 3 * needed(*n);
-    (2..=positions.len())
-        .take_while(is_worth)
-        .last()
-        .unwrap_or(1)
-}
-
-/// The same labels in another order: a control that must be worse.
-pub fn shuffled(labels: &[u32], seed: u64) -> Vec<u32> {
-    let mut labels = labels.to_vec();
-    labels.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    labels
-}
 
 /// Swaps of the examples that are drawn from those whose answer should turn, and from those whose answer should stay.
 const EXAMPLES: [usize; 2] = [3, 2];

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use swivel_core::{Gpt2Config, train::gaussian};
 
 use super::{
-    LINE,
+    lines::LINE,
     settings::{Init, Settings},
 };
 use crate::weights::NamedTensors;

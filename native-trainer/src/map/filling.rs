@@ -18,14 +18,16 @@ use swivel_core::{
 };
 
 use super::{
-    super::read_direction_bytes,
     cells::Sweep,
     identity::difference,
-    picture::{self, Metric},
-    picture_path, publish, work,
+    live::Live,
+    metric::Metric,
+    publish::{picture_path, publish},
+    work,
 };
 use crate::{
     device::{self, DeviceChoice},
+    direction_file::read_bytes,
     output::{Existing, Output},
 };
 
@@ -62,7 +64,7 @@ impl Map {
             return Ok(map);
         }
         let advice = "choose another name with --out, or replace it with --force";
-        let begun = Bundle::from_bytes(&read_direction_bytes(path)?)
+        let begun = Bundle::from_bytes(&read_bytes(path)?)
             .with_context(|| format!("{} cannot be gone on with; {advice}", path.display()))?;
         if let Some(difference) = difference(begun.facts(), &map.facts) {
             bail!(
@@ -128,7 +130,7 @@ impl Map {
             })
             .collect();
         drop(sender);
-        let mut live = picture::Live::new(&sweep);
+        let mut live = Live::new(&sweep);
         self.done
             .iter()
             .for_each(|(idx, cell)| live.show(*idx, cell, metric));
@@ -224,7 +226,7 @@ impl Map {
         if let (Some(n), Some(epochs)) = (self.facts.train_pairs, self.facts.epochs) {
             report.line(format!(
                 "  training  {n} pairs, {epochs} epochs, batch {}",
-                sweep.learn.batch_size
+                sweep.learning.batch_size
             ));
         }
         report.line(format!(

@@ -1,0 +1,324 @@
+//! Options that several commands share, as typed, and the plain values that they become.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use swivel_core::{
+    Component, Error,
+    cone::Storage,
+    task::programs::{self, Lexicon},
+};
+
+use crate::{
+    device::DeviceChoice,
+    file_name::{stem, tag},
+    input::read_text,
+    kept::{Keep, Memory},
+    learn::Learning,
+    model_files::{ModelFiles, SOLVER},
+    output::Existing,
+    pairs::Task,
+    report::Report,
+};
+
+/// Headings of options in `--help`, in the order in which they are shown.
+pub mod heading {
+    /// What is run, where, and how its values are kept.
+    pub const MODEL: &str = "Model";
+    /// What is asked, and on which pairs.
+    pub const QUESTION: &str = "Question";
+    /// Where in the model.
+    pub const PLACE: &str = "Place";
+    /// How a direction is learned.
+    pub const LEARNING: &str = "Learning";
+    /// What is written and said.
+    pub const OUTPUT: &str = "Output";
+}
+
+/// Demonstrations in front of each query, where it is not said how many.
+const SHOTS: usize = 10;
+
+/// Held-out pairs, where it is not said how many.
+pub const TEST_PAIRS: usize = 1000;
+
+/// The program that the embedded solver computes, and its answer.
+pub const SOLVED: (&str, &str) = ("07065a", "op5");
+
+/// Options of every command that runs a model.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::MODEL)]
+pub struct Common {
+    /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
+    #[arg(long, value_name = "DIR_OR_HUB_ID")]
+    pub model: Option<String>,
+    /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+}
+
+impl Common {
+    /// The model, the embedded one by default.
+    pub fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or(SOLVER)
+    }
+
+    /// What was chosen, as options that can be typed again.
+    pub fn to_args(&self) -> Vec<String> {
+        let model = self.model.as_deref().filter(|model| *model != SOLVER);
+        let device = Some(&self.device).filter(|device| **device != DeviceChoice::Auto);
+        let model = model.map(|model| ["--model".to_owned(), model.to_owned()]);
+        let device = device.map(|device| ["--device".to_owned(), device.to_string()]);
+        model.into_iter().chain(device).flatten().collect()
+    }
+}
+
+/// How a command says what it does.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::OUTPUT)]
+pub struct ReportArgs {
+    /// Print one JSON object a line on stdout, and text for people on stderr
+    #[arg(long)]
+    json: bool,
+}
+
+impl ReportArgs {
+    /// Where output goes.
+    pub fn report(&self) -> Report {
+        Report::new(self.json)
+    }
+}
+
+/// What a command does about a file that is there already.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::OUTPUT)]
+pub struct ForceArgs {
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
+}
+
+impl ForceArgs {
+    /// What becomes of the file.
+    pub fn existing(&self) -> Existing {
+        Existing::of(self.force)
+    }
+}
+
+/// Options that say which task is asked.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::QUESTION)]
+pub struct TaskArgs {
+    /// Variable whose value is swapped: C0 to C4 or op1 to op5 [default: op5]
+    #[arg(long, value_name = "NAME")]
+    pub variable: Option<String>,
+    /// Program of the task, by id [default: 07065a]
+    #[arg(long, value_name = "ID")]
+    pub program: Option<String>,
+    /// Demonstrations in front of each query [default: 10]
+    #[arg(long, value_name = "N")]
+    pub shots: Option<usize>,
+    /// Task that pairs are sampled from
+    #[arg(long, default_value = "programs", value_parser = ["programs"])]
+    pub task: String,
+    /// List of words, lines `word - word` (synonyms) or `word` [default: the embedded solver's]
+    #[arg(long, value_name = "FILE")]
+    pub synonyms: Option<PathBuf>,
+}
+
+impl TaskArgs {
+    /// The task for a model, with defaults of program and variable for what was not given.
+    pub fn resolve(&self, files: &ModelFiles, defaults: (&str, &str)) -> Result<Task> {
+        let tokenizer = files.tokenizer()?;
+        let program = programs::program(self.program.as_deref().unwrap_or(defaults.0))?;
+        let variable = self.variable.as_deref().unwrap_or(defaults.1).to_owned();
+        let lexicon = match &self.synonyms {
+            None => Lexicon::embedded(tokenizer)?,
+            Some(path) => Lexicon::new(&read_text(path)?, tokenizer)?,
+        };
+        program.causal_model(&lexicon.words).variable(&variable)?;
+        let shots = self.shots.unwrap_or(SHOTS);
+        let n_tokens = shots.saturating_mul(12).saturating_add(10);
+        let n_ctx = files.config.n_ctx;
+        if n_tokens > n_ctx {
+            let found = n_tokens;
+            let error = Error::PromptTooLong { found, n_ctx };
+            bail!("{error}; --shots {shots} is too many");
+        }
+        Ok(Task {
+            program,
+            variable,
+            lexicon,
+            shots,
+        })
+    }
+
+    /// Name of an option that was given, for a command line on which none of them means anything.
+    pub fn given(&self) -> Option<&'static str> {
+        let Self {
+            task: _,
+            program,
+            variable,
+            shots,
+            synonyms,
+        } = self;
+        [
+            ("--program", program.is_some()),
+            ("--variable", variable.is_some()),
+            ("--shots", shots.is_some()),
+            ("--synonyms", synonyms.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(name, is_given)| is_given.then_some(name))
+    }
+
+    /// What prompts look like, as options that can be typed again.
+    pub fn to_args(&self) -> Vec<String> {
+        let shots = self
+            .shots
+            .map(|shots| ["--shots".to_owned(), shots.to_string()]);
+        let synonyms = (self.synonyms.as_ref())
+            .map(|path| ["--synonyms".to_owned(), path.display().to_string()]);
+        shots.into_iter().chain(synonyms).flatten().collect()
+    }
+
+    /// What in the name of a file tells its prompts from others of the same variable.
+    pub fn tags(&self) -> Vec<String> {
+        let shots = tag("shots", self.shots.unwrap_or(SHOTS), SHOTS);
+        let words = self
+            .synonyms
+            .as_ref()
+            .map(|path| format!("words-{}", stem(path)));
+        shots.into_iter().chain(words).collect()
+    }
+}
+
+/// Options that say how kept values are stored.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::MODEL)]
+pub struct KeepArgs {
+    /// Number format of kept values: f16 takes half the memory, and costs a few thousandths in the logits
+    #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
+    keep: String,
+    /// Most memory for kept values, GB; more go to a temporary file [default: half of what is free]
+    #[arg(long, value_name = "GB")]
+    memory: Option<f64>,
+}
+
+impl KeepArgs {
+    /// How values are kept.
+    ///
+    /// # Errors
+    /// - If the amount of memory is none.
+    pub fn resolve(&self) -> Result<Keep> {
+        let storage = match self.keep.as_str() {
+            "f16" => Storage::F16,
+            _ => Storage::F32,
+        };
+        let memory = match self.memory {
+            None => Memory::HalfOfFree,
+            Some(gb) if gb >= 0.0 && gb.is_finite() => Memory::Bytes((gb * 1e9) as u64),
+            Some(gb) => bail!("--memory is {gb}; expected a number of GB, 0 or more"),
+        };
+        Ok(Keep { storage, memory })
+    }
+
+    /// What in the name of a file tells how values were kept.
+    pub fn tags(&self) -> Option<String> {
+        tag("", self.keep.as_str(), "f32")
+    }
+}
+
+/// Passes over the training pairs, where it is not said how many.
+const EPOCHS: usize = 10;
+/// Pairs a step, where it is not said how many.
+const BATCH_SIZE: usize = 64;
+
+/// Options that say how a direction is learned.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::LEARNING)]
+pub struct LearnArgs {
+    /// Passes over the training pairs
+    #[arg(long, default_value_t = EPOCHS)]
+    epochs: usize,
+    /// Pairs a step
+    #[arg(long, default_value_t = BATCH_SIZE)]
+    batch_size: usize,
+    /// Highest learning rate [default: 1e-3 at width 768, and in proportion to 1/sqrt(width)]
+    #[arg(long)]
+    lr: Option<f64>,
+}
+
+impl LearnArgs {
+    /// How directions are learned.
+    ///
+    /// # Errors
+    /// - If nothing can be learned with these numbers.
+    pub fn resolve(&self, shuffle: bool, seed: u64) -> Result<Learning> {
+        let Self {
+            epochs,
+            batch_size,
+            lr,
+        } = *self;
+        check_counts(&[("--epochs", epochs), ("--batch-size", batch_size)])?;
+        match lr {
+            Some(lr) if !(lr.is_finite() && lr > 0.0) => {
+                bail!("--lr is {lr}; expected a number above 0")
+            }
+            _ => Ok(Learning {
+                epochs,
+                batch_size,
+                lr,
+                shuffle,
+                seed,
+            }),
+        }
+    }
+
+    /// What in the name of a file tells how it was learned.
+    pub fn tags(&self) -> Vec<String> {
+        let Self {
+            epochs,
+            batch_size,
+            lr,
+        } = self;
+        let tags = [
+            tag("epochs", *epochs, EPOCHS),
+            tag("batch", *batch_size, BATCH_SIZE),
+            lr.map(|lr| format!("lr{lr}")),
+        ];
+        tags.into_iter().flatten().collect()
+    }
+}
+
+/// Refuses an option that says which pairs to sample, beside one that names a file of pairs.
+pub fn refuse_beside(given: Option<&str>, data: &str) -> Result<()> {
+    match given {
+        Some(name) => bail!(
+            "{name} says which pairs to sample, and {data} has them already; leave one out"
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Refuses options of which there must be one at least.
+pub fn check_counts(counts: &[(&str, usize)]) -> Result<()> {
+    match counts.iter().find(|(_, count)| *count == 0) {
+        Some((name, _)) => bail!("{name} is 0; expected at least 1"),
+        None => Ok(()),
+    }
+}
+
+/// What `--help` ends with: the names that `--component` takes, and examples.
+pub fn help_end(examples: &[&str]) -> String {
+    let names = Component::ALL.map(|(_, name, _)| name).join(", ");
+    format!(
+        "Components: {names}. TransformerLens' names (resid_post, mlp_out, z …) are understood, too.\n\n{}",
+        self::examples(examples)
+    )
+}
+
+/// Examples at the end of `--help`.
+pub fn examples(examples: &[&str]) -> String {
+    format!("Examples:\n  {}", examples.join("\n  "))
+}

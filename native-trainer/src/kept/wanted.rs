@@ -1,0 +1,120 @@
+//! Which values of runs are wanted, and how they are kept.
+
+use std::ops::RangeInclusive;
+
+use anyhow::{Context, Result};
+use swivel_core::{
+    Gpt2Config, Site,
+    cone::{Cone, Storage},
+    task::{Pair, PairShape},
+};
+
+/// How values are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Number format.
+    pub storage: Storage,
+    /// Most of it in memory.
+    pub memory: Memory,
+}
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Memory {
+    /// Half of what is free when it is asked for.
+    HalfOfFree,
+    /// A number of bytes.
+    Bytes(u64),
+}
+
+impl Memory {
+    /// Bytes that this is now.
+    pub fn n_bytes(self) -> u64 {
+        match self {
+            Self::HalfOfFree => {
+                let mut system = sysinfo::System::new();
+                system.refresh_memory();
+                system.available_memory() / 2
+            }
+            Self::Bytes(n_bytes) => n_bytes,
+        }
+    }
+}
+
+/// Where values are wanted, and how they are kept.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Sites of interventions.
+    pub sites: Vec<Site>,
+    /// Lowest layer that runs are resumed with, where that is not the sites' lowest: what lies below is not kept.
+    pub first_layer: usize,
+    /// Whether the base runs' own logits are wanted, too.
+    pub logits: bool,
+    /// Positions that are written in the base runs.
+    pub base: RangeInclusive<usize>,
+    /// Positions that are read in the source runs.
+    pub source: RangeInclusive<usize>,
+    /// Number format.
+    pub storage: Storage,
+    /// Most bytes in memory; more go to a temporary file.
+    pub memory: u64,
+}
+
+impl Wanted {
+    /// One site, at the positions that the pairs name.
+    pub fn at(site: Site, pairs: &[Pair], config: &Gpt2Config, keep: Keep) -> Result<Self> {
+        let shape = PairShape::of(pairs, config)?;
+        Ok(Self {
+            sites: vec![site],
+            first_layer: 0,
+            logits: false,
+            base: shape.base_position..=shape.base_position,
+            source: shape.source_position..=shape.source_position,
+            storage: keep.storage,
+            memory: keep.memory.n_bytes(),
+        })
+    }
+
+    /// The first of the positions, in base and source runs.
+    pub fn positions(&self) -> [usize; 2] {
+        [*self.base.start(), *self.source.start()]
+    }
+
+    /// What is kept of pairs, for people: `1600 runs, 4.9 MB in memory`.
+    pub fn describe(&self, pairs: &[Pair], config: &Gpt2Config) -> Result<String> {
+        let n_bytes = self.n_bytes(config, pairs)?;
+        let (mb, n_runs) = (n_bytes as f64 / 1e6, 2 * pairs.len());
+        let place = match n_bytes > self.memory {
+            true => "in a temporary file",
+            false => "in memory",
+        };
+        Ok(format!("{n_runs} runs, {mb:.1} MB {place}"))
+    }
+
+    /// Bytes that are kept of pairs.
+    pub fn n_bytes(&self, config: &Gpt2Config, pairs: &[Pair]) -> Result<u64> {
+        let shape = PairShape::of(pairs, config)?;
+        let base = self
+            .cone(config)?
+            .n_bytes(config, shape.n_base, self.storage);
+        let n_positions = self.source.end() + 1 - self.source.start();
+        let sites = self.sites.iter();
+        let source: usize = sites
+            .map(|site| site.n_values(config, shape.n_source))
+            .sum();
+        let pair = base + source * n_positions * self.storage.n_bytes();
+        Ok((pair * pairs.len()) as u64)
+    }
+
+    /// Where runs are resumed.
+    pub fn cone(&self, config: &Gpt2Config) -> Result<Cone> {
+        let cone = Cone::of(&self.sites, self.base.clone(), config.n_layers);
+        let Cone { layers, starts } = cone.context("no site was named")?;
+        let layers = self.first_layer.max(*layers.start())..=*layers.end();
+        let cone = Cone { layers, starts };
+        Ok(match self.logits {
+            true => cone.with_logits(config.n_layers),
+            false => cone,
+        })
+    }
+}

@@ -1,0 +1,23 @@
+//! A map of places in the model: how well an intervention works at each layer, position, component, head, rank and variable,
+//! in one bundle, with a picture.
+
+pub mod cell_name;
+mod cells;
+mod filling;
+mod identity;
+mod jobs;
+mod live;
+mod metric;
+mod publish;
+mod scores;
+mod svg;
+mod table;
+mod work;
+
+pub use cells::{Places, Planned, Sweep, Variable, n_tokens, plan};
+pub use filling::Map;
+pub use identity::{difference, facts, n_cells};
+pub use jobs::{cost, jobs, share};
+pub use metric::Metric;
+pub use publish::{picture_path, publish};
+pub use table::lines;

@@ -1,0 +1,82 @@
+//! A finished map, shown and written as a picture.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::Result;
+use serde_json::json;
+use swivel_core::bundle::{Bundle, Part};
+
+use super::{metric::Metric, svg::svg, table};
+use crate::{
+    output::{Existing, Output},
+    report::Report,
+};
+
+/// Where the picture of a map goes.
+pub fn picture_path(map: &Path) -> PathBuf {
+    map.with_extension("svg")
+}
+
+/// Shows a finished map and, of a whole one, writes the picture beside its file.
+pub fn publish(
+    bundle: &Bundle,
+    path: &Path,
+    metric: Metric,
+    report: Report,
+    started: Instant,
+) -> Result<ExitCode> {
+    for line in table::lines(bundle) {
+        report.line(line);
+    }
+    let best = bundle.best();
+    if let Some(best) = best.map(|idx| &bundle.cells()[idx]) {
+        let controls = best.controls.as_ref().map_or(String::new(), |controls| {
+            format!(
+                " (random {:.3}, whole vector {:.3})",
+                controls.random, controls.full
+            )
+        });
+        report.line(format!(
+            "\nBest: {}, IIA {:.3}{controls}",
+            best.title(),
+            best.iia
+        ));
+    }
+    let part = bundle.facts().part;
+    let picture = match part {
+        Some(_) => None,
+        None => {
+            let picture = svg(bundle, metric)?;
+            Some(
+                Output::create(&picture_path(path), Existing::Replace)?
+                    .finish(picture.as_bytes())?,
+            )
+        }
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    let (file, n_cells) = (path.display(), bundle.cells().len());
+    report.line(match (&picture, part) {
+        (Some(picture), _) => format!(
+            "Wrote {file} and {} after {seconds:.1} s; drop the first on the page to see where it is, and turn it.",
+            picture.display()
+        ),
+        (None, part) => format!(
+            "Wrote {file}, {n_cells} cells, after {seconds:.1} s; `merge` makes one map of all {} parts.",
+            part.map_or(1, Part::n_parts)
+        ),
+    });
+    report.event(&json!({
+        "event": "done",
+        "file": path,
+        "picture": picture,
+        "part": part.map(|part| part.to_string()),
+        "cells": n_cells,
+        "best": best,
+        "seconds": seconds,
+    }));
+    Ok(ExitCode::SUCCESS)
+}

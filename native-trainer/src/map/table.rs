@@ -1,0 +1,60 @@
+//! The tables of a map: layers upwards, positions to the right.
+
+use std::collections::BTreeSet;
+
+use swivel_core::bundle::{Bundle, Sheet};
+
+/// The rows and columns of a table.
+pub struct Grid {
+    /// Which table.
+    pub sheet: Sheet,
+    /// Layers, the last one first.
+    pub layers: Vec<usize>,
+    /// Positions in the example pair, from the first token on.
+    pub positions: Vec<usize>,
+}
+
+/// All tables of a map.
+pub fn grids(bundle: &Bundle) -> Vec<Grid> {
+    let n_tokens = bundle.facts().base.len();
+    let grid = |sheet: Sheet| {
+        let cells = bundle.cells().iter().filter(|cell| cell.sheet() == sheet);
+        let layers: BTreeSet<usize> = cells.clone().map(|cell| cell.place.site.layer).collect();
+        let positions: BTreeSet<usize> = cells
+            .filter_map(|cell| cell.place.position.resolve(n_tokens).ok())
+            .collect();
+        Grid {
+            layers: layers.into_iter().rev().collect(),
+            positions: positions.into_iter().collect(),
+            sheet,
+        }
+    };
+    bundle.sheets().into_iter().map(grid).collect()
+}
+
+/// IIA of all tables, as many positions beside each other as a terminal shows.
+pub fn lines(bundle: &Bundle) -> Vec<String> {
+    const N_COLUMNS: usize = 14;
+    let row = |name: String, texts: Vec<String>| {
+        let texts: String = texts.iter().map(|text| format!("{text:>5}")).collect();
+        format!("{name:<9}{texts}")
+    };
+    let mut lines = Vec::new();
+    for grid in grids(bundle) {
+        lines.extend([String::new(), format!("IIA of {}", grid.sheet)]);
+        for columns in grid.positions.chunks(N_COLUMNS) {
+            for layer in &grid.layers {
+                let texts = columns.iter().map(|position| {
+                    let idx = bundle.find(&grid.sheet, *layer, *position);
+                    idx.map_or("-".to_owned(), |idx| {
+                        format!("{:.2}", bundle.cells()[idx].iia)
+                    })
+                });
+                lines.push(row(format!("layer {layer}"), texts.collect()));
+            }
+            let texts = columns.iter().map(usize::to_string).collect();
+            lines.push(row("token".to_owned(), texts));
+        }
+    }
+    lines
+}

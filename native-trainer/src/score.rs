@@ -1,0 +1,137 @@
+//! How well an intervention works on kept pairs: IIA, its controls, and what the model says before and after.
+
+use anyhow::Result;
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use swivel_core::{
+    Gpt2,
+    direction::{Controls, Probe},
+    intervention::{Featurizer, Intervention, Op},
+    metric,
+    task::Pair,
+    train::random_rows,
+};
+
+use crate::{
+    kept::Kept,
+    readout::{Swap, top},
+    tensors::{read_floats, read_ids},
+};
+
+/// Random subspaces that a control is the mean of.
+const RANDOM_BASES: u64 = 5;
+/// Resumed runs that are scored at once.
+const BATCH: usize = 250;
+
+/// The swap of what lies in a subspace.
+///
+/// # Shapes
+/// - `basis`: `[rank, width]`
+pub fn swap_along<B: Backend>(basis: Tensor<B, 2>) -> Intervention<B> {
+    Intervention::new(Op::Interchange, Featurizer::Subspace(basis))
+}
+
+/// The swap of whole vectors.
+pub fn swap_whole<B: Backend>() -> Intervention<B> {
+    Intervention::new(Op::Interchange, Featurizer::Identity)
+}
+
+/// Rows of pairs that are scored at once.
+pub fn batches(n_pairs: usize) -> impl Iterator<Item = Vec<usize>> {
+    let starts = (0..n_pairs).step_by(BATCH);
+    starts.map(move |start| (start..n_pairs.min(start + BATCH)).collect())
+}
+
+impl<B: Backend> Kept<B> {
+    /// Logits of every pair's resumed run at the last position, `[batch, d_vocab]` a batch of pairs.
+    pub fn logits<'a>(
+        &'a self,
+        model: &'a Gpt2<B>,
+        intervention: &'a Intervention<B>,
+    ) -> impl Iterator<Item = Result<Tensor<B, 2>>> + 'a {
+        batches(self.len()).map(move |rows| Ok(self.select(&rows)?.logits(model, intervention)))
+    }
+
+    /// Interchange intervention accuracy, 0..1.
+    pub fn iia(&self, model: &Gpt2<B>, intervention: &Intervention<B>) -> Result<f64> {
+        let top_1: Vec<_> = self
+            .logits(model, intervention)
+            .map(|logits| logits.map(metric::top_1))
+            .collect::<Result<_>>()?;
+        Ok(metric::accuracy(
+            &read_ids(Tensor::cat(top_1, 0))?,
+            &self.labels,
+        ))
+    }
+
+    /// IIA that a subspace of this rank is compared with, at a place of this width; `noise` is a basis that was learned on
+    /// shuffled labels.
+    pub fn controls(
+        &self,
+        model: &Gpt2<B>,
+        [width, rank]: [usize; 2],
+        seed: u64,
+        noise: Option<Tensor<B, 2>>,
+    ) -> Result<Controls> {
+        let noise = noise.map(|basis| self.iia(model, &swap_along(basis)));
+        Ok(Controls {
+            random: self.random_iia(model, [width, rank], seed)?,
+            full: self.iia(model, &swap_whole())?,
+            shuffled: noise.transpose()?,
+        })
+    }
+
+    /// IIA of random subspaces of this rank of a site of this width, the mean over [`RANDOM_BASES`] of them.
+    fn random_iia(&self, model: &Gpt2<B>, [width, rank]: [usize; 2], seed: u64) -> Result<f64> {
+        let device = model.wte.weight.val().device();
+        let mut sum = 0.0;
+        for idx in 0..RANDOM_BASES {
+            // Other seeds than the one that training starts from.
+            let rows = random_rows(width, rank, !seed.wrapping_add(idx));
+            let basis = Tensor::from_data(TensorData::new(rows, [rank, width]), &device);
+            sum += self.iia(model, &swap_along(basis))?;
+        }
+        Ok(sum / RANDOM_BASES as f64)
+    }
+
+    /// What each pair's model says before and after an intervention.
+    pub fn swaps(
+        &self,
+        model: &Gpt2<B>,
+        intervention: &Intervention<B>,
+        pairs: &[Pair],
+    ) -> Result<Vec<Swap>> {
+        let untouched = Intervention {
+            strength: 0.0,
+            ..intervention.clone()
+        };
+        let mut swaps = Vec::with_capacity(pairs.len());
+        let batches = self
+            .logits(model, &untouched)
+            .zip(self.logits(model, intervention));
+        for (before, after) in batches {
+            let (before, after) = (before?, after?);
+            let [n_rows, d_vocab] = after.dims();
+            let (before, after) = (read_floats(before)?, read_floats(after)?);
+            for row in 0..n_rows {
+                let pair = &pairs[swaps.len()];
+                let row = row * d_vocab..(row + 1) * d_vocab;
+                let [before, after] =
+                    [&before[row.clone()], &after[row]].map(|logits| top(logits, 3));
+                let (top_1, logit) = (after[0].token, after[0].logit);
+                let probe = Probe {
+                    base: pair.base.clone(),
+                    source: pair.source.clone(),
+                    top_1,
+                    logit,
+                };
+                swaps.push(Swap {
+                    probe,
+                    label: pair.label,
+                    before,
+                    after,
+                });
+            }
+        }
+        Ok(swaps)
+    }
+}

@@ -1,0 +1,54 @@
+//! Sites as typed, checked against a model.
+
+use anyhow::{Context, Result, bail};
+use swivel_core::{Component, Error, Gpt2Config, Site};
+
+/// The site of these names, in a model of these sizes, and its head where it is per head.
+pub fn parse_site(
+    component: &str,
+    layer: &str,
+    head: Option<usize>,
+    config: &Gpt2Config,
+) -> Result<(Site, Option<usize>)> {
+    let component: Component = component.parse()?;
+    let last = config.n_layers - 1;
+    let layer = match layer {
+        "last" => last,
+        layer => match layer.parse() {
+            Ok(layer) => layer,
+            Err(_) => bail!("unknown layer `{layer}`; expected 0 to {last}, or `last`"),
+        },
+    };
+    let site = component.at(layer);
+    width_at(site, config)?;
+    check_head(site, head, config)?;
+    Ok((site, head))
+}
+
+/// Number of values at a site, where it has directions of its own.
+pub fn width_at(site: Site, config: &Gpt2Config) -> Result<usize> {
+    let component = site.component;
+    component.width(config).with_context(|| {
+        format!(
+            "{component} has no directions of its own: it is as wide as the prompt is long; choose another component"
+        )
+    })
+}
+
+/// Checks that the model has the site, and that a head is named where it is per head, and only there.
+pub fn check_head(site: Site, head: Option<usize>, config: &Gpt2Config) -> Result<()> {
+    let component = site.check(config)?.component;
+    match (component.is_per_head(), head) {
+        (true, None) => bail!(
+            "{component} is per head; say which with --head, 0 to {}",
+            config.n_heads - 1
+        ),
+        (false, Some(_)) => bail!("{component} is not per head; leave --head out"),
+        (true, Some(head)) if head >= config.n_heads => Err(Error::HeadOutside {
+            head,
+            last: config.n_heads - 1,
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,133 @@
+//! Pairs from files: written by `data`, read by `train`.
+
+use std::fs;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::*;
+
+#[test]
+fn pairs_from_a_file_give_the_same_direction_as_sampled_ones() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| path_in(&folder, name);
+    let [train, test, out] = ["train.jsonl", "test.jsonl", "d.safetensors"].map(file);
+    ok(&[
+        "data", "--out", &train, "--pairs", "30", "--seed", "0", "--shots", "1",
+    ]);
+    ok(&[
+        "data", "--out", &test, "--pairs", "20", "--seed", "1", "--shots", "1",
+    ]);
+    let done = ran_json(&[
+        "train",
+        "--json",
+        "--train-data",
+        &train,
+        "--test-data",
+        &test,
+        "--epochs",
+        "1",
+        "--out",
+        &out,
+    ]);
+    let sampled = ran_json(&[
+        "train",
+        "--json",
+        "--force",
+        "--train-pairs",
+        "30",
+        "--test-pairs",
+        "20",
+        "--shots",
+        "1",
+        "--epochs",
+        "1",
+        "--out",
+        &out,
+    ]);
+    assert_eq!(done["test_iia"], sampled["test_iia"]);
+    let line: Value =
+        serde_json::from_str(fs::read_to_string(&train).unwrap().lines().next().unwrap()).unwrap();
+    assert_eq!(line["base_position"], 21);
+}
+
+#[test]
+fn bad_data_is_refused_with_its_line() {
+    let folder = TempDir::new().unwrap();
+    let [data, out] = ["pairs.jsonl", "d.safetensors"].map(|name| path_in(&folder, name));
+    let good = r#"{"base":[1,2],"source":[3,4],"base_position":1,"source_position":1,"label":5}"#;
+    let long = format!("[{}]", vec!["1"; 300].join(","));
+    for (line, expected) in [
+        ("", vec!["holds no pairs"]),
+        ("{", vec!["line 1"]),
+        (r#"{"base":[1]}"#, vec!["line 1", "source"]),
+        (
+            &good.replace("\"label\"", "\"lable\""),
+            vec!["line 1", "lable"],
+        ),
+        (&good.replace("[1,2]", "[]"), vec!["empty"]),
+        (&good.replace("[1,2]", &long), vec!["300 tokens", "256"]),
+        (&good.replace("[1,2]", "[1,99999]"), vec!["99999"]),
+        (
+            &good.replace("\"label\":5", "\"label\":99999"),
+            vec!["99999"],
+        ),
+        (
+            &good.replace("\"base_position\":1", "\"base_position\":2"),
+            vec!["position 2"],
+        ),
+        (
+            &format!("{good}\n{}", good.replace("[1,2]", "[1,2,3]")),
+            vec!["pair 1"],
+        ),
+    ] {
+        fs::write(&data, line).unwrap();
+        check_error(
+            &[
+                "train",
+                "--train-data",
+                &data,
+                "--test-data",
+                &data,
+                "--out",
+                &out,
+            ],
+            &expected,
+        );
+    }
+    check_error(
+        &[
+            "train",
+            "--train-data",
+            &data,
+            "--test-data",
+            &data,
+            "--shots",
+            "1",
+            "--out",
+            &out,
+        ],
+        &["--shots"],
+    );
+    // So do numbers of pairs that a file has already.
+    for number in ["--train-pairs", "--test-pairs"] {
+        let args = ["train", "--train-data", &data, "--test-data", &data];
+        let data = number.replace("pairs", "data");
+        check_error(
+            &[&args[..], &["--out", &out, number, "5"]].concat(),
+            &[number, &data],
+        );
+    }
+    check_error(
+        &[
+            "eval",
+            "d.safetensors",
+            "--test-data",
+            &data,
+            "--test-pairs",
+            "5",
+        ],
+        &["--test-pairs", "--test-data"],
+    );
+    assert_eq!(files_in(folder.path()), ["pairs.jsonl"]);
+}

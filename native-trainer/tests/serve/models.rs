@@ -1,0 +1,118 @@
+//! Models: which are offered, by which names, and in parts.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::server::{Place, check_list_headers, weights};
+
+#[test]
+fn models_are_offered_by_name_and_served_in_parts() {
+    let place = Place::new();
+    let [one, two] = ["one", "below/two"].map(|name| place.model(name));
+    place.write("one/notes.txt", b"secret");
+    let server = place.serve(&["--model", &one, "--model", &format!("{two}/")]);
+    let list = server.get("/models/index.json");
+    assert_eq!(list.json(), json!(["solver", "one", "two"]));
+    check_list_headers(&list);
+    assert_eq!(server.started["models"], list.json());
+
+    let file = "model.safetensors";
+    let all = fs::read(place.path("one/model.safetensors")).unwrap();
+    for (path, all) in [
+        (format!("/models/one/{file}"), &all),
+        (format!("/models/two/{file}"), &all),
+        (format!("/models/solver/{file}"), &weights()),
+    ] {
+        let whole = server.get(&path);
+        assert!((whole.status, &whole.body) == (200, all), "{path}");
+        assert_eq!(whole.header("accept-ranges"), Some("bytes"));
+        let n = all.len();
+        for (range, from, to) in [
+            ("0-0", 0, 1),
+            ("1000-1999", 1000, 2000),
+            ("-5", n - 5, n),
+            (&format!("{}-", n - 7), n - 7, n),
+            ("10-99999999999", 10, n),
+        ] {
+            let range_header = [("Range", &*format!("bytes={range}"))];
+            let part = server.ask("GET", &path, &range_header);
+            assert_eq!(part.status, 206, "{path} {range}");
+            assert!(part.body == all[from..to], "{path} {range}");
+            let expected = format!("bytes {from}-{}/{n}", to - 1);
+            assert_eq!(part.header("content-range"), Some(&*expected));
+            let head = server.ask("HEAD", &path, &range_header);
+            assert_eq!((head.status, head.body.len()), (206, 0));
+            assert_eq!(head.header("content-length"), part.header("content-length"));
+        }
+        // Who goes on with a file that is another one now gets the new one whole.
+        let headers = [("Range", "bytes=5-9"), ("If-Range", "\"of-before\"")];
+        let answer = server.ask("GET", &path, &headers);
+        assert_eq!((answer.status, answer.body.len()), (200, n), "{path}");
+    }
+    server.check_status("/models/one/config.json", 200);
+    server.check_status("/models/one/tokenizer.json", 200);
+    // What is no part of the model is not served with it.
+    for path in [
+        "/models/one/notes.txt",
+        "/models/one/",
+        "/models/one",
+        "/models/three/config.json",
+    ] {
+        server.check_status(path, 404);
+    }
+}
+
+/// A model of the Hub's cache is a folder of links to files beside it.
+#[test]
+#[cfg(unix)]
+fn a_model_of_links_is_served() {
+    let place = Place::new();
+    place.model("blobs");
+    fs::create_dir(place.path("linked")).unwrap();
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::os::unix::fs::symlink(
+            place.path(&format!("blobs/{file}")),
+            place.path(&format!("linked/{file}")),
+        )
+        .unwrap();
+    }
+    let server = place.serve(&["--model", "linked"]);
+    let weights = server.get("/models/linked/model.safetensors");
+    let expected = fs::read(place.path("blobs/model.safetensors")).unwrap();
+    assert!((weights.status, weights.body) == (200, expected));
+}
+
+#[test]
+fn models_that_are_none_or_not_told_apart_are_refused() {
+    let place = Place::new();
+    let model = place.model("below/one");
+    let other = place.model("one");
+    let both = ["--model", &model, "--model", &other];
+    place.check_refused(&both, &["two models are called `one`", &model, &other]);
+    let solver = place.model("solver");
+    let expected = ["two models are called `solver`", "the page's own"];
+    place.check_refused(&["--model", &solver], &expected);
+
+    place.check_refused(
+        &["--model", "nowhere"],
+        &["nowhere: it is no model", "no such folder"],
+    );
+    place.check_refused(&["--model", "dist"], &["config.json"]);
+    let weights = place.path("one/model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    for (bytes, expected) in [
+        (&whole[..whole.len() - 1], "it was cut"),
+        (&whole[..100], "was cut"),
+        (&whole[..4], "too short"),
+        (
+            &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"[..],
+            "no safetensors file",
+        ),
+    ] {
+        fs::write(&weights, bytes).unwrap();
+        place.check_refused(&["--model", &other], &["one/model.safetensors", expected]);
+    }
+    fs::remove_file(&weights).unwrap();
+    place.check_refused(&["--model", &other], &["there is no model.safetensors"]);
+}
