@@ -3,9 +3,7 @@
 use swivel_core::{Component, Place, Position, plan::Operation};
 use swivel_engine::protocol::{Answer, Read, Request, Response};
 
-use super::{
-    Card, Cursor, Model, Picture, Probe, Prompts, Session, Side, map::PatchMap, share::plan_with,
-};
+use super::{Card, Cursor, Model, Picture, Probe, Prompts, Session, Side, map::PatchMap};
 
 /// Something to ask the engine.
 #[derive(Clone, Debug)]
@@ -190,7 +188,7 @@ impl Session {
         let card = Card::of_direction(idx, &opened.direction);
         let planned = card.planned(Some(opened.engine_name.clone()));
         Request {
-            plan: plan_with(prompts, vec![planned]),
+            plan: prompts.plan(vec![planned]),
             read: Read::Answer {
                 beside: prompts.source.clone(),
             },
@@ -209,7 +207,7 @@ impl Session {
             is_on: true,
         };
         Request {
-            plan: plan_with(&prompts, vec![card.planned(None)]),
+            plan: prompts.plan(vec![card.planned(None)]),
             read: Read::Answer {
                 beside: prompts.source,
             },
