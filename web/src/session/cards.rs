@@ -81,6 +81,15 @@ impl Session {
         });
     }
 
+    /// Switches a card on, or off if it is on.
+    pub fn toggle_card(&mut self, idx: usize) {
+        self.change(|choices| {
+            if let Some(card) = choices.cards.get_mut(idx) {
+                card.is_on = !card.is_on;
+            }
+        });
+    }
+
     /// Moves a card to another token.
     pub fn move_card(&mut self, idx: usize, position: usize) {
         let base_position = self.base_position(position);

@@ -134,11 +134,7 @@ impl Session {
                     opened.probe = Probe::Different;
                 }
             }
-            JobKind::Map => {
-                if let Some(map) = &mut self.map {
-                    map.is_running = false;
-                }
-            }
+            JobKind::Map => self.stop_map(),
             _ if job.revision != self.revision => {}
             JobKind::Answer => self.refusal = Some(cause.to_owned()),
             JobKind::Lens(_) | JobKind::Attention(_) => {
@@ -162,6 +158,13 @@ impl Session {
         let (prompts, n_layers) = (self.choices.prompts(), self.n_layers());
         self.map = Some(PatchMap::new(operation, at, prompts, n_layers, answer, now));
         true
+    }
+
+    /// Stops the map that is under way; what is there of it stays.
+    pub fn stop_map(&mut self) {
+        if let Some(map) = &mut self.map {
+            map.is_running = false;
+        }
     }
 
     /// A question about what is on the page.
