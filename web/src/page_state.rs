@@ -88,12 +88,15 @@ impl Theme {
     }
 }
 
+/// A change of the session, which may say how it went.
+pub type Change<T> = Box<dyn FnOnce(&mut Session) -> T>;
+
 /// Something that a person does.
 pub enum Action {
     /// Changes the session; what is out of date then is asked for.
-    Edit(Box<dyn FnOnce(&mut Session)>),
+    Edit(Change<()>),
     /// The same, where it can fail: the cause becomes the notice.
-    TryEdit(Box<dyn FnOnce(&mut Session) -> Result<(), String>>),
+    TryEdit(Change<Result<(), String>>),
     /// Takes a random pair of prompts.
     NewPair,
     /// Does an operation at every cell, to this value, in this head or in all.

@@ -48,7 +48,7 @@ impl Session {
     }
 
     /// After another model was taken.
-    pub(super) fn check_maps(&mut self) {
+    pub(in crate::session) fn check_maps(&mut self) {
         if let Some(model) = &self.model {
             for map in &mut self.maps {
                 let checked = map.bundle.check(&model.config);
