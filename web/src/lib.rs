@@ -1,5 +1,6 @@
 //! Swivel's page: what it shows and what computes it. What needs no browser is tested on any machine.
 
+pub mod device;
 pub mod session;
 pub mod waiting;
 
@@ -7,5 +8,7 @@ pub mod waiting;
 pub mod app;
 #[cfg(target_arch = "wasm32")]
 pub mod browser;
+#[cfg(target_arch = "wasm32")]
+mod page_state;
 #[cfg(target_arch = "wasm32")]
 mod view;

@@ -1,15 +1,19 @@
 //! What the person chose and what came back, in plain structs; no browser here, so that all of it is tested natively.
 
 pub mod card;
+mod cards;
 pub mod code;
 pub mod job;
 pub mod learned;
 pub mod lint;
 pub mod map;
+pub mod numbers;
+pub mod picture;
 pub mod prompt;
 pub mod recorded;
 pub mod share;
 pub mod task;
+mod typing;
 
 use std::sync::Arc;
 
@@ -20,9 +24,8 @@ use swivel_core::{
 use swivel_engine::protocol::{Answer, AttentionRows, Cell, LensRow};
 
 pub use card::{Card, Opened, Probe};
-pub use job::Job;
+pub use picture::{Cursor, Picture, Shown};
 pub use prompt::{Prompt, Prompts, Side, visible};
-pub use task::{EXAMPLES, Example};
 
 use learned::LearnedMap;
 use map::PatchMap;
@@ -83,41 +86,6 @@ pub struct Model {
     pub lexicon: Option<Arc<Lexicon>>,
 }
 
-/// What the picture of the model shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Picture {
-    /// What each layer would answer.
-    #[default]
-    Lens,
-    /// How far a swap moves the answer.
-    Map,
-    /// Where heads look.
-    Attention,
-    /// One of [`Session::maps`].
-    Learned(usize),
-}
-
-/// Which run a picture shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shown {
-    /// The base run.
-    Base,
-    /// The intervened run.
-    #[default]
-    Intervened,
-    /// Intervened minus base.
-    Difference,
-}
-
-/// A cell of the layer x token picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// Layer.
-    pub layer: usize,
-    /// Base token.
-    pub position: usize,
-}
-
 /// Everything on the page.
 pub struct Session {
     /// `None` until a model is there.
@@ -142,7 +110,7 @@ pub struct Session {
     pub attention: Option<(Cursor, AttentionRows)>,
     /// The map of patches, where one was started.
     pub map: Option<PatchMap>,
-    /// Bundles that were opened.
+    /// Sweep results that were opened.
     pub maps: Vec<LearnedMap>,
     /// What the picture shows.
     pub picture: Picture,

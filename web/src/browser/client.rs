@@ -14,11 +14,8 @@ use swivel_engine::protocol::{Cost, FromEngine, Request, Response, ToEngine};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{Event, MessageEvent, WebSocket, Worker, WorkerOptions, WorkerType};
 
-use super::{
-    error_text,
-    worker::{Device, ToWorker},
-};
-use crate::waiting::Waiting;
+use super::{error_text, worker::ToWorker};
+use crate::{device::Device, waiting::Waiting};
 
 /// Why a request has no answer.
 #[derive(Clone, Debug)]

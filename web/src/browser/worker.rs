@@ -26,17 +26,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use super::{error_text, window};
-
-/// Where a model runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Device {
-    /// The processor, by wasm.
-    Cpu,
-    /// A graphics processor, by WebGPU.
-    WebGpu,
-    /// Whatever the program computes on that serves the page.
-    Machine,
-}
+use crate::device::Device;
 
 /// What the page sends to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]

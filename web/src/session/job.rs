@@ -3,9 +3,7 @@
 use swivel_core::{Component, Place, Position, plan::Operation};
 use swivel_engine::protocol::{Answer, Read, Request, Response};
 
-use super::{
-    Card, Cursor, Model, Picture, Probe, Prompts, Session, Side, map::PatchMap, share::plan_with,
-};
+use super::{Card, Cursor, Model, Picture, Probe, Prompts, Session, Side, map::PatchMap};
 
 /// Something to ask the engine.
 #[derive(Clone, Debug)]
@@ -136,11 +134,7 @@ impl Session {
                     opened.probe = Probe::Different;
                 }
             }
-            JobKind::Map => {
-                if let Some(map) = &mut self.map {
-                    map.is_running = false;
-                }
-            }
+            JobKind::Map => self.stop_map(),
             _ if job.revision != self.revision => {}
             JobKind::Answer => self.refusal = Some(cause.to_owned()),
             JobKind::Lens(_) | JobKind::Attention(_) => {
@@ -164,6 +158,13 @@ impl Session {
         let (prompts, n_layers) = (self.choices.prompts(), self.n_layers());
         self.map = Some(PatchMap::new(operation, at, prompts, n_layers, answer, now));
         true
+    }
+
+    /// Stops the map that is under way; what is there of it stays.
+    pub fn stop_map(&mut self) {
+        if let Some(map) = &mut self.map {
+            map.is_running = false;
+        }
     }
 
     /// A question about what is on the page.
@@ -190,7 +191,7 @@ impl Session {
         let card = Card::of_direction(idx, &opened.direction);
         let planned = card.planned(Some(opened.engine_name.clone()));
         Request {
-            plan: plan_with(prompts, vec![planned]),
+            plan: prompts.plan(vec![planned]),
             read: Read::Answer {
                 beside: prompts.source.clone(),
             },
@@ -209,7 +210,7 @@ impl Session {
             is_on: true,
         };
         Request {
-            plan: plan_with(&prompts, vec![card.planned(None)]),
+            plan: prompts.plan(vec![card.planned(None)]),
             read: Read::Answer {
                 beside: prompts.source,
             },

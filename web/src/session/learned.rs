@@ -1,16 +1,18 @@
-//! Learned maps: bundles that were opened, and their cells as cards.
+//! A sweep result that was opened: tables of cells, and the one that is shown.
+
+mod opening;
+mod switching;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use swivel_core::{
-    Position, Result,
-    bundle::{Bundle, Cell, FileKind, Method, Sheet},
-    plan::Operation,
+    Result,
+    bundle::{Bundle, Cell, Method, Sheet},
 };
 
-use super::{Card, Cursor, Opened, Picture, Prompts, Session, Side, visible};
+use super::{picture::Cursor, prompt::Prompts};
 
-/// A bundle that was opened.
+/// A sweep result that was opened.
 #[derive(Clone, Debug)]
 pub struct LearnedMap {
     /// File name.
@@ -35,24 +37,16 @@ pub struct LearnedMap {
     positions: BTreeSet<usize>,
 }
 
-/// Where a direction was taken from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    map: usize,
-    cell: usize,
-    pub(super) title: String,
-}
-
 /// What a file turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenedFile {
-    /// A direction, by its index in [`Session::directions`].
+    /// A direction, by its index among the opened ones.
     Direction(usize),
-    /// A map, by its index in [`Session::maps`].
+    /// A sweep result, by its index among the opened ones.
     Map(usize),
 }
 
-/// What cells of a map may differ in, beside layer and token.
+/// What cells of a sweep may differ in, beside layer and token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Facet {
     /// Variable of the causal model.
@@ -138,16 +132,16 @@ impl LearnedMap {
         Ok(map)
     }
 
-    /// What the cells are called on the page: learned directions, or whole values.
+    /// What it is called on the page: by its file, and by what was done at its cells where that was not learned.
     pub fn title(&self) -> String {
         let name = self.name.trim_end_matches(".safetensors");
         match self.bundle.facts().method {
-            Method::LowRank => format!("Learned map: {name}"),
-            method => format!("Map ({}): {name}", method.name()),
+            Method::LowRank => format!("Sweep result: {name}"),
+            method => format!("Sweep result ({}): {name}", method.name()),
         }
     }
 
-    /// The table that is shown; `None` in a map without cells.
+    /// The table that is shown; `None` where there are no cells.
     pub fn sheet(&self) -> Option<&Sheet> {
         self.sheets.get(self.shown)
     }
@@ -206,7 +200,7 @@ impl LearnedMap {
         self.best = self.sheet().and_then(|sheet| self.bundle.best_in(sheet));
     }
 
-    /// Tokens that the map has cells at.
+    /// Tokens that there are cells at.
     pub fn positions(&self) -> Vec<usize> {
         self.positions.iter().copied().collect()
     }
@@ -227,7 +221,7 @@ impl LearnedMap {
     }
 
     /// How strong a cell's colour is, 0..1: nothing where a random direction does as well, all of it where the swap works always.
-    /// Where there is no such control, the weakest cell of the map stands for it.
+    /// Where there is no such control, the weakest cell of all stands for it.
     pub fn share(&self, cell: &Cell) -> f32 {
         let controls = cell.controls.as_ref();
         let chance = controls.map_or(self.lowest, |controls| controls.random);
@@ -237,7 +231,7 @@ impl LearnedMap {
         }
     }
 
-    /// How much of the map there is.
+    /// How much of the sweep there is.
     pub fn extent(&self) -> String {
         let (n_cells, n_planned) = (self.bundle.cells().len(), self.bundle.facts().n_planned);
         match self.bundle.is_complete() {
@@ -246,7 +240,7 @@ impl LearnedMap {
         }
     }
 
-    /// The table that is shown, and how much of the map there is.
+    /// The table that is shown, and how much of the sweep there is.
     pub fn caption(&self) -> String {
         match self.sheet() {
             Some(sheet) => format!("{sheet} · {}", self.extent()),
@@ -254,11 +248,15 @@ impl LearnedMap {
         }
     }
 
-    /// The map in half a sentence: how much of it there is, and its best cell.
+    /// The sweep result in half a sentence: how much of it there is, and its best cell.
     pub fn summary(&self) -> String {
         let best = self.bundle.best().map(|idx| &self.bundle.cells()[idx]);
         let best = best.map(|cell| format!("; best {} ({:.3})", cell.title(), cell.iia));
-        format!("a map, {}{}", self.extent(), best.unwrap_or_default())
+        format!(
+            "a sweep result, {}{}",
+            self.extent(),
+            best.unwrap_or_default()
+        )
     }
 
     fn prompts(&self) -> Prompts {
@@ -266,301 +264,5 @@ impl LearnedMap {
             base: self.bundle.facts().base.clone(),
             source: self.bundle.facts().source.clone(),
         }
-    }
-}
-
-impl Session {
-    /// Opens a direction file or a bundle.
-    ///
-    /// # Errors
-    /// - those of [`FileKind::of_bytes`], [`Session::open_direction`] and [`Bundle::from_bytes`]
-    /// - those of [`Bundle::check`] if a model is there and it does not fit
-    pub fn open_file(&mut self, name: &str, bytes: &[u8]) -> Result<OpenedFile> {
-        match FileKind::of_bytes(bytes)? {
-            FileKind::Direction => {
-                let idx = self.open_direction(name, bytes, false)?;
-                Ok(OpenedFile::Direction(idx))
-            }
-            FileKind::Bundle => Ok(OpenedFile::Map(self.open_map(name, bytes)?)),
-        }
-    }
-
-    fn open_map(&mut self, name: &str, bytes: &[u8]) -> Result<usize> {
-        if let Some(idx) = self.maps.iter().position(|own| *own.bytes == *bytes) {
-            self.maps[idx].is_closed = false;
-            return Ok(idx);
-        }
-        let map = LearnedMap::new(name, bytes)?;
-        if let Some(model) = &self.model {
-            map.bundle.check(&model.config)?;
-        }
-        self.maps.push(map);
-        Ok(self.maps.len() - 1)
-    }
-
-    /// Closes the map that is shown.
-    pub fn close_map(&mut self) {
-        if let Picture::Learned(idx) = self.picture
-            && let Some(map) = self.maps.get_mut(idx)
-        {
-            map.is_closed = true;
-            self.picture = Picture::default();
-        }
-    }
-
-    /// After another model was taken.
-    pub(super) fn check_maps(&mut self) {
-        if let Some(model) = &self.model {
-            for map in &mut self.maps {
-                let checked = map.bundle.check(&model.config);
-                map.misfit = checked.err().map(|error| error.to_string());
-            }
-        }
-    }
-
-    /// The map that is shown, and its index.
-    pub fn learned(&self) -> Option<(usize, &LearnedMap)> {
-        match self.picture {
-            Picture::Learned(idx) => Some((idx, self.maps.get(idx)?)),
-            _ => None,
-        }
-    }
-
-    /// Layers of a map, the last one first; of one that was interrupted all layers of the model, since any may be missing.
-    pub fn learned_layers(&self, map: &LearnedMap) -> Vec<usize> {
-        let mut layers = map.layers.clone();
-        if !map.bundle.is_complete() {
-            layers.extend(0..self.n_layers());
-        }
-        layers.into_iter().rev().collect()
-    }
-
-    /// Text of a map's token: the page's own where its prompts are as long as the example pair's, else the example's.
-    pub fn learned_token(&self, map: &LearnedMap, position: usize) -> String {
-        let ids = &map.bundle.facts().base;
-        let own = &self.choices.base.pieces;
-        let piece = match own.len() == ids.len() {
-            true => own.get(position).cloned(),
-            false => ids.get(position).map(|id| self.token(*id)),
-        };
-        visible(&piece.unwrap_or_default())
-    }
-
-    /// What a person should know about a map before reading it.
-    pub fn learned_warnings(&self, map: &LearnedMap) -> Vec<String> {
-        let facts = map.bundle.facts();
-        let mut warnings = Vec::new();
-        if let Some(misfit) = &map.misfit {
-            warnings.push(format!("Made with another model: {misfit}."));
-        } else if let Some(model) = &self.model
-            && map.bundle.check_model(&model.sha256).is_err()
-        {
-            warnings.push(format!(
-                "Made with other weights ({}): its scores say nothing about this model.",
-                facts.model
-            ));
-        }
-        let lengths = [facts.base.len(), facts.source.len()];
-        let own = Side::BOTH.map(|side| self.choices.prompt(side).ids.len());
-        if own != lengths {
-            let text = |[base, source]: [usize; 2]| match base == source {
-                true => base.to_string(),
-                false => format!("{base} and {source}"),
-            };
-            let beyond = match own.iter().min() < lengths.iter().min() {
-                true => "cells beyond your prompts cannot be switched on",
-                false => "the same token number is another place in yours",
-            };
-            warnings.push(format!(
-                "Its example pair has {} tokens, your prompts have {}: {beyond}.",
-                text(lengths),
-                text(own)
-            ));
-        }
-        warnings
-    }
-
-    /// Why a cell cannot be switched on, where it cannot.
-    pub fn learned_problem(&self, map: &LearnedMap, cell: &Cell) -> Option<String> {
-        if map.misfit.is_some() {
-            return Some("this model has no such place".to_owned());
-        }
-        let [base, source] = Side::BOTH.map(|side| self.choices.prompt(side).ids.len());
-        let position = cell.place.position.resolve(base.min(source));
-        position.err().map(|_| {
-            format!(
-                "your prompts end before it, at token {}: load its example pair",
-                base.min(source).saturating_sub(1)
-            )
-        })
-    }
-
-    /// True if the cell with this index is switched on.
-    pub fn is_learned_on(&self, map: usize, cell: usize) -> bool {
-        self.learned_card(map, cell)
-            .is_some_and(|idx| self.choices.cards[idx].is_on)
-    }
-
-    /// The card of a cell: with its direction, or, where the map has none, with the whole value at its place.
-    fn learned_card(&self, map: usize, cell: usize) -> Option<usize> {
-        let found = self.maps.get(map)?.bundle.cells().get(cell)?;
-        let place = found.place.position.resolve(self.choices.base.ids.len());
-        self.choices
-            .cards
-            .iter()
-            .position(|card| match card.direction {
-                Some(idx) => self.directions[idx].is_of(map, Some(cell)),
-                None => {
-                    let own = card.place.position.resolve(self.choices.base.ids.len());
-                    found.basis.is_none()
-                        && (card.place.site, card.place.head)
-                            == (found.place.site, found.place.head)
-                        && matches!((own, &place), (Ok(own), Ok(place)) if own == *place)
-                }
-            })
-    }
-
-    /// Moves the cursor of the map that is shown by so many layers up and tokens to the right.
-    pub fn move_in_map(&mut self, up: isize, right: isize) {
-        let Some((idx, map)) = self.learned() else {
-            return;
-        };
-        let (mut layers, positions) = (self.learned_layers(map), map.positions());
-        layers.reverse();
-        let moved = |all: &[usize], from: usize, by: isize| {
-            let at = all.iter().position(|own| *own == from).unwrap_or(0);
-            let last = all.len().saturating_sub(1);
-            let to = (at as isize).saturating_add(by).clamp(0, last as isize);
-            all.get(to as usize).copied().unwrap_or(from)
-        };
-        let cursor = Cursor {
-            layer: moved(&layers, map.cursor.layer, up),
-            position: moved(&positions, map.cursor.position, right),
-        };
-        self.maps[idx].cursor = cursor;
-    }
-
-    /// Puts the cursor of the map that is shown on a cell and switches that cell on, alone; off, if it is on.
-    ///
-    /// # Errors
-    /// - why it cannot be
-    pub fn toggle_learned(&mut self, place: Cursor) -> Result<(), String> {
-        let Some((map_idx, map)) = self.learned() else {
-            return Ok(());
-        };
-        let found = map.find(place);
-        self.maps[map_idx].cursor = place;
-        let map = &self.maps[map_idx];
-        let cells = map.bundle.cells();
-        let Some((cell_idx, cell)) = found.and_then(|idx| Some((idx, cells.get(idx)?))) else {
-            return Err("This cell was not computed.".to_owned());
-        };
-        if let Some(problem) = self.learned_problem(map, cell) {
-            return Err(format!(
-                "{} cannot be switched on: {problem}.",
-                cell.title()
-            ));
-        }
-        if let Some(idx) = self.learned_card(map_idx, cell_idx)
-            && self.choices.cards[idx].is_on
-        {
-            self.remove_card(idx);
-            return Ok(());
-        }
-        let (mut place, position) = (cell.place, cell.place.position);
-        let last_is_last = |n_tokens: usize| match position {
-            Position::Index(position) => Position::of(position, n_tokens),
-            position => position,
-        };
-        let [base_position, source_position] =
-            Side::BOTH.map(|side| last_is_last(self.choices.prompt(side).ids.len()));
-        place.position = base_position;
-        // The mean over other prompts is not known here: what stands at a cell of such a map is a swap.
-        let operation = match map.bundle.facts().method {
-            Method::LowRank => Operation::LOW_RANK,
-            Method::Zero => Operation::ZERO,
-            Method::Interchange | Method::Mean => Operation::INTERCHANGE,
-        };
-        let direction = match cell.basis {
-            Some(_) => Some(self.learned_direction(map_idx, cell_idx)?),
-            None => None,
-        };
-        let card = Card {
-            operation,
-            direction,
-            place,
-            source_position,
-            strength: 1.0,
-            is_on: true,
-        };
-        let of_map: Vec<bool> = (self.directions.iter())
-            .map(|opened| opened.is_of(map_idx, None))
-            .collect();
-        self.change(|choices| {
-            choices.cards.retain(|own| match own.direction {
-                Some(idx) => !of_map[idx],
-                None => direction.is_some() || own.place.site.component != place.site.component,
-            });
-            for own in &mut choices.cards {
-                own.is_on = false;
-            }
-            choices.cards.push(card);
-        });
-        Ok(())
-    }
-
-    /// Index of a cell's direction among the opened ones; no card shows it yet.
-    fn learned_direction(&mut self, map: usize, cell: usize) -> Result<usize, String> {
-        let mut opened = self.directions.iter();
-        if let Some(idx) = opened.position(|opened| opened.is_of(map, Some(cell))) {
-            return Ok(idx);
-        }
-        let LearnedMap { name, bundle, .. } = &self.maps[map];
-        let direction = bundle.direction(cell).map_err(|error| error.to_string())?;
-        let bytes = direction.to_bytes();
-        let origin = Origin {
-            map,
-            cell,
-            title: bundle.cells()[cell].title(),
-        };
-        self.directions.push(Opened {
-            origin: Some(origin),
-            ..Opened::new(name, direction, &bytes)
-        });
-        Ok(self.directions.len() - 1)
-    }
-
-    /// True if the page has other prompts than a map's example pair.
-    pub fn has_other_prompts(&self, map: &LearnedMap) -> bool {
-        self.choices.prompts() != map.prompts()
-    }
-
-    /// Shows another table of the map that is shown.
-    pub fn choose_facet(&mut self, facet: Facet, value: usize) {
-        if let Picture::Learned(idx) = self.picture
-            && let Some(map) = self.maps.get_mut(idx)
-        {
-            map.choose(facet, value);
-        }
-    }
-
-    /// Takes the example pair of the map that is shown as prompts.
-    ///
-    /// # Errors
-    /// - those of [`Session::set_prompts`]
-    pub fn load_example_pair(&mut self) -> Result<()> {
-        match self.learned().map(|(_, map)| map.prompts()) {
-            Some(prompts) => self.set_prompts(&prompts),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Opened {
-    /// True if it was taken from this map, and from this cell if one is asked for.
-    fn is_of(&self, map: usize, cell: Option<usize>) -> bool {
-        let origin = self.origin.as_ref();
-        origin
-            .is_some_and(|origin| origin.map == map && cell.is_none_or(|cell| cell == origin.cell))
     }
 }

@@ -7,7 +7,10 @@ use swivel_core::{
 };
 use swivel_engine::protocol::{Answer, Cell, Read, Request};
 
-use super::{Prompts, share::plan_with};
+use super::{
+    numbers::{nats, signed_share},
+    prompt::Prompts,
+};
 
 /// Cells that are computed in one batch: small enough that a person sees progress.
 const CHUNK: usize = 8;
@@ -15,13 +18,23 @@ const CHUNK: usize = 8;
 /// What a cell of the map says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Metric {
-    /// Recovered share: how much of the logit difference between base and source came back, 0 base, 1 source.
+    /// Recovered share, the normalised logit difference: how much of that between base and source came back, 0 base, 1 source.
     #[default]
     Recovered,
     /// Change of the logit difference, nats.
     Difference,
     /// Change of the probability of the source's answer.
     Probability,
+}
+
+impl Metric {
+    /// A value with its sign and a fixed number of digits.
+    pub fn text(self, value: f32) -> String {
+        match self {
+            Self::Difference => nats(value),
+            Self::Recovered | Self::Probability => signed_share(value),
+        }
+    }
 }
 
 /// The values that cells are compared with.
@@ -124,7 +137,7 @@ impl PatchMap {
         let tokens = [n_base, n_source].map(list);
         let planned = PlannedIntervention::new(self.operation, at, tokens);
         Some(Request {
-            plan: plan_with(&self.prompts, vec![planned]),
+            plan: self.prompts.plan(vec![planned]),
             read: Read::Each { pair: self.pair },
         })
     }
@@ -173,38 +186,5 @@ impl PatchMap {
             Metric::Recovered | Metric::Probability => 1.0,
             Metric::Difference => (source - base).abs().max(1e-3),
         }
-    }
-}
-
-/// A number of the map with its sign and a fixed number of digits.
-pub fn signed(value: f32, metric: Metric) -> String {
-    match metric {
-        Metric::Difference => nats(value),
-        Metric::Recovered | Metric::Probability => signed_share(value),
-    }
-}
-
-/// A share without the zero before its point: `.97`, `1.00`.
-pub fn without_zero(text: String) -> String {
-    text.strip_prefix('0').map(str::to_owned).unwrap_or(text)
-}
-
-/// A score with three digits and without its zero: `.999`.
-pub fn score(value: f64) -> String {
-    without_zero(format!("{value:.3}"))
-}
-
-/// Nats with their sign: `+5.1`, `−0.3`.
-pub fn nats(value: f32) -> String {
-    format!("{value:+.1}").replace('-', "−")
-}
-
-/// A share with its sign and without its zero: `+.97`, `−1.02`.
-pub fn signed_share(value: f32) -> String {
-    let text = without_zero(format!("{:.2}", value.abs()));
-    match value {
-        _ if text == ".00" => text,
-        value if value < 0.0 => format!("−{text}"),
-        _ => format!("+{text}"),
     }
 }

@@ -1,10 +1,11 @@
-//! The two prompts: what was typed, and its tokens.
+//! A prompt: what was typed, and its tokens; the two of an experiment.
 
 use serde::{Deserialize, Serialize};
-use swivel_core::{Result, Tokenizer, plan};
+use swivel_core::{
+    Result, Tokenizer,
+    plan::{self, Mode, Plan, PlannedIntervention, Version},
+};
 use swivel_engine::protocol::{Read, Request};
-
-use super::Session;
 
 /// Which of the two prompts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,22 @@ pub struct Prompts {
     pub source: Vec<u32>,
 }
 
+impl Prompts {
+    /// Interventions on these prompts as a plan; the source is in it if one of them reads it.
+    pub(super) fn plan(&self, interventions: Vec<PlannedIntervention>) -> Plan {
+        let reads = interventions.iter().any(|own| own.source.is_some());
+        let source = reads.then(|| plan::Prompts::Ids(vec![self.source.clone()]));
+        Plan {
+            version: Version,
+            base: plan::Prompts::Ids(vec![self.base.clone()]),
+            sources: source.into_iter().collect(),
+            mode: Mode::default(),
+            interventions,
+            record: Vec::new(),
+        }
+    }
+}
+
 /// The same question about other prompts of the same lengths: each turned by some tokens.
 pub fn rotated(request: &Request, n_tokens: usize) -> Request {
     let turn = |ids: &mut Vec<u32>| {
@@ -101,47 +118,4 @@ pub fn visible(piece: &str) -> String {
             c => c,
         })
         .collect()
-}
-
-impl Session {
-    /// Takes a prompt as typed.
-    ///
-    /// # Errors
-    /// - [`Error::Tokenizer`] if the library cannot encode it.
-    pub fn type_prompt(&mut self, side: Side, text: &str) -> Result<()> {
-        if let Some(model) = &self.model {
-            let prompt = Prompt::of_text(text, &model.tokenizer)?;
-            if self.typing == Some(side) {
-                self.map = None;
-                self.amend(|choices| *choices.prompt_mut(side) = prompt);
-            } else {
-                self.change(|choices| *choices.prompt_mut(side) = prompt);
-                self.typing = Some(side);
-            }
-        }
-        Ok(())
-    }
-
-    /// Both prompts from token ids.
-    ///
-    /// # Errors
-    /// - those of [`Gpt2Config::check_ids`]
-    pub fn set_prompts(&mut self, prompts: &Prompts) -> Result<()> {
-        if let Some(model) = &self.model {
-            model.config.check_ids(&[&prompts.base])?;
-            model.config.check_ids(&[&prompts.source])?;
-            let base = Prompt::of_ids(prompts.base.clone(), &model.tokenizer);
-            let source = Prompt::of_ids(prompts.source.clone(), &model.tokenizer);
-            self.change(|choices| {
-                choices.base = base;
-                choices.source = source;
-            });
-        }
-        Ok(())
-    }
-
-    /// Base becomes source and source becomes base.
-    pub fn swap_prompts(&mut self) {
-        self.change(|choices| std::mem::swap(&mut choices.base, &mut choices.source));
-    }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use swivel_core::ConfigError;
 use swivel_engine::protocol::Answer;
 
-use super::Prompt;
+use super::prompt::Prompt;
 
 /// Directions that come with the page, by file name.
 pub const DIRECTIONS: [(&str, &[u8]); 2] = [

@@ -9,9 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use swivel_core::{
     Place, Position,
     direction::Direction,
-    plan::{
-        Mode, Plan, PlannedIntervention, Positions, Prompts as PlanPrompts, Unit, Version, data_url,
-    },
+    plan::{Plan, PlannedIntervention, Positions, Prompts as PlanPrompts, Unit, data_url},
 };
 
 use super::{Card, Opened, Picture, Prompts, Session, Shown, recorded};
@@ -71,7 +69,7 @@ impl Session {
             let direction = card.direction.map(|idx| name(&self.directions[idx]));
             card.planned(direction)
         });
-        plan_with(&self.choices.prompts(), planned.collect())
+        self.choices.prompts().plan(planned.collect())
     }
 
     /// The view as an address' fragment, without `#`.
@@ -220,20 +218,6 @@ impl Session {
             self.shown = value_of(&SHOWN, shown).unwrap_or_default();
         }
         Ok(())
-    }
-}
-
-/// The interventions on these prompts as a plan; the source is in it if one of them reads it.
-pub(super) fn plan_with(prompts: &Prompts, interventions: Vec<PlannedIntervention>) -> Plan {
-    let reads = interventions.iter().any(|own| own.source.is_some());
-    let source = reads.then(|| PlanPrompts::Ids(vec![prompts.source.clone()]));
-    Plan {
-        version: Version,
-        base: PlanPrompts::Ids(vec![prompts.base.clone()]),
-        sources: source.into_iter().collect(),
-        mode: Mode::default(),
-        interventions,
-        record: Vec::new(),
     }
 }
 

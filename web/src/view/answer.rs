@@ -3,10 +3,13 @@
 use leptos::prelude::*;
 use swivel_engine::protocol::{Answer, AnswerRow};
 
-use super::{milliseconds, probability};
 use crate::{
-    app::App,
-    session::{Session, map::nats, visible},
+    page_state::PageState,
+    session::{
+        Session,
+        numbers::{milliseconds, nats, probability, signed_share},
+        visible,
+    },
 };
 
 const RUNS: [&str; 3] = ["base", "intervened", "source"];
@@ -24,7 +27,8 @@ struct Said {
     /// It is known what a swap should do here.
     is_on_task: bool,
     moved: f32,
-    way: Option<f32>,
+    /// Normalised logit difference; none where base and source answer alike.
+    recovered: Option<f32>,
     kl: f32,
     cost: Option<String>,
     agrees: Option<(String, bool)>,
@@ -79,7 +83,7 @@ fn said(session: &Session) -> Option<Said> {
         is_armed,
         is_on_task: session.is_on_task(),
         moved: intervened - base,
-        way: ((source - base).abs() > 1e-3).then(|| (intervened - base) / (source - base)),
+        recovered: ((source - base).abs() > 1e-3).then(|| (intervened - base) / (source - base)),
         kl: *kl,
         cost: is_armed.then(|| {
             if session.is_recorded {
@@ -103,10 +107,10 @@ fn said(session: &Session) -> Option<Said> {
 #[component]
 pub fn AnswerPanel(
     /// State and actions.
-    app: App,
+    page: PageState,
 ) -> impl IntoView {
-    let said = Memo::new(move |_| app.session.with(said));
-    let refusal = move || app.session.with(|session| session.refusal.clone());
+    let said = Memo::new(move |_| page.session.with(said));
+    let refusal = move || page.session.with(|session| session.refusal.clone());
     view! {
         <section
             class="answer"
@@ -114,7 +118,7 @@ pub fn AnswerPanel(
             aria-label="What the model says"
             data-ms=move || {
                 let ms = |session: &Session| session.answer.as_ref().map(|(_, ms)| *ms);
-                app.session.with(|session| ms(session).filter(|_| session.is_current))
+                page.session.with(|session| ms(session).filter(|_| session.is_current))
             }
         >
             <h2>"What the model says"</h2>
@@ -135,7 +139,7 @@ fn table(said: Said) -> impl IntoView {
         is_armed,
         is_on_task,
         moved,
-        way,
+        recovered,
         kl,
         cost,
         agrees,
@@ -150,11 +154,14 @@ fn table(said: Said) -> impl IntoView {
         (true, true) => format!("The answer changed from {base} to {intervened}."),
         (true, false) => format!("The answer stays {base}."),
     };
-    let way = way.map(|way| format!(": {:.0} % of the way from base to source", 100.0 * way));
+    let recovered = recovered.map(|share| format!(": recovered share {}", signed_share(share)));
     let numbers = is_armed.then(|| {
         view! {
-            <p class="fact" title="change of the logit of the source's answer minus that of the base's answer">
-                {format!("{} nats towards the source's answer{}", nats(moved), way.unwrap_or_default())}
+            <p
+                class="fact"
+                title="change of the logit of the source's answer minus that of the base's answer; its recovered share (normalised logit difference) is 0 in the base run and 1 in the source run"
+            >
+                {format!("{} nats towards the source's answer{}", nats(moved), recovered.unwrap_or_default())}
             </p>
             <p class="fact" title="Kullback-Leibler divergence of the intervened from the base distribution over all tokens">
                 {format!("KL {kl:.2} nats: how far all probabilities together moved, 0 is not at all")}

@@ -3,10 +3,10 @@
 use leptos::prelude::*;
 use swivel_core::{Place, Position};
 
-use super::page::chosen_files;
+use super::files::chosen_files;
 use crate::{
-    app::App,
-    session::{Card, Opened, Probe, Session, map::score},
+    page_state::{Action, PageState},
+    session::{Card, Choices, Opened, Probe, Session, numbers::score},
 };
 
 /// Strengths of the slider's ends and its steps.
@@ -16,23 +16,23 @@ const STRENGTHS: [f32; 3] = [0.0, 2.0, 0.05];
 #[component]
 pub fn Directions(
     /// State and actions.
-    app: App,
+    page: PageState,
 ) -> impl IntoView {
-    let n_cards = Memo::new(move |_| app.session.with(|session| session.choices.cards.len()));
+    let n_cards = Memo::new(move |_| page.session.with(|session| session.choices.cards.len()));
     view! {
         <section class="directions" aria-label="Directions">
             <h2>"Directions"</h2>
             {move || {
-                (0..n_cards.get()).map(|idx| view! { <CardView app idx /> }).collect_view()
+                (0..n_cards.get()).map(|idx| view! { <CardView page idx /> }).collect_view()
             }}
             <label class="button drop">
-                "Open a direction or a map, or drop one on the page"
+                "Open a direction, a subspace or a sweep result, or drop one on the page"
                 <input
                     id="direction-file"
                     type="file"
                     accept=".safetensors"
                     multiple
-                    on:change=move |event| app.open_files(chosen_files(&event))
+                    on:change=move |event| page.act(Action::OpenFiles(chosen_files(&event)))
                 />
             </label>
         </section>
@@ -115,10 +115,10 @@ fn no_effect(session: &Session, card: &Card) -> Option<String> {
 }
 
 #[component]
-fn CardView(app: App, idx: usize) -> impl IntoView {
-    let card = Memo::new(move |_| app.session.with(|s| s.choices.cards.get(idx).cloned()));
+fn CardView(page: PageState, idx: usize) -> impl IntoView {
+    let card = Memo::new(move |_| page.session.with(|s| s.choices.cards.get(idx).cloned()));
     let facts = Memo::new(move |_| {
-        app.session.with(|session| {
+        page.session.with(|session| {
             session
                 .choices
                 .cards
@@ -131,25 +131,17 @@ fn CardView(app: App, idx: usize) -> impl IntoView {
     let text = move |get: fn(&Facts) -> String| {
         facts.with(|facts| facts.as_ref().map(get).unwrap_or_default())
     };
-    let toggle = move |_| {
-        app.edit(|session| {
-            session.change(|choices| {
-                if let Some(card) = choices.cards.get_mut(idx) {
-                    card.is_on = !card.is_on;
-                }
-            })
-        });
-    };
+    let toggle = move |_| page.edit(move |session| session.toggle_card(idx));
     // The first movement is the change that undo takes back, the rest of the drag amends it.
     let is_dragging = StoredValue::new(false);
     let slide = move |event: web_sys::Event| {
         let value: f32 = event_target_value(&event).parse().unwrap_or(1.0);
-        let set = move |choices: &mut crate::session::Choices| {
+        let set = move |choices: &mut Choices| {
             if let Some(card) = choices.cards.get_mut(idx) {
                 card.strength = value;
             }
         };
-        app.edit(|session| match is_dragging.get_value() {
+        page.edit(move |session| match is_dragging.get_value() {
             true => session.amend(set),
             false => session.change(set),
         });
@@ -173,7 +165,7 @@ fn CardView(app: App, idx: usize) -> impl IntoView {
                     <p class="fact">{move || text(|facts| facts.place.clone())}</p>
                 </div>
                 <Show when=move || facts.with(|f| f.as_ref().is_some_and(|f| f.is_removable))>
-                    <button class="quiet" on:click=move |_| app.edit(|s| s.remove_card(idx))>
+                    <button class="quiet" on:click=move |_| page.edit(move |s| s.remove_card(idx))>
                         "Remove"
                     </button>
                 </Show>

@@ -1,36 +1,33 @@
-//! The guide: four steps on the live page.
+//! The guide: what can be done on the live page, step by step.
 
 use leptos::prelude::*;
+use swivel_core::plan::OPERATIONS;
 
 use crate::{
-    app::App,
-    browser::window,
-    session::{Picture, Session},
+    page_state::{Action, PageState},
+    session::Picture,
 };
 
-/// Four steps, each with a button that does it.
+/// Every operation on a whole value, and what becomes of the value.
+fn operations() -> String {
+    let of_whole_values = OPERATIONS.iter().filter(|operation| !operation.is_learned);
+    let texts: Vec<String> = of_whole_values
+        .map(|operation| format!("{}: {}", operation.verb, operation.about))
+        .collect();
+    texts.join("; ")
+}
+
+/// The steps, with buttons that do them.
 #[component]
 pub fn Guide(
     /// State and actions.
-    app: App,
+    page: PageState,
     /// True if it is open.
     open: RwSignal<bool>,
 ) -> impl IntoView {
-    let toggle = move |_| {
-        app.edit(|session: &mut Session| {
-            session.change(|choices| {
-                if let Some(card) = choices.cards.first_mut() {
-                    card.is_on = !card.is_on;
-                }
-            });
-        });
-    };
     let scan = move |_| {
-        app.edit(|session| {
-            session.picture = Picture::Map;
-            let at = (app.component.get_untracked(), app.head.get_untracked());
-            session.start_map(app.operation.get_untracked(), at, window::now());
-        });
+        page.edit(|session| session.picture = Picture::Map);
+        page.scan();
     };
     view! {
         <Show when=move || open.get()>
@@ -41,30 +38,45 @@ pub fn Guide(
                         <p>
                             "The model reads two prompts, token by token. The base run will be changed; the source run lends a value. Each prompt asks for a program's answer, True or False."
                         </p>
-                        <button on:click=move |_| app.try_edit(|s| s.new_pair(window::seed()))>
-                            "Another pair"
-                        </button>
+                        <button on:click=move |_| page.act(Action::NewPair)>"Another pair"</button>
                     </li>
                     <li>
                         <h3>"Toggle"</h3>
                         <p>
-                            "A direction is one line through a layer's values at one token. Switch it on: the base run gets the source's number along that line, and nothing else. If the answer flips, the model keeps its decision there."
+                            "A direction is one line through a layer's values at one token; a subspace is several. Switch one on: the base run gets the source's number along each line, and nothing else. If the answer flips, the model keeps its decision there."
                         </p>
-                        <button on:click=toggle>"Switch the first direction"</button>
+                        <button on:click=move |_| page.edit(|session| session.toggle_card(0))>
+                            "Switch the first direction"
+                        </button>
+                    </li>
+                    <li>
+                        <h3>"Arm"</h3>
+                        <p>
+                            "An operation says what becomes of a whole value. "
+                            {operations()}
+                            ". Click a cell, a layer at a token, and choose the operation below the picture, with any component, in one head or in all: the button there arms the cell with it."
+                        </p>
+                        <button on:click=move |_| page.arm()>"Arm the cell at the cursor"</button>
                     </li>
                     <li>
                         <h3>"Scan"</h3>
                         <p>
-                            "Swap every layer at every token, one at a time, and see where the answer follows the source. Click a cell to read it; the button below the map swaps there."
+                            "Do the chosen operation at every layer and token, one cell at a time, and see where the answer follows the source: the recovered share of a cell is 0 where the answer stays the base's and 1 where it becomes the source's."
                         </p>
                         <button on:click=scan>"Scan this pair"</button>
                     </li>
                     <li>
                         <h3>"Share"</h3>
                         <p>
-                            "The link holds prompts, positions and directions; whoever opens it sees the same numbers. “Copy as code” gives a Python script that does it with pyvene."
+                            "The link holds the prompts, what is switched on, and the view; whoever opens it sees the same numbers. “Copy as code” gives a Python script that does it with pyvene."
                         </p>
-                        <button on:click=move |_| app.share()>"Copy the link"</button>
+                        <button on:click=move |_| page.act(Action::Share)>"Copy the link"</button>
+                    </li>
+                    <li>
+                        <h3>"Run"</h3>
+                        <p>
+                            "“Runs on” says where the model computes: in this tab, on the CPU or WebGPU, whichever is faster there; or on the machine that serves the page, if it is “swivel serve”."
+                        </p>
                     </li>
                 </ol>
             </section>

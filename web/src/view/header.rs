@@ -2,36 +2,27 @@
 
 use leptos::{html, prelude::*};
 use wasm_bindgen::JsCast;
-use wasm_bindgen_futures::spawn_local;
-use web_sys::{HtmlElement, KeyboardEvent, Node, RequestCache};
+use web_sys::{HtmlElement, KeyboardEvent, Node};
 
-use super::{bytes, milliseconds, page::chosen_files};
+use super::files::chosen_files;
 use crate::{
-    app::{self, App, DeviceState, Loading},
-    browser::{fetch, model::MODELS, window, worker::Device},
-    session::Session,
+    device::{Device, DeviceState},
+    page_state::{Action, Loading, PageState},
+    session::{
+        Session,
+        numbers::{bytes, milliseconds},
+    },
 };
 
 /// The head of the page.
 #[component]
 pub fn Header(
     /// State and actions.
-    app: App,
+    page: PageState,
     /// True if the guide is open.
     guide: RwSignal<bool>,
 ) -> impl IntoView {
-    let history = move || app.session.with(Session::has_history);
-    let theme = RwSignal::new(window::stored("theme").unwrap_or_else(|| "auto".to_owned()));
-    Effect::new(move |_| theme.with(|theme| window::set_root_attribute("data-theme", theme)));
-    let turn = move |_| {
-        let next = match theme.get().as_str() {
-            "auto" => "dark",
-            "dark" => "light",
-            _ => "auto",
-        };
-        window::store("theme", next);
-        theme.set(next.to_owned());
-    };
+    let history = move || page.session.with(Session::has_history);
     view! {
         <header>
             <div class="name">
@@ -39,31 +30,27 @@ pub fn Header(
                 <p>"Swap one number inside the model. Did it change its mind?"</p>
             </div>
             <div class="bar">
-                <ModelMenu app />
-                <DeviceMenu app />
+                <ModelMenu page />
+                <DeviceMenu page />
                 <span class="space"></span>
                 <button
-                    on:click=move |_| {
-                        app.edit(Session::undo);
-                    }
+                    on:click=move |_| page.edit(Session::undo)
                     disabled=move || !history()[0]
                     title="Ctrl-Z"
                 >
                     "Undo"
                 </button>
                 <button
-                    on:click=move |_| {
-                        app.edit(Session::redo);
-                    }
+                    on:click=move |_| page.edit(Session::redo)
                     disabled=move || !history()[1]
                     title="Ctrl-Shift-Z"
                 >
                     "Redo"
                 </button>
-                <button id="share" on:click=move |_| app.share()>
+                <button id="share" on:click=move |_| page.act(Action::Share)>
                     "Share"
                 </button>
-                <button id="copy-code" on:click=move |_| app.copy_code()>
+                <button id="copy-code" on:click=move |_| page.act(Action::CopyCode)>
                     "Copy as code"
                 </button>
                 <button
@@ -73,21 +60,25 @@ pub fn Header(
                 >
                     "Guide"
                 </button>
-                <button id="theme" on:click=turn title="Light, dark, or as the system says">
-                    {move || format!("Theme: {}", theme.get())}
+                <button
+                    id="theme"
+                    on:click=move |_| page.act(Action::TurnTheme)
+                    title="Light, dark, or as the system says"
+                >
+                    {move || format!("Theme: {}", page.theme.get().name())}
                 </button>
             </div>
-            <LoadingLine app />
+            <LoadingLine page />
         </header>
     }
 }
 
 /// What is being loaded, how much of it, how long it will take.
 #[component]
-fn LoadingLine(app: App) -> impl IntoView {
+fn LoadingLine(page: PageState) -> impl IntoView {
     view! {
         <div class="loading" role="status" aria-live="off">
-            {move || match app.loading.get() {
+            {move || match page.loading.get() {
                 Loading::Live => ().into_any(),
                 Loading::Preparing => {
                     view! {
@@ -112,8 +103,8 @@ fn LoadingLine(app: App) -> impl IntoView {
                     view! {
                         <p class="notice problem" role="alert" id="failure">
                             <span>{format!("The model was not opened: {cause}.")}</span>
-                            <button on:click=move |_| app.load_model()>"Try again"</button>
-                            <button on:click=move |_| app.open_solver()>"Open the built-in solver"</button>
+                            <button on:click=move |_| page.act(Action::LoadAgain)>"Try again"</button>
+                            <button on:click=move |_| page.act(Action::OpenBuiltIn)>"Open the built-in solver"</button>
                         </p>
                     }
                         .into_any()
@@ -133,7 +124,7 @@ fn close(menu: Details) {
 
 /// Closes a menu on a click elsewhere and on Escape, which gives the focus back to what opened it.
 fn close_by_itself(menu: Details) {
-    window::listen("click", move |event| {
+    window_event_listener_untyped("click", move |event| {
         let target = event
             .target()
             .and_then(|target| target.dyn_into::<Node>().ok());
@@ -144,7 +135,7 @@ fn close_by_itself(menu: Details) {
             close(menu);
         }
     });
-    window::listen("keydown", move |event| {
+    window_event_listener_untyped("keydown", move |event| {
         let is_escape = event
             .dyn_ref::<KeyboardEvent>()
             .is_some_and(|event| event.key() == "Escape");
@@ -162,56 +153,45 @@ fn close_by_itself(menu: Details) {
 
 /// The models beside the built-in one that the page's host lists.
 #[component]
-fn ListedModels(app: App, menu: Details, names: RwSignal<Vec<String>>) -> impl IntoView {
+fn ListedModels(page: PageState, menu: Details) -> impl IntoView {
     let button = move |name: String| {
         let label = name.clone();
         view! {
             <button on:click=move |_| {
-                app.open_listed(&name);
+                page.act(Action::OpenListed(name.clone()));
                 close(menu);
             }>{label}</button>
         }
     };
     view! {
-        <Show when=move || names.with(|names| !names.is_empty())>
+        <Show when=move || page.models.with(|names| !names.is_empty())>
             <p class="label">"Served with this page"</p>
             <div class="bar" id="listed-models">
-                {move || names.get().into_iter().map(button).collect_view()}
+                {move || page.models.get().into_iter().map(button).collect_view()}
             </div>
         </Show>
     }
 }
 
 #[component]
-fn ModelMenu(app: App) -> impl IntoView {
+fn ModelMenu(page: PageState) -> impl IntoView {
     let address = RwSignal::new(String::new());
     let menu = Details::new();
     close_by_itself(menu);
-    let listed = RwSignal::new(Vec::new());
     // Asked for when a person looks, since a host may have no such list, and what is missing shows as an error.
-    let is_missing = StoredValue::new(false);
     let look = move |_| {
-        if is_missing.get_value() || !menu.get_untracked().is_some_and(|menu| menu.open()) {
-            return;
+        if menu.get_untracked().is_some_and(|menu| menu.open()) {
+            page.act(Action::ListModels);
         }
-        spawn_local(async move {
-            match fetch::list(MODELS, RequestCache::NoStore).await {
-                Ok(Some(list)) => {
-                    let is_other = |name: &String| name != app::BUILT_IN;
-                    listed.set(list.names.into_iter().filter(is_other).collect());
-                }
-                _ => is_missing.set_value(true),
-            }
-        });
     };
     let name = move || {
-        app.session.with(|session| match &session.model {
+        page.session.with(|session| match &session.model {
             Some(model) => model.name.clone(),
             None => "solver".to_owned(),
         })
     };
     let sizes = move || {
-        app.session.with(|session| {
+        page.session.with(|session| {
             let config = session.model.as_ref().map(|model| model.config.clone())?;
             Some(format!(
                 "{} layers, width {}, {} heads, {} tokens in the vocabulary, prompts of up to {}",
@@ -227,7 +207,7 @@ fn ModelMenu(app: App) -> impl IntoView {
             </summary>
             <div class="sheet">
                 <p>{sizes}</p>
-                <ListedModels app menu names=listed />
+                <ListedModels page menu />
                 <p class="label">"Another GPT-2: its folder, with config.json, tokenizer.json and model.safetensors"</p>
                 <label class="button">
                     "Choose a folder"
@@ -235,7 +215,7 @@ fn ModelMenu(app: App) -> impl IntoView {
                         id="model-folder"
                         type="file"
                         prop:webkitdirectory=true
-                        on:change=move |event| app.open_files(chosen_files(&event))
+                        on:change=move |event| page.act(Action::OpenFiles(chosen_files(&event)))
                     />
                 </label>
                 <label class="button">
@@ -244,14 +224,14 @@ fn ModelMenu(app: App) -> impl IntoView {
                         id="model-files"
                         type="file"
                         multiple
-                        on:change=move |event| app.open_files(chosen_files(&event))
+                        on:change=move |event| page.act(Action::OpenFiles(chosen_files(&event)))
                     />
                 </label>
                 <form
                     class="row"
                     on:submit=move |event| {
                         event.prevent_default();
-                        app.open_url(address.get());
+                        page.act(Action::OpenAddress(address.get()));
                     }
                 >
                     <input
@@ -264,7 +244,7 @@ fn ModelMenu(app: App) -> impl IntoView {
                     />
                     <button>"Open"</button>
                 </form>
-                <button on:click=move |_| app.open_solver()>"Back to the built-in solver"</button>
+                <button on:click=move |_| page.act(Action::OpenBuiltIn)>"Back to the built-in solver"</button>
             </div>
         </details>
     }
@@ -290,12 +270,12 @@ fn describe(state: &DeviceState) -> String {
 }
 
 #[component]
-fn DeviceMenu(app: App) -> impl IntoView {
+fn DeviceMenu(page: PageState) -> impl IntoView {
     let menu = Details::new();
     close_by_itself(menu);
     let badge = move || {
-        let devices = app.devices.get();
-        let is_recorded = app.session.with(|session| session.is_recorded);
+        let devices = page.devices.get();
+        let is_recorded = page.session.with(|session| session.is_recorded);
         if is_recorded {
             return "recorded".to_owned();
         }
@@ -320,8 +300,8 @@ fn DeviceMenu(app: App) -> impl IntoView {
                 <input
                     type="radio"
                     name="device"
-                    prop:checked=move || app.devices.with(|devices| devices.wish == device)
-                    on:change=move |_| app.wish(device)
+                    prop:checked=move || page.devices.with(|devices| devices.wish == device)
+                    on:change=move |_| page.act(Action::Wish(device))
                 />
                 {label}
             </label>
@@ -332,11 +312,9 @@ fn DeviceMenu(app: App) -> impl IntoView {
             <summary>
                 <span class="label">"Runs on "</span>
                 <span id="badge" data-device=move || {
-                    match (app.session.with(|session| session.is_recorded), app.devices.with(|d| d.current)) {
-                        (true, _) => "recorded",
-                        (_, Device::Cpu) => "cpu",
-                        (_, Device::WebGpu) => "webgpu",
-                        (_, Device::Machine) => "machine",
+                    match page.session.with(|session| session.is_recorded) {
+                        true => "recorded",
+                        false => page.devices.with(|devices| devices.current).name(),
                     }
                 }>{badge}</span>
             </summary>
@@ -344,17 +322,17 @@ fn DeviceMenu(app: App) -> impl IntoView {
                 <p class="label">"In this tab"</p>
                 {choice(None, "the faster one")}
                 {choice(Some(Device::Cpu), "CPU")}
-                <p class="fact" id="cpu-state">{move || app.devices.with(|devices| describe(&devices.cpu))}</p>
+                <p class="fact" id="cpu-state">{move || page.devices.with(|devices| describe(&devices.cpu))}</p>
                 {choice(Some(Device::WebGpu), "WebGPU")}
                 <p class="fact" id="gpu-state">
-                    {move || app.devices.with(|devices| describe(&devices.web_gpu))}
+                    {move || page.devices.with(|devices| describe(&devices.web_gpu))}
                 </p>
-                <Show when=move || app.devices.with(|devices| devices.machine.is_some())>
+                <Show when=move || page.devices.with(|devices| devices.machine.is_some())>
                     <p class="label">"On the machine that serves this page"</p>
                     {choice(Some(Device::Machine), "this machine")}
                     <p class="fact" id="machine-state">
                         {move || {
-                            let state = app.devices.with(|devices| devices.machine.clone());
+                            let state = page.devices.with(|devices| devices.machine.clone());
                             state.map(|state| describe(&state))
                         }}
                     </p>
@@ -362,13 +340,10 @@ fn DeviceMenu(app: App) -> impl IntoView {
                 <p
                     class="fact"
                     id="memory"
-                    data-bytes=move || app.memory.get()
-                    data-page-bytes=move || {
-                        app.memory.track();
-                        window::memory_bytes()
-                    }
+                    data-bytes=move || page.memory.get().engine
+                    data-page-bytes=move || page.memory.get().page
                 >
-                    {move || format!("the engine holds {} of memory", bytes(app.memory.get()))}
+                    {move || format!("the engine holds {} of memory", bytes(page.memory.get().engine))}
                 </p>
                 <p class="label">
                     "Before WebGPU is used, an answer and a swap are compared with recorded values, and both devices are timed."

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use swivel_core::task::programs::VARIABLES;
 
 use crate::{
-    app::App,
+    page_state::PageState,
     session::{Session, Side},
 };
 
@@ -84,14 +84,14 @@ fn nodes(session: &Session) -> Option<Vec<Node>> {
 #[component]
 pub fn ProgramPanel(
     /// State and actions.
-    app: App,
+    page: PageState,
 ) -> impl IntoView {
-    let nodes = Memo::new(move |_| app.session.with(nodes));
+    let nodes = Memo::new(move |_| page.session.with(nodes));
     let name = move || {
-        app.session
+        page.session
             .with(|session| session.program().map(|program| program.id.clone()))
     };
-    let has_task = move || app.session.with(Session::knows_task);
+    let has_task = move || page.session.with(Session::knows_task);
     view! {
         <Show when=has_task>
             <section class="program" aria-label="The program">

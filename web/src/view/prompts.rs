@@ -2,12 +2,13 @@
 
 use leptos::{html, prelude::*};
 
+use super::scroll::show_inside;
 use crate::{
-    app::App,
-    browser::window,
+    page_state::{Action, PageState},
     session::{
-        EXAMPLES, Session, Side,
+        Session, Side,
         lint::{Level, Note},
+        task::EXAMPLES,
         visible,
     },
 };
@@ -19,23 +20,23 @@ const SHOTS: [usize; 5] = [0, 1, 3, 5, 10];
 #[component]
 pub fn Prompts(
     /// State and actions.
-    app: App,
+    page: PageState,
 ) -> impl IntoView {
-    let notes = Memo::new(move |_| app.session.with(Session::notes));
-    let has_task = move || app.session.with(Session::has_task);
-    let is_live = move || app.session.with(|session| session.model.is_some());
+    let notes = Memo::new(move |_| page.session.with(Session::notes));
+    let has_task = move || page.session.with(Session::has_task);
+    let is_live = move || page.session.with(|session| session.model.is_some());
     view! {
         <section class="prompts" aria-label="Prompts">
             <div class="pair">
-                <PromptBox app side=Side::Base />
-                <PromptBox app side=Side::Source />
+                <PromptBox page side=Side::Base />
+                <PromptBox page side=Side::Source />
             </div>
             <div class="bar">
                 <Show when=has_task>
                     <button
                         id="new-pair"
                         disabled=move || !is_live()
-                        on:click=move |_| app.try_edit(|session| session.new_pair(window::seed()))
+                        on:click=move |_| page.act(Action::NewPair)
                     >
                         "New pair"
                     </button>
@@ -45,7 +46,7 @@ pub fn Prompts(
                             id="shots"
                             on:change=move |event| {
                                 let shots = event_target_value(&event).parse().unwrap_or(0);
-                                app.edit(|session| session.shots = shots);
+                                page.edit(move |session| session.shots = shots);
                             }
                         >
                             {SHOTS
@@ -53,7 +54,7 @@ pub fn Prompts(
                                     view! {
                                         <option
                                             value=shots
-                                            prop:selected=move || app.session.with(|s| s.shots == shots)
+                                            prop:selected=move || page.session.with(|s| s.shots == shots)
                                         >
                                             {shots}
                                         </option>
@@ -70,7 +71,7 @@ pub fn Prompts(
                             on:change=move |event| {
                                 let idx: Option<usize> = event_target_value(&event).parse().ok();
                                 if let Some(example) = idx.and_then(|idx| EXAMPLES.get(idx)) {
-                                    app.try_edit(|session| session.open_example(example));
+                                    page.try_edit(|session| session.open_example(example));
                                 }
                             }
                         >
@@ -87,32 +88,31 @@ pub fn Prompts(
                 </Show>
                 <button
                     id="swap"
-                    on:click=move |_| {
-                        app.edit(Session::swap_prompts);
-                    }
+                    on:click=move |_| page.edit(Session::swap_prompts)
                 >
                     "Swap base and source"
                 </button>
                 <ul class="notes" id="notes">
-                    {move || notes.get().into_iter().map(|note| note_view(app, note)).collect_view()}
+                    {move || notes.get().into_iter().map(|note| note_view(page, note)).collect_view()}
                 </ul>
             </div>
         </section>
     }
 }
 
-fn note_view(app: App, note: Note) -> impl IntoView {
+fn note_view(page: PageState, note: Note) -> impl IntoView {
     let (class, mark) = match note.level {
         Level::Good => ("good", "✓ "),
         Level::Hint => ("hint", "△ "),
         Level::Problem => ("bad", "✕ "),
     };
     let fix = note.fix.map(|fix| {
+        let mend = move |_| {
+            let text = fix.text.clone();
+            page.try_edit(move |session| session.type_prompt(fix.side, &text));
+        };
         view! {
-            <button
-                class="quiet"
-                on:click=move |_| app.try_edit(|session| session.type_prompt(fix.side, &fix.text))
-            >
+            <button class="quiet" on:click=mend>
                 {fix.label}
             </button>
         }
@@ -136,9 +136,9 @@ struct Chip {
 
 /// A prompt with its tokens.
 #[component]
-fn PromptBox(app: App, side: Side) -> impl IntoView {
-    let text = Memo::new(move |_| app.session.with(|s| s.choices.prompt(side).text.clone()));
-    let chips = Memo::new(move |_| app.session.with(|session| chips(session, side)));
+fn PromptBox(page: PageState, side: Side) -> impl IntoView {
+    let text = Memo::new(move |_| page.session.with(|s| s.choices.prompt(side).text.clone()));
+    let chips = Memo::new(move |_| page.session.with(|session| chips(session, side)));
     let label = match side {
         Side::Base => "Base: the run that is changed",
         Side::Source => "Source: the run that values come from",
@@ -148,7 +148,7 @@ fn PromptBox(app: App, side: Side) -> impl IntoView {
     Effect::new(move |_| {
         chips.track();
         if let Some(strip) = strip.get() {
-            window::show_inside(&strip, ".marked");
+            show_inside(&strip, ".marked");
         }
     });
     view! {
@@ -163,7 +163,7 @@ fn PromptBox(app: App, side: Side) -> impl IntoView {
                 prop:value=text
                 on:input=move |event| {
                     let text = event_target_value(&event);
-                    app.try_edit(|session| session.type_prompt(side, &text));
+                    page.try_edit(move |session| session.type_prompt(side, &text));
                 }
             ></textarea>
             <ol node_ref=strip class="tokens" id=format!("{}-tokens", side.name()) aria-label=format!("{} tokens", side.name())>

@@ -1,4 +1,4 @@
-//! What the engine answers from kept runs is what full runs say, value by value.
+//! What the engine answers from cached runs is what full runs say, value by value.
 
 use swivel_core::{
     Place,
@@ -369,5 +369,5 @@ fn scan_plan(
         .reads_source()
         .then(|| list(prompts.source.len()))
         .flatten();
-    share::plan_with(prompts, vec![planned])
+    prompts.plan(vec![planned])
 }

@@ -1,15 +1,15 @@
-//! A learned map: how well each of its cells works; a click switches a cell on.
+//! A sweep result: how well each of its cells works; a click switches a cell on.
 
 use leptos::prelude::*;
 use swivel_core::bundle::{Cell, Method};
 
-use super::inside::{Painted, unknown};
+use super::cell::{Painted, unknown};
 use crate::{
-    app::App,
+    page_state::PageState,
     session::{
         Cursor, Session,
         learned::{FacetChoice, LearnedMap},
-        map::score,
+        numbers::score,
     },
 };
 
@@ -27,8 +27,8 @@ const COLUMNS: [&str; 9] = [
 ];
 
 /// Puts the cursor on a cell and switches it on or off.
-pub fn pick(app: App, place: Cursor) {
-    app.try_edit(|session| session.toggle_learned(place));
+pub fn pick(page: PageState, place: Cursor) {
+    page.try_edit(move |session| session.toggle_learned(place));
 }
 
 /// A cell as it is painted.
@@ -55,13 +55,21 @@ pub fn paint(session: &Session, place: Cursor) -> Painted {
     }
 }
 
+/// What the cell's learned basis spans.
+fn subspace(cell: &Cell) -> &'static str {
+    match &cell.basis {
+        Some(basis) if basis.rank() > 1 => "subspace",
+        _ => "direction",
+    }
+}
+
 /// A cell in words.
 fn describe(session: &Session, map: &LearnedMap, cell: &Cell, is_best: bool) -> String {
     let what = match map.bundle.facts().method {
-        Method::LowRank => "a learned direction",
-        Method::Interchange => "the whole value of the source",
-        Method::Zero => "zero",
-        Method::Mean => "the mean of the source runs",
+        Method::LowRank => format!("a learned {}", subspace(cell)),
+        Method::Interchange => "the whole value of the source".to_owned(),
+        Method::Zero => "zero".to_owned(),
+        Method::Mean => "the mean of the source runs".to_owned(),
     };
     let mut text = format!(
         "{what} works on {} of {} pairs",
@@ -84,34 +92,34 @@ fn describe(session: &Session, map: &LearnedMap, cell: &Cell, is_best: bool) -> 
     }
 }
 
-/// What is shown of the map, and what should be known about it.
+/// What is shown of it, and how much of it there is.
 #[component]
 pub fn LearnedControls(
     /// State and actions.
-    app: App,
+    page: PageState,
     /// True if the numbers stand in a table.
     is_table: RwSignal<bool>,
 ) -> impl IntoView {
     let facets = Memo::new(move |_| {
-        let facets = app
+        let facets = page
             .session
             .with(|s| s.learned().map(|(_, map)| map.facets()));
         facets.unwrap_or_default()
     });
-    let caption = Memo::new(move |_| app.session.with(|s| Some(s.learned()?.1.caption())));
+    let caption = Memo::new(move |_| page.session.with(|s| Some(s.learned()?.1.caption())));
     let has_other_prompts = Memo::new(move |_| {
         let other = |s: &Session| Some(s.has_other_prompts(s.learned()?.1));
-        app.session.with(|s| other(s) == Some(true))
+        page.session.with(|s| other(s) == Some(true))
     });
     view! {
         {move || {
-            facets.get().into_iter().map(|choice| view! { <FacetSelect app choice /> }).collect_view()
+            facets.get().into_iter().map(|choice| view! { <FacetSelect page choice /> }).collect_view()
         }}
         <span class="fact" id="map-caption">
             {caption}
         </span>
         <Show when=move || has_other_prompts.get()>
-            <button id="example-pair" on:click=move |_| app.try_edit(Session::load_example_pair)>
+            <button id="example-pair" on:click=move |_| page.try_edit(Session::load_example_pair)>
                 "Load its example pair"
             </button>
         </Show>
@@ -122,20 +130,20 @@ pub fn LearnedControls(
         >
             "As a table"
         </button>
-        <button id="close-map" on:click=move |_| app.edit(Session::close_map)>
-            "Close this map"
+        <button id="close-map" on:click=move |_| page.edit(Session::close_map)>
+            "Close this sweep result"
         </button>
     }
 }
 
-/// What should be known about the map, above its cells.
+/// What should be known about it, above its cells.
 #[component]
 pub fn LearnedWarnings(
     /// State and actions.
-    app: App,
+    page: PageState,
 ) -> impl IntoView {
     let warnings = Memo::new(move |_| {
-        app.session
+        page.session
             .with(|s| Some(s.learned_warnings(s.learned()?.1)))
             .unwrap_or_default()
     });
@@ -153,7 +161,7 @@ pub fn LearnedWarnings(
 }
 
 #[component]
-fn FacetSelect(app: App, choice: FacetChoice) -> impl IntoView {
+fn FacetSelect(page: PageState, choice: FacetChoice) -> impl IntoView {
     let FacetChoice {
         facet,
         name,
@@ -167,7 +175,7 @@ fn FacetSelect(app: App, choice: FacetChoice) -> impl IntoView {
                 id=format!("map-{name}")
                 on:change=move |event| {
                     let value = event_target_value(&event).parse().unwrap_or(0);
-                    app.edit(|session| session.choose_facet(facet, value));
+                    page.edit(move |session| session.choose_facet(facet, value));
                 }
             >
                 {values
@@ -190,10 +198,10 @@ fn FacetSelect(app: App, choice: FacetChoice) -> impl IntoView {
 #[component]
 pub fn LearnedDetail(
     /// State and actions.
-    app: App,
+    page: PageState,
 ) -> impl IntoView {
     let text = move || {
-        app.session.with(|session| {
+        page.session.with(|session| {
             let (_, map) = session.learned()?;
             let Cursor { layer, position } = map.cursor;
             let token = session.learned_token(map, position);
@@ -205,7 +213,7 @@ pub fn LearnedDetail(
     };
     // What the switch does, where the cell can be switched.
     let switch = Memo::new(move |_| {
-        app.session.with(|session| {
+        page.session.with(|session| {
             let (map_idx, map) = session.learned()?;
             let idx = map.find(map.cursor)?;
             let cell = map.cell(map.cursor)?;
@@ -213,9 +221,9 @@ pub fn LearnedDetail(
                 return None;
             }
             Some(match (session.is_learned_on(map_idx, idx), &cell.basis) {
-                (true, _) => "Remove it",
-                (false, Some(_)) => "Swap this direction",
-                (false, None) => "Swap the whole value here",
+                (true, _) => "Remove it".to_owned(),
+                (false, Some(_)) => format!("Swap this {}", subspace(cell)),
+                (false, None) => "Swap the whole value here".to_owned(),
             })
         })
     });
@@ -232,9 +240,9 @@ pub fn LearnedDetail(
                             <button
                                 id="arm"
                                 on:click=move |_| {
-                                    let place = app.session.with(|s| Some(s.learned()?.1.cursor));
+                                    let place = page.session.with(|s| Some(s.learned()?.1.cursor));
                                     if let Some(place) = place {
-                                        pick(app, place);
+                                        pick(page, place);
                                     }
                                 }
                             >
@@ -247,13 +255,13 @@ pub fn LearnedDetail(
     }
 }
 
-/// The numbers of the map, for reading and copying.
+/// Its numbers, for reading and copying.
 #[component]
 pub fn LearnedTable(
     /// State and actions.
-    app: App,
+    page: PageState,
 ) -> impl IntoView {
-    let lines = Memo::new(move |_| app.session.with(lines));
+    let lines = Memo::new(move |_| page.session.with(lines));
     view! {
         <div class="scroll">
             <table class="numbers" id="learned-numbers">
@@ -274,7 +282,7 @@ pub fn LearnedTable(
                                                 None => view! { <span></span> }.into_any(),
                                                 Some(mark) => {
                                                     view! {
-                                                        <button class="quiet" on:click=move |_| pick(app, place)>
+                                                        <button class="quiet" on:click=move |_| pick(page, place)>
                                                             {mark}
                                                         </button>
                                                     }
@@ -336,11 +344,4 @@ fn lines(session: &Session) -> Vec<(Cursor, [String; 8], Option<&'static str>)> 
         }
     }
     lines
-}
-
-/// The maps that are open, by their index, as buttons say them.
-pub fn tabs(session: &Session) -> Vec<(usize, String)> {
-    let maps = session.maps.iter().enumerate();
-    let open = maps.filter(|(_, map)| !map.is_closed);
-    open.map(|(idx, map)| (idx, map.title())).collect()
 }

@@ -1,0 +1,141 @@
+//! Which device computes: WebGPU is tested and timed beside the CPU, and a person may wish for one.
+
+use std::rc::Rc;
+
+use leptos::prelude::*;
+use swivel_engine::protocol::{Answer, Request, Response};
+
+use super::App;
+use crate::{
+    browser::{
+        client::{Client, Problem},
+        window,
+    },
+    device::{Device, DeviceState},
+    session::{Prompts, prompt::rotated, recorded},
+};
+
+/// A graphics device must agree with the reference to this, nats.
+const GPU_TOLERANCE: f32 = 1e-3;
+
+impl App {
+    /// Tests WebGPU beside the running CPU and changes over if it is right and faster, or wished for.
+    pub(super) async fn try_web_gpu(self, generation: u32) {
+        if !window::has_webgpu() {
+            let text = "this browser has no WebGPU (Chrome and Edge 113, Safari 26 and Firefox 141 or later have it)";
+            self.devices
+                .update(|devices| devices.web_gpu = DeviceState::Unavailable(text.to_owned()));
+            return;
+        }
+        self.devices
+            .update(|devices| devices.web_gpu = DeviceState::Testing);
+        let result = self.test_web_gpu().await;
+        if self.generation.get_value() != generation {
+            return;
+        }
+        match result {
+            Err(cause) => {
+                if self.devices.with_untracked(|devices| devices.wish) == Some(Device::WebGpu) {
+                    self.complain(format!("WebGPU cannot be used: {cause}. The CPU goes on."));
+                }
+                self.devices
+                    .update(|devices| devices.web_gpu = DeviceState::Unavailable(cause));
+            }
+            Ok((client, state, [cpu_ms, gpu_ms])) => {
+                self.devices.update(|devices| {
+                    devices.web_gpu = state;
+                    if let DeviceState::Ready { ms, .. } = &mut devices.cpu {
+                        *ms = Some(cpu_ms);
+                    }
+                    let is_faster = gpu_ms < cpu_ms;
+                    if devices.wish == Some(Device::WebGpu) || devices.wish.is_none() && is_faster {
+                        devices.current = Device::WebGpu;
+                        self.engine.set_value(Some(Rc::new(client)));
+                    }
+                });
+                self.pump();
+            }
+        }
+        window::mark("swivel-tested");
+    }
+
+    /// Loads the model on WebGPU, compares an answer with the reference, and measures both devices.
+    async fn test_web_gpu(self) -> Result<(Client, DeviceState, [f64; 2]), String> {
+        let text = |problem: Problem| problem.to_string();
+        let client = Client::start().await.map_err(text)?;
+        let source = self.source.get_value();
+        let config = source.config(&|_, _, _| ()).await?;
+        let weights = source.weights(&|_, _, _| ()).await?;
+        let loaded = client
+            .load(Device::WebGpu, config, weights)
+            .await
+            .map_err(text)?;
+        let (question, recorded) = self.question();
+        let cpu = self.engine.get_value().ok_or("the CPU engine is gone")?;
+        let reference = match recorded {
+            Some(answer) => answer,
+            None => self.ask(&cpu, question.clone()).await.map_err(text)?.0,
+        };
+        let (found, _) = self.ask(&client, question.clone()).await.map_err(text)?;
+        let error = recorded::largest_error(&reference, &found);
+        if error.is_nan() || error > GPU_TOLERANCE {
+            return Err(format!(
+                "{} computes wrong numbers (off by {error:.1e} nats; {GPU_TOLERANCE:.0e} is allowed)",
+                loaded.adapter
+            ));
+        }
+        // New prompts of the same length: nothing is cached from before, and all kernels are compiled.
+        let fresh = |turn: usize| rotated(&question, turn);
+        let mut fastest = [f64::INFINITY; 2];
+        for turn in 1..=2 {
+            for (engine, fastest) in [&*cpu, &client].into_iter().zip(&mut fastest) {
+                let (_, ms) = self.ask(engine, fresh(turn)).await.map_err(text)?;
+                *fastest = fastest.min(ms);
+            }
+        }
+        let adapter = match loaded.is_software {
+            true => format!("{} (software)", loaded.adapter),
+            false => loaded.adapter,
+        };
+        let state = DeviceState::Ready {
+            adapter,
+            error: Some(error),
+            ms: Some(fastest[1]),
+        };
+        Ok((client, state, fastest))
+    }
+
+    async fn ask(self, engine: &Client, request: Request) -> Result<(Answer, f64), Problem> {
+        let file = |name: &str| self.direction_file(name);
+        match engine.ask(request, file).await? {
+            (Response::Answer(answer), cost) => Ok((answer, cost.ms)),
+            _ => Err(Problem::Died("an answer to another question".to_owned())),
+        }
+    }
+
+    /// What a device is tested with, and the native answer where it was recorded for these weights.
+    fn question(self) -> (Request, Option<Answer>) {
+        self.session.with_untracked(|session| {
+            let sha256 = session.model.as_ref().map(|model| model.sha256.as_str());
+            let example = recorded::example().ok();
+            let example = example.filter(|example| Some(example.model_sha256.as_str()) == sha256);
+            let own = (session.directions.iter()).position(|opened| opened.is_embedded);
+            if let (Some(example), Some(idx)) = (example, own) {
+                let prompts = Prompts {
+                    base: example.base.ids,
+                    source: example.source.ids,
+                };
+                return (session.learned_request(idx, &prompts), Some(example.answer));
+            }
+            (session.test_request(), None)
+        })
+    }
+
+    /// Takes the person's wish for a device.
+    pub(super) fn wish(self, device: Option<Device>) {
+        self.devices.update(|devices| devices.wish = device);
+        window::store("device", device.map_or("auto", Device::name));
+        self.notice.set(None);
+        self.load_model();
+    }
+}

@@ -1,0 +1,65 @@
+//! Numbers as the page writes them: in a fixed form, signed where a change is meant.
+
+/// A share without the zero before its point: `.97`, `1.00`.
+fn without_zero(text: String) -> String {
+    text.strip_prefix('0').map(str::to_owned).unwrap_or(text)
+}
+
+/// A score with three digits and without its zero: `.999`.
+pub fn score(value: f64) -> String {
+    without_zero(format!("{value:.3}"))
+}
+
+/// Nats with their sign: `+5.1`, `−0.3`.
+pub fn nats(value: f32) -> String {
+    format!("{value:+.1}").replace('-', "−")
+}
+
+/// A share with its sign and without its zero: `+.97`, `−1.02`.
+pub fn signed_share(value: f32) -> String {
+    let text = without_zero(format!("{:.2}", value.abs()));
+    match value {
+        _ if text == ".00" => text,
+        value if value < 0.0 => format!("−{text}"),
+        _ => format!("+{text}"),
+    }
+}
+
+/// A probability with two digits and without its zero: `.97`, `1.00`.
+pub fn probability(value: f32) -> String {
+    without_zero(format!("{value:.2}"))
+}
+
+/// Milliseconds with a digit below ten.
+pub fn milliseconds(ms: f64) -> String {
+    match ms {
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms if ms < 1000.0 => format!("{ms:.0} ms"),
+        ms => format!("{:.1} s", ms / 1000.0),
+    }
+}
+
+/// Bytes as KB or MB.
+pub fn bytes(bytes: f64) -> String {
+    match bytes {
+        bytes if bytes < 1e6 => format!("{:.0} KB", bytes / 1e3),
+        bytes => format!("{:.1} MB", bytes / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_a_fixed_form() {
+        for (value, text) in [
+            (0.97, "+.97"),
+            (-1.023, "−1.02"),
+            (0.001, ".00"),
+            (1.0, "+1.00"),
+        ] {
+            assert_eq!(signed_share(value), text);
+        }
+    }
+}

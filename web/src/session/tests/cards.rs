@@ -1,0 +1,119 @@
+//! Direction files and cards: which are taken, which cannot be done, what is said of them.
+
+use super::{super::lint::Level, *};
+
+#[test]
+fn a_card_that_cannot_be_done_says_why_and_is_left_out() {
+    let mut session = live();
+    session.move_card(0, 7);
+    assert_eq!(session.active().count(), 1);
+    session.type_prompt(Side::Base, "milk").unwrap();
+    let problem = session.card_problem(&session.choices.cards[0]).unwrap();
+    assert!(problem.contains("position 7"), "{problem}");
+    assert!(session.active().next().is_none());
+    assert!(
+        session
+            .notes()
+            .iter()
+            .any(|note| note.level == Level::Problem)
+    );
+}
+
+#[test]
+fn off_the_task_a_card_says_that_its_score_is_of_other_prompts() {
+    let mut session = live();
+    let warning = |session: &Session, idx: usize| {
+        let card = &session.choices.cards[idx];
+        session.card_warning(card).unwrap_or_default()
+    };
+    assert!(session.is_on_task());
+    assert_eq!(warning(&session, 0), "");
+    session
+        .type_prompt(Side::Source, "Once upon a time")
+        .unwrap();
+    assert!(!session.is_on_task());
+    assert!(warning(&session, 0).starts_with(".999 was measured on other prompts than these"));
+    assert!(warning(&session, 1).starts_with(".997 was measured on other prompts than these"));
+    // Of what the scores were measured on otherwise, the page knows nothing.
+    let opened = &mut session.directions[0];
+    Arc::make_mut(&mut opened.direction).facts.task = None;
+    assert_eq!(warning(&session, 0), "");
+    // Five words that the task does not have are no line of it.
+    session.type_prompt(Side::Source, "a,b,c,d,e=").unwrap();
+    assert!(!session.is_on_task());
+    session.undo();
+    assert!(session.is_on_task());
+}
+
+#[test]
+fn hostile_directions_are_refused() {
+    let mut session = live();
+    let good = recorded::DIRECTIONS[0].1;
+    let n_cards = session.choices.cards.len();
+    let mut nan = good.to_vec();
+    let at = nan.len() - 4;
+    nan[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+    for (bytes, cause) in [
+        (&good[..good.len() - 8], "safetensors"),
+        (&nan[..], "NaN"),
+        (b"<script>alert(1)</script>", "safetensors"),
+    ] {
+        let error = session
+            .open_direction("x", bytes, false)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(cause), "{error}");
+    }
+    assert_eq!(session.choices.cards.len(), n_cards);
+}
+
+#[test]
+fn same_swap_from_another_file_is_the_same_card() {
+    let mut session = live();
+    let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    let with = |change: &dyn Fn(&mut Direction)| {
+        let mut other = own.clone();
+        change(&mut other);
+        other.to_bytes()
+    };
+    let learned_here = with(&|other| {
+        other.facts.created_by = Some("swivel".to_owned());
+        other.facts.controls.shuffled = Some(0.7);
+    });
+    assert_ne!(learned_here, recorded::DIRECTIONS[0].1);
+    let name = "solver-07065a-op5-layer2-rank1.safetensors";
+    let idx = session.open_direction(name, &learned_here, false).unwrap();
+    assert_eq!((idx, session.directions.len()), (0, 2));
+    assert_eq!(session.choices.cards.len(), 2);
+    for other in [
+        with(&|other| other.facts.place.position = Position::Index(3)),
+        with(&|other| other.facts.place.site.layer = 1),
+        with(&|other| other.facts.variable = Some("op1".to_owned())),
+        with(&|other| other.facts.model_sha256 = "other".to_owned()),
+    ] {
+        let n_cards = session.choices.cards.len();
+        session
+            .open_direction("op5.safetensors", &other, false)
+            .unwrap();
+        assert_eq!(session.choices.cards.len(), n_cards + 1, "the same name");
+    }
+}
+
+#[test]
+fn another_model_switches_off_what_does_not_fit() {
+    let mut session = live();
+    let mut other = model();
+    other.config = Gpt2Config::new(3, 128, 4, 256, 922);
+    other.sha256 = "other".to_owned();
+    session.set_model(other);
+    assert!(session.active().next().is_none());
+    assert!(session.choices.cards.iter().all(|card| !card.is_on));
+    assert!(session.card_problem(&session.choices.cards[0]).is_some());
+    assert!(!session.knows_task());
+    assert!(
+        session
+            .notes()
+            .iter()
+            .all(|note| note.level != Level::Problem)
+    );
+}
