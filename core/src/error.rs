@@ -3,7 +3,7 @@
 //! A message is whole: it has the message of what caused it, and [`std::error::Error::source`] is `None`, so that whoever
 //! prints a message, and whoever prints a chain of causes, says each cause once.
 
-use crate::Position;
+use crate::{Position, one_line::one_line};
 
 /// Result of everything in this crate that takes data from outside.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -336,7 +336,7 @@ pub enum Error {
         method: String,
     },
     /// A plan that is not JSON, or has a field that is unknown, missing or of another type.
-    #[error("plan: {}{cause}", of_field(field))]
+    #[error("{}", one_line(format_args!("plan: {}{cause}", of_field(field))))]
     PlanJson {
         /// Path of the field, such as `interventions[0].layer`; empty where it is the whole.
         field: String,
@@ -344,7 +344,7 @@ pub enum Error {
         cause: serde_json::Error,
     },
     /// A field of a plan that is missing, has no effect, or does not fit another one.
-    #[error("plan: `{field}`: expected {expected}, found {found}")]
+    #[error("{}", one_line(format_args!("plan: `{field}`: expected {expected}, found {found}")))]
     PlanValue {
         /// Path of the field.
         field: String,
@@ -354,7 +354,7 @@ pub enum Error {
         found: String,
     },
     /// A field of a plan that the model or a prompt does not have, or that holds a bad file.
-    #[error("plan: `{field}`: {cause}")]
+    #[error("{}", one_line(format_args!("plan: `{field}`: {cause}")))]
     PlanField {
         /// Path of the field.
         field: String,
@@ -362,7 +362,7 @@ pub enum Error {
         cause: Box<Error>,
     },
     /// A file that a plan names and that cannot be read.
-    #[error("plan: `{field}`: cannot read `{name}`: {reason}")]
+    #[error("{}", one_line(format_args!("plan: `{field}`: cannot read `{name}`: {reason}")))]
     PlanFile {
         /// Path of the field.
         field: String,

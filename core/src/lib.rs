@@ -35,6 +35,7 @@ mod hex;
 mod hook;
 mod load;
 mod model;
+mod one_line;
 mod place;
 mod reach;
 mod rows;
