@@ -36,6 +36,7 @@ mod hex;
 mod hook;
 mod load;
 mod model;
+mod one_line;
 mod place;
 mod reach;
 mod rows;

@@ -105,7 +105,8 @@ impl From<Position> for Written {
         match position {
             Position::Index(position) => Self::Number(position as i64),
             Position::LAST => Self::Name("last".to_owned()),
-            Position::FromEnd(distance) => Self::Number(-(distance as i64)),
+            // The smallest number is no number above 0 with the other sign.
+            Position::FromEnd(distance) => Self::Number((distance as i64).wrapping_neg()),
         }
     }
 }
@@ -184,5 +185,8 @@ mod tests {
             assert!(name.parse::<Position>().is_err(), "{name}");
         }
         assert!(Position::LAST.resolve(0).is_err());
+        let smallest = i64::MIN.to_string();
+        let position = smallest.parse::<Position>().unwrap();
+        assert_eq!(serde_json::to_string(&position).unwrap(), smallest);
     }
 }

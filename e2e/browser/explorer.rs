@@ -1,16 +1,19 @@
 //! The page, claim by claim, each tried as a person would.
 
 mod broken;
+mod bundle;
+mod cells;
 mod files;
 mod folder;
+mod inside;
 mod machine;
 mod maps;
 mod measured;
 mod numbers;
 mod opening;
 mod sharing;
+mod switching;
 mod typing;
-mod using;
 mod webgpu;
 
 use std::time::Duration;
@@ -104,6 +107,16 @@ fn texts(page: &Page<'_>, css: &str) -> Vec<String> {
     let all = all.into_iter();
     all.map(|text| text.as_str().unwrap_or_default().to_owned())
         .collect()
+}
+
+/// The cells of a row of the picture, from the first token.
+fn row(page: &Page<'_>, row: usize) -> Vec<String> {
+    texts(page, &format!("#grid td[id^='cell-{row}-']"))
+}
+
+/// Positions that a strip marks.
+fn marked(page: &Page<'_>, side: &str) -> Vec<String> {
+    texts(page, &format!("#{side}-tokens li.marked .at"))
 }
 
 /// Text of the first element that matches, visible or not.

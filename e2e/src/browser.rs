@@ -18,8 +18,6 @@ use thirtyfour::{
 };
 use tokio::{runtime, time};
 
-use crate::{page::Page, server::Server};
-
 /// How long a script of a test may run, and a little more for the answer to arrive.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(120);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(150);
@@ -135,22 +133,6 @@ impl Browser {
             _folder: folder,
             _turn: turn,
         })
-    }
-
-    /// The browser's one page, with `server` as its host.
-    ///
-    /// # Panics
-    /// - if the browser is gone
-    #[track_caller]
-    #[must_use]
-    pub fn page<'a>(&'a self, server: &'a Server) -> Page<'a> {
-        Page::new(self, Some(server), server.origin())
-    }
-
-    /// The page of another host, at an address without a slash at its end.
-    #[track_caller]
-    pub fn page_at<'a>(&'a self, origin: &str) -> Page<'a> {
-        Page::new(self, None, origin.to_owned())
     }
 
     /// Runs one command of the session to its end.

@@ -1,11 +1,13 @@
 //! The static host of a test: the built page on 127.0.0.1, with single paths replaced where a test wants it.
 
+mod answer;
+mod folder;
+
 use std::{
     collections::BTreeMap,
-    env, fs,
-    io::{self, BufRead, BufReader, Write},
+    env,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -145,7 +147,7 @@ impl Server {
     #[must_use]
     pub fn path_ending(&self, suffix: &str) -> String {
         let mut paths = Vec::new();
-        if let Err(error) = list(&self.shared.dist, "", &mut paths) {
+        if let Err(error) = folder::list(&self.shared.dist, "", &mut paths) {
             panic!("reading {}: {error}", self.shared.dist.display());
         }
         paths.retain(|path| path.ends_with(suffix));
@@ -200,182 +202,17 @@ impl Drop for Server {
     }
 }
 
-impl Shared {
-    fn accept(self: &Arc<Self>, listener: &TcpListener) {
-        for stream in listener.incoming() {
-            if self.stopped.load(Ordering::SeqCst) {
-                return;
-            }
-            let Ok(stream) = stream else { continue };
-            let shared = Arc::clone(self);
-            // A browser that goes away in the middle of an answer is nobody's failure.
-            thread::spawn(move || drop(shared.answer(stream)));
-        }
-    }
-
-    /// Reads one request, answers it, and closes the connection.
-    fn answer(&self, stream: TcpStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let mut lines = BufReader::new(&stream).lines();
-        // A browser also opens connections in advance and sends nothing.
-        let Some(start) = lines.next().transpose()? else {
-            return Ok(());
-        };
-        for line in lines {
-            if line?.is_empty() {
-                break;
-            }
-        }
-        let mut words = start.split(' ');
-        let method = words.next().unwrap_or_default();
-        let target = words.next().unwrap_or_default();
-        let path = target.split(['?', '#']).next().unwrap_or_default();
-        let path = if path.ends_with('/') {
-            format!("{path}index.html")
-        } else {
-            path.to_owned()
-        };
-
-        let overlay = lock(&self.overlays).get(&path).cloned();
-        if let Some(Overlay::Delayed(delay)) = overlay {
-            thread::sleep(delay);
-        }
-        let live = self.live(&path);
-        let live_header = match live {
-            Some(_) => "swivel-serve: 0.1.0\r\n",
-            None => "",
-        };
-        let file = || live.or_else(|| self.file(&path));
-        let (status, mut body) = match (method, &overlay) {
-            ("GET" | "HEAD", Some(Overlay::Bytes(bytes))) => (200, bytes.clone()),
-            ("GET" | "HEAD", Some(Overlay::Status(status))) => (*status, Vec::new()),
-            ("GET" | "HEAD", _) => file().map_or((404, Vec::new()), |bytes| (200, bytes)),
-            _ => (405, Vec::new()),
-        };
-        if let Some(Overlay::Truncated(n_bytes)) = overlay {
-            body.truncate(n_bytes);
-        }
-        let content_length = body.len();
-        if let Some(Overlay::Broken(n_bytes)) = overlay {
-            body.truncate(n_bytes);
-        }
-        if method == "HEAD" {
-            body.clear();
-        }
-
-        // Known before the browser can act on the answer.
-        lock(&self.requests).push(Request {
-            path: path.clone(),
-            status,
-            body_bytes: body.len(),
-        });
-        let mut stream = &stream;
-        write!(
-            stream,
-            "HTTP/1.1 {status} \r\n\
-             Content-Type: {}\r\n\
-             Content-Length: {content_length}\r\n\
-             Cache-Control: no-cache\r\n\
-             Access-Control-Allow-Origin: *\r\n\
-             {live_header}\
-             Connection: close\r\n\r\n",
-            content_type(&path)
-        )?;
-        stream.write_all(&body)?;
-        stream.flush()
-    }
-
-    /// The bytes of the file at `path`, if there is one in the folder.
-    fn file(&self, path: &str) -> Option<Vec<u8>> {
-        file_in(&self.dist, path.strip_prefix('/')?)
-    }
-
-    /// What a folder answers that is served live.
-    fn live(&self, path: &str) -> Option<Vec<u8>> {
-        lock(&self.live).iter().find_map(|(prefix, folder)| {
-            match path.strip_prefix(prefix)?.strip_prefix('/')? {
-                "index.json" => names_in(folder).ok(),
-                rest => file_in(folder, rest),
-            }
-        })
-    }
-}
-
-fn file_in(folder: &Path, path: &str) -> Option<Vec<u8>> {
-    let relative = PathBuf::from(percent_decoded(path)?);
-    let stays = |part| matches!(part, Component::Normal(_));
-    if !relative.components().all(stays) {
-        return None;
-    }
-    fs::read(folder.join(relative)).ok()
-}
-
-/// The names in a folder, in their order, as JSON.
-fn names_in(folder: &Path) -> Result<Vec<u8>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(serde_json::to_vec(&names)?)
-}
-
 /// Another thread's panic is that thread's failure; what is behind the lock is whole at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn list(folder: &Path, prefix: &str, paths: &mut Vec<String>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = format!("{prefix}/{}", entry.file_name().to_string_lossy());
-        if entry.file_type()?.is_dir() {
-            list(&entry.path(), &path, paths)?;
-        } else {
-            paths.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first == b'%' {
-            let digits = str::from_utf8(tail.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = tail.get(2..)?;
-        } else {
-            bytes.push(*first);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn content_type(path: &str) -> &'static str {
-    let extension = Path::new(path).extension().and_then(|e| e.to_str());
-    match extension.unwrap_or_default() {
-        "css" => "text/css; charset=utf-8",
-        "html" => "text/html; charset=utf-8",
-        "ico" => "image/x-icon",
-        "jpg" | "jpeg" => "image/jpeg",
-        "js" | "mjs" => "text/javascript; charset=utf-8",
-        "json" | "map" => "application/json",
-        "png" => "image/png",
-        "svg" => "image/svg+xml",
-        "txt" | "md" => "text/plain; charset=utf-8",
-        "wasm" => "application/wasm",
-        "webmanifest" => "application/manifest+json",
-        "webp" => "image/webp",
-        _ => "application/octet-stream",
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::{
+        fs,
+        io::{Read, Write},
+    };
 
     use super::*;
 

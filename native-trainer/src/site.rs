@@ -1,7 +1,7 @@
 //! Sites as typed, checked against a model.
 
 use anyhow::{Context, Result, bail};
-use swivel_core::{Component, Error, Gpt2Config, Site};
+use swivel_core::{Component, Gpt2Config, PlaceError, Site};
 
 /// The site of these names, in a model of these sizes, and its head where it is per head.
 pub fn parse_site(
@@ -44,7 +44,7 @@ pub fn check_head(site: Site, head: Option<usize>, config: &Gpt2Config) -> Resul
             config.n_heads - 1
         ),
         (false, Some(_)) => bail!("{component} is not per head; leave --head out"),
-        (true, Some(head)) if head >= config.n_heads => Err(Error::HeadOutside {
+        (true, Some(head)) if head >= config.n_heads => Err(PlaceError::HeadOutside {
             head,
             last: config.n_heads - 1,
         }

@@ -9,6 +9,7 @@ mod das;
 mod documents;
 mod interventions;
 mod laws;
+mod mutated_plans;
 mod operations;
 mod parity;
 mod plan;

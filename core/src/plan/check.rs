@@ -2,7 +2,7 @@
 
 mod units;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{
     CheckedPlan, Mode, Plan, PlanError, PlannedIntervention, PlannedOp, Prompts,
@@ -49,8 +49,9 @@ pub(super) fn check<E: fmt::Display>(
         let direction = checker.direction(&read)?;
         steps.push(checker.step(plan.mode, direction)?);
     }
+    let read: BTreeSet<usize> = plan.interventions.iter().filter_map(|i| i.source).collect();
     for idx in 0..plan.sources.len() {
-        if !plan.interventions.iter().any(|i| i.source == Some(idx)) {
+        if !read.contains(&idx) {
             let expected = "a source that an intervention reads";
             return refuse(format!("sources[{idx}]"), expected, "one that none reads");
         }

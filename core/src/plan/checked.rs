@@ -34,9 +34,9 @@ pub(super) struct Step {
     pub origin: Origin,
     /// Run that is intervened on.
     pub into: usize,
-    /// What is edited, a row.
+    /// What is edited: a row, or once for all rows.
     pub base_units: Vec<Units>,
-    /// What is read from the source run, a row.
+    /// What is read from the source run: a row, or once for all rows.
     pub source_units: Vec<Units>,
 }
 
@@ -129,8 +129,9 @@ impl CheckedPlan {
     ) -> Result<Vec<Edit<B>>, E> {
         let mut edits = Vec::new();
         for step in self.steps.iter().filter(|step| step.into == run) {
-            for rows in step.row_groups() {
-                edits.push(step.edit(rows, self.runs[run][0].len(), device, &mut value)?);
+            let rows = &self.runs[run];
+            for group in step.row_groups(rows.len()) {
+                edits.push(step.edit(group, rows[0].len(), device, &mut value)?);
             }
         }
         Ok(edits)
@@ -182,10 +183,10 @@ impl CheckedPlan {
 
 impl Step {
     /// Rows that have the same units and stand together.
-    fn row_groups(&self) -> Vec<Range<usize>> {
+    fn row_groups(&self, n_rows: usize) -> Vec<Range<usize>> {
+        let units = |row: usize| [&self.base_units, &self.source_units].map(|of| of_row(of, row));
         let mut groups: Vec<Range<usize>> = Vec::new();
-        for row in 0..self.base_units.len() {
-            let units = |row: usize| (&self.base_units[row], &self.source_units[row]);
+        for row in 0..n_rows {
             match groups.last_mut() {
                 Some(group) if units(group.start) == units(row) => group.end += 1,
                 _ => groups.push(row..row + 1),
@@ -210,10 +211,13 @@ impl Step {
             rows: Some(rows.clone()),
             ..units.clone()
         };
-        let units = in_rows(&self.base_units[rows.start]);
+        let units = in_rows(of_row(&self.base_units, rows.start));
         let source = match &self.origin {
             Origin::Nothing => Source::None,
-            Origin::Run(run) => value(*run, self.site, &in_rows(&self.source_units[rows.start]))?,
+            Origin::Run(run) => {
+                let read = in_rows(of_row(&self.source_units, rows.start));
+                value(*run, self.site, &read)?
+            }
             Origin::Values(values) => {
                 let n_positions = units.positions.as_ref().map_or(n_tokens, Vec::len);
                 let values = tensor(values.concat()).unsqueeze::<3>(); // [1, n_values, width]
@@ -244,6 +248,11 @@ impl Step {
             source,
         })
     }
+}
+
+/// What belongs to a row, in a list of one a row or of a single one for all rows.
+pub(super) fn of_row<T>(list: &[T], row: usize) -> &T {
+    list.get(row).unwrap_or(&list[0])
 }
 
 /// The value of a site that a finished run was asked for.

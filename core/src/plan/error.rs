@@ -2,12 +2,14 @@
 
 use std::{error::Error as StdError, fmt};
 
+use crate::one_line::one_line;
+
 /// Why a plan was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
     /// It is not JSON, or has a field that is unknown, missing or of another type.
-    #[error("plan: {}{cause}", of_field(field))]
+    #[error("{}", one_line(format_args!("plan: {}{cause}", of_field(field))))]
     Json {
         /// Path of the field, such as `interventions[0].layer`; empty where it is the whole.
         field: String,
@@ -15,7 +17,7 @@ pub enum PlanError {
         cause: serde_json::Error,
     },
     /// A field is missing, has no effect, or does not fit another one.
-    #[error("plan: `{field}`: expected {expected}, found {found}")]
+    #[error("{}", one_line(format_args!("plan: `{field}`: expected {expected}, found {found}")))]
     Value {
         /// Path of the field.
         field: String,
@@ -25,7 +27,7 @@ pub enum PlanError {
         found: String,
     },
     /// A field that the model or a prompt does not have, or that holds a bad file.
-    #[error("plan: `{field}`: {cause}")]
+    #[error("{}", one_line(format_args!("plan: `{field}`: {cause}")))]
     Field {
         /// Path of the field.
         field: String,
@@ -33,7 +35,7 @@ pub enum PlanError {
         cause: Box<dyn StdError + Send + Sync>,
     },
     /// A file that it names cannot be read.
-    #[error("plan: `{field}`: cannot read `{name}`: {reason}")]
+    #[error("{}", one_line(format_args!("plan: `{field}`: cannot read `{name}`: {reason}")))]
     File {
         /// Path of the field.
         field: String,

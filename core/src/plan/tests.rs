@@ -2,9 +2,6 @@
 
 mod refused;
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
 use super::*;
 use crate::direction::tests::facts;
 
@@ -94,77 +91,4 @@ fn defaults_are_not_written() {
         assert!(!short.contains(name), "{short}");
     }
     assert!(short.contains("block_output"), "{short}");
-}
-
-/// Any plan of the types, sensible or not.
-fn random_plan(rng: &mut ChaCha8Rng) -> Plan {
-    fn list<T>(rng: &mut ChaCha8Rng, one: impl Fn(&mut ChaCha8Rng) -> T) -> Vec<T> {
-        (0..rng.next_u32() % 3).map(|_| one(rng)).collect()
-    }
-    fn maybe<T>(rng: &mut ChaCha8Rng, one: impl Fn(&mut ChaCha8Rng) -> T) -> Option<T> {
-        rng.next_u32().is_multiple_of(2).then(|| one(rng))
-    }
-    let index = |rng: &mut ChaCha8Rng| (rng.next_u32() % 9) as usize;
-    let number = |rng: &mut ChaCha8Rng| (rng.next_u32() as f32 - 2e9) / 7e8;
-    let text = |rng: &mut ChaCha8Rng| ["", "é\n\"", "data:x", "a/b"][index(rng) % 4].to_owned();
-    let component = |rng: &mut ChaCha8Rng| Component::ALL[index(rng)].0;
-    let prompts = |rng: &mut ChaCha8Rng| match maybe(rng, |_| ()) {
-        Some(()) => Prompts::Text(list(rng, text)),
-        None => Prompts::Ids(list(rng, |rng| list(rng, |rng| rng.next_u32()))),
-    };
-    let position = |rng: &mut ChaCha8Rng| match maybe(rng, |_| ()) {
-        Some(()) => Position::Index(index(rng)),
-        None => Position::FromEnd(index(rng) + 1),
-    };
-    // Never empty: `[]` is a list of rows and of positions.
-    let positions = |rng: &mut ChaCha8Rng| {
-        let mut rows = list(rng, |rng| list(rng, position));
-        rows.push(vec![position(rng)]);
-        Positions(rows)
-    };
-    let units = [Unit::Positions, Unit::Heads, Unit::HeadsAtPositions];
-    let intervention = |rng: &mut ChaCha8Rng| PlannedIntervention {
-        layer: index(rng),
-        component: component(rng),
-        unit: units[index(rng) % 3],
-        heads: maybe(rng, |rng| list(rng, index)),
-        source: maybe(rng, index),
-        values: maybe(rng, |rng| list(rng, |rng| list(rng, number))),
-        base_positions: Some(positions(rng)),
-        token: maybe(rng, text),
-        source_positions: maybe(rng, positions),
-        source_token: maybe(rng, text),
-        op: PlannedOp {
-            operation: &OPERATIONS[index(rng) % OPERATIONS.len()],
-            direction: maybe(rng, text),
-            dims: maybe(rng, |rng| list(rng, index)),
-            strength: maybe(rng, number).unwrap_or(1.0),
-        },
-    };
-    Plan {
-        version: Version,
-        base: prompts(rng),
-        sources: list(rng, prompts),
-        mode: maybe(rng, |_| Mode::Serial).unwrap_or_default(),
-        interventions: list(rng, intervention),
-        record: list(rng, |rng| PlannedSite {
-            layer: index(rng),
-            component: component(rng),
-        }),
-    }
-}
-
-#[test]
-fn written_plan_is_the_plan_that_is_read() {
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    for _ in 0..2000 {
-        let mut plan = random_plan(&mut rng);
-        plan.drop_defaults();
-        let json = plan.to_json();
-        let read = Plan::from_json(json.as_bytes()).unwrap();
-        assert_eq!(read, plan, "{json}");
-        assert_eq!(read.to_json(), json);
-        // Whatever it says, checking it does not panic.
-        drop(check(&read));
-    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use swivel_core::{
-    Component, Error,
+    Component, PromptError,
     cone::Storage,
     task::programs::{self, Lexicon},
 };
@@ -142,7 +142,7 @@ impl TaskArgs {
         let n_ctx = files.config.n_ctx;
         if n_tokens > n_ctx {
             let found = n_tokens;
-            let error = Error::PromptTooLong { found, n_ctx };
+            let error = PromptError::TooLong { found, n_ctx };
             bail!("{error}; --shots {shots} is too many");
         }
         Ok(Task {

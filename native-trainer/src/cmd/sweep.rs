@@ -207,7 +207,7 @@ fn places(args: &Args, config: &Gpt2Config, n_tokens: usize) -> Result<Places> {
     let positions = args.positions.resolve(n_tokens, "position")?;
     let layers = args.layers.resolve(config.n_layers, "layer")?;
     let components = args.components.iter().map(|name| name.trim().parse());
-    let components: Vec<Component> = components.collect::<swivel_core::Result<_>>()?;
+    let components: Vec<Component> = components.collect::<Result<_, _>>()?;
     let heads = match components.iter().any(|component| component.is_per_head()) {
         true => args.heads.resolve(config.n_heads, "head")?,
         false => Vec::new(),

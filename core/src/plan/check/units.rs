@@ -8,7 +8,7 @@ use crate::{
     intervention::Units,
     plan::{
         PlanError, PlannedIntervention, Positions, Unit,
-        checked::Origin,
+        checked::{Origin, of_row},
         error::{refuse, within},
     },
 };
@@ -32,7 +32,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What is edited and what is read, a row.
+    /// What is edited and what is read: a row, or once for all rows.
     pub(super) fn units(&self, origin: &Origin, into: usize) -> Result<[Vec<Units>; 2], PlanError> {
         let PlannedIntervention {
             component,
@@ -83,7 +83,7 @@ impl Checker<'_> {
                     return refuse(self.field(name), expected, "a text");
                 }
             }
-            return Ok([vec![units(None); n_rows], vec![units(None); n_rows]]);
+            return Ok([vec![units(None)], vec![units(None)]]);
         }
         let name = self.field("base_positions");
         let Some(base_positions) = base_positions else {
@@ -102,6 +102,14 @@ impl Checker<'_> {
                 positions(&name, source, self.n_tokens(run), n_rows)?
             }
         };
+        for row in 0..base.len().max(source.len()) {
+            let (base, source) = (of_row(&base, row), of_row(&source, row));
+            if base.len() != source.len() {
+                let expected = format!("{} positions, as in `base_positions`", base.len());
+                return refuse(format!("{name}[{row}]"), expected, source.len());
+            }
+            self.check_scores_seen(&format!("{name}[{row}]"), base, source)?;
+        }
         match (from, source_token) {
             (Some(run), text) => self.check_token("source_token", text.as_deref(), run, &source)?,
             (None, None) => {}
@@ -109,13 +117,6 @@ impl Checker<'_> {
                 let expected = "nothing: no source run is read";
                 return refuse(self.field("source_token"), expected, "a text");
             }
-        }
-        for (row, (base, source)) in base.iter().zip(&source).enumerate() {
-            if base.len() != source.len() {
-                let expected = format!("{} positions, as in `base_positions`", base.len());
-                return refuse(format!("{name}[{row}]"), expected, source.len());
-            }
-            self.check_scores_seen(&format!("{name}[{row}]"), base, source)?;
         }
         Ok([base, source].map(|rows| rows.into_iter().map(|list| units(Some(list))).collect()))
     }
@@ -135,9 +136,9 @@ impl Checker<'_> {
         let Some(tokenizer) = self.tokenizer else {
             return refuse(field, "nothing, since the model has no tokenizer", "a text");
         };
-        for (row, list) in positions.iter().enumerate() {
-            for position in list {
-                let found = tokenizer.decode(&[self.runs[run][row][*position]]);
+        for (row, ids) in self.runs[run].iter().enumerate() {
+            for position in of_row(positions, row) {
+                let found = tokenizer.decode(&[ids[*position]]);
                 if found != text {
                     let expected = format!("token {position} of row {row} to be {text:?}");
                     return refuse(field, expected, format!("{found:?}"));
@@ -175,7 +176,8 @@ impl Checker<'_> {
     }
 }
 
-/// The positions of each row.
+/// The positions: a list a row, or a single one for all rows. That one is not copied for each of them, since rows and
+/// positions may be as many as the plan is long.
 fn positions(
     field: &str,
     positions: &Positions,
@@ -193,14 +195,11 @@ fn positions(
     let lists: Vec<Vec<usize>> = (positions.0.iter().enumerate())
         .map(resolve)
         .collect::<Result<_, _>>()?;
-    match lists.as_slice() {
-        [list] => Ok(vec![list.clone(); n_rows]),
-        lists if lists.len() == n_rows => Ok(lists.to_vec()),
-        lists => {
-            let expected = format!("{n_rows} lists, one a row, or a single one for all rows");
-            refuse(field, expected, format!("{} lists", lists.len()))
-        }
+    if lists.len() == 1 || lists.len() == n_rows {
+        return Ok(lists);
     }
+    let expected = format!("{n_rows} lists, one a row, or a single one for all rows");
+    refuse(field, expected, format!("{} lists", lists.len()))
 }
 
 /// Indices below `n`, at least one.
