@@ -294,9 +294,9 @@ impl LearnArgs {
 /// Refuses an option that says which pairs to sample, beside one that names a file of pairs.
 pub fn refuse_beside(given: Option<&str>, data: &str) -> Result<()> {
     match given {
-        Some(name) => bail!(
-            "{name} says which pairs to sample, and {data} has them already; leave one out"
-        ),
+        Some(name) => {
+            bail!("{name} says which pairs to sample, and {data} has them already; leave one out")
+        }
         None => Ok(()),
     }
 }
