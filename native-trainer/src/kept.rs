@@ -18,7 +18,7 @@ use swivel_core::{
 use crate::{
     interrupt, report,
     side_by_side::side_by_side,
-    tensors::{ids_tensor, label_ids},
+    tensors::{device_of, ids_tensor, label_ids},
 };
 use row_file::RowFile;
 pub use wanted::{Keep, Memory, Wanted};
@@ -54,7 +54,7 @@ impl<B: Backend> KeptRuns<B> {
         what: &'static str,
     ) -> Result<Self> {
         let shape = PairShape::of(pairs, config)?;
-        let device = model.wte.weight.val().device();
+        let device = device_of(model);
         let is_file = wanted.n_bytes(config, pairs)? > wanted.memory;
         let cone = wanted.cone(config)?;
         let bar = report::progress(what, pairs.len());

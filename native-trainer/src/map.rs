@@ -20,4 +20,4 @@ pub use identity::{difference, facts, n_cells};
 pub use jobs::{cost, jobs, share};
 pub use metric::Metric;
 pub use publish::{picture_path, publish};
-pub use table::lines;
+pub use table::tables;

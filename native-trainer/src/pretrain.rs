@@ -27,7 +27,7 @@ use crate::{
     interrupt,
     output::Output,
     report::{self, Report},
-    tensors::{ids_tensor, label_ids, read_floats, read_ids},
+    tensors::{device_of, ids_tensor, label_ids, read_floats, read_ids},
     weights::{self, Format},
 };
 pub use lines::{LINE, Lines};
@@ -101,7 +101,7 @@ impl Pretrain {
         started: Instant,
     ) -> Result<Gpt2<A>> {
         let (rng, trained) = data;
-        let device = model.wte.weight.val().device();
+        let device = device_of(&model);
         let bar = report::progress("pretraining", stage.steps);
         let mut running = 0.5;
         for step in 0..stage.steps {
@@ -144,7 +144,7 @@ impl Pretrain {
 
     /// Accuracy on prompts with this many demonstrations whose queries were never trained on.
     fn score<B: Backend>(&self, model: &Gpt2<B>, shots: usize, trained: &Trained) -> Result<f64> {
-        let device = model.wte.weight.val().device();
+        let device = device_of(model);
         let n_all = self.settings.test_prompts;
         let mut rng = ChaCha8Rng::seed_from_u64(!self.settings.seed.wrapping_add(shots as u64));
         let (mut top_1, mut answers) = (Vec::new(), Vec::new());

@@ -2,6 +2,12 @@
 
 use anyhow::Result;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use swivel_core::Gpt2;
+
+/// The device that a model is on.
+pub fn device_of<B: Backend>(model: &Gpt2<B>) -> B::Device {
+    model.wte.weight.val().device()
+}
 
 /// Labels as a tensor.
 pub fn label_ids<B: Backend>(labels: &[u32], device: &B::Device) -> Tensor<B, 1, Int> {

@@ -34,7 +34,7 @@ use crate::{
     report::Report,
     score::swap_whole,
     side_by_side::side_by_side,
-    tensors::{ids_tensor, label_ids, read_floats},
+    tensors::{device_of, ids_tensor, label_ids, read_floats},
 };
 
 /// A job and what it is done on.
@@ -219,7 +219,7 @@ fn open<B: Backend>(model: &Path, device: &B::Device) -> Result<(ModelFiles, Gpt
 
 /// Waits until the device has done what it was told.
 fn sync<B: Backend>(model: &Gpt2<B>) -> Result<()> {
-    let device = model.wte.weight.val().device();
+    let device = device_of(model);
     B::sync(&device).map_err(|error| anyhow::anyhow!("waiting for the device: {error:?}"))
 }
 
@@ -247,7 +247,7 @@ fn rule(epochs: usize, batch_size: usize) -> Rule {
 
 /// Probability of the label after each swap, layer by layer.
 fn map<B: Backend>(model: &Gpt2<B>, files: &ModelFiles, pair: &Pair) -> Result<Vec<Vec<f32>>> {
-    let device = model.wte.weight.val().device();
+    let device = device_of(model);
     let (n_layers, n_tokens) = (files.config.n_layers, pair.base.len());
     let ids = |ids: &[u32]| ids_tensor::<B>([ids].into_iter(), &device);
     let base = model.keep_run(ids(&pair.base), &Cone::whole(n_layers, n_tokens));

@@ -239,7 +239,7 @@ fn solver(sides: &Sides) -> Result<()> {
     let out = out.to_string_lossy();
     let mut seconds = Vec::new();
     for _ in 0..sides.runs {
-        let done = sides.program(&["train", "--json", "--out", &out])?;
+        let done = sides.program(&["train", "--json", "--force", "--out", &out])?;
         seconds.push(field(&done, "seconds_caching")? + field(&done, "seconds_training")?);
     }
     Row::ours(

@@ -234,7 +234,7 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
     ] {
         report.line(format!("{name:<11}{value}"));
     }
-    for line in map::lines(bundle) {
+    for line in map::tables(bundle) {
         report.line(line);
     }
     if let (Method::LowRank, Some(best)) = (method, best) {

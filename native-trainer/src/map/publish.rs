@@ -10,7 +10,7 @@ use anyhow::Result;
 use serde_json::json;
 use swivel_core::bundle::{Bundle, Part};
 
-use super::{metric::Metric, svg::svg, table};
+use super::{metric::Metric, svg::svg, table::tables};
 use crate::{
     output::{Existing, Output},
     report::Report,
@@ -29,7 +29,7 @@ pub fn publish(
     report: Report,
     started: Instant,
 ) -> Result<ExitCode> {
-    for line in table::lines(bundle) {
+    for line in tables(bundle) {
         report.line(line);
     }
     let best = bundle.best();

@@ -33,7 +33,7 @@ pub fn grids(bundle: &Bundle) -> Vec<Grid> {
 }
 
 /// IIA of all tables, as many positions beside each other as a terminal shows.
-pub fn lines(bundle: &Bundle) -> Vec<String> {
+pub fn tables(bundle: &Bundle) -> Vec<String> {
     const N_COLUMNS: usize = 14;
     let row = |name: String, texts: Vec<String>| {
         let texts: String = texts.iter().map(|text| format!("{text:>5}")).collect();

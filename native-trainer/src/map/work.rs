@@ -33,7 +33,7 @@ use crate::{
     score::{batches, swap_along, swap_whole},
     side_by_side::{in_workers, n_workers},
     site::width_at,
-    tensors::read_floats,
+    tensors::{device_of, read_floats},
 };
 
 /// Jobs: cells that are computed together, by their indices in the plan.
@@ -189,7 +189,7 @@ impl<B: Backend> KeptVariable<B> {
             train,
             probe,
             reference,
-            device: model.wte.weight.val().device(),
+            device: device_of(model),
             test,
         })
     }

@@ -11,7 +11,7 @@ use swivel_core::{
 };
 
 use super::settings::Stage;
-use crate::tensors::ids_tensor;
+use crate::tensors::{device_of, ids_tensor};
 
 /// Tokens of a line with its answer and the newline.
 pub const LINE: usize = 12;
@@ -111,7 +111,7 @@ impl Lines {
 /// # Shapes
 /// - result: `[batch * lines, d_vocab]`
 pub fn answer_logits<B: Backend>(model: &Gpt2<B>, batch: &Batch, lines: usize) -> Tensor<B, 2> {
-    let device = model.wte.weight.val().device();
+    let device = device_of(model);
     let ids = ids_tensor::<B>(batch.ids.iter().map(Vec::as_slice), &device);
     let [n_rows, pos] = ids.dims();
     let positions: Vec<i64> = batch
