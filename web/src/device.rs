@@ -123,4 +123,17 @@ mod tests {
         }
         assert_eq!(Device::named("auto"), None);
     }
+
+    #[test]
+    fn what_failed_is_followed_by_the_cpu() {
+        let mut devices = Devices::untried(None);
+        devices.current = Device::WebGpu;
+        devices.fall_back("lost");
+        assert_eq!(devices.web_gpu, DeviceState::Unavailable("lost".to_owned()));
+        assert_eq!(
+            (devices.current, devices.wish),
+            (Device::Cpu, Some(Device::Cpu))
+        );
+        assert_eq!(devices.state(), Some(&DeviceState::Untried));
+    }
 }

@@ -29,7 +29,7 @@ pub(super) fn place(layer: usize, position: usize, iia: f64) -> Place {
     }
 }
 
-/// A bundle with these cells.
+/// A sweep result with these cells.
 pub(super) fn bundle(places: &[Place], change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let (mut own, mut metadata) = (Vec::new(), Value::Null);
     direction_file(|header, values| {

@@ -1,4 +1,4 @@
-//! A person opens a map of learned directions and switches its cells on.
+//! A person opens a sweep result, tables of learned directions, and switches its cells on.
 
 use serde_json::{Value, json};
 use swivel_e2e::{Browser, Gpu, Key, Overlay, Page};
@@ -11,7 +11,7 @@ use super::{
     hidden_text, open_live, server, texts, wait_notice, wait_verdict,
 };
 
-/// Opens the page and a map of all cells.
+/// Opens the page and a sweep result of all cells.
 fn open_map(page: &Page<'_>) {
     open_live(page, CPU);
     let (_folder, path) = file("op5 sweep.safetensors", &bundle(&places(), |_| ()));
@@ -19,7 +19,7 @@ fn open_map(page: &Page<'_>) {
     wait_notice(
         page,
         &[
-            "Opened op5 sweep.safetensors",
+            "Opened op5 sweep.safetensors: a sweep result",
             "30 cells",
             "layer 2 block_output, token 9 (0.999)",
         ],
@@ -37,7 +37,7 @@ fn cell_of_a_map_flips_the_answer_and_goes_again() {
     wait_verdict(&page, "Switch a direction on");
     assert_eq!(
         hidden_text(&page, "#picture-learned-0"),
-        "Learned map: op5 sweep"
+        "Sweep result: op5 sweep"
     );
     assert_eq!(
         page.attr("#picture-learned-0", "aria-pressed").as_deref(),

@@ -349,13 +349,28 @@ fn guide_walks_through_the_page() {
     open_live(&page, CPU);
     page.click("#guide-button");
     page.wait_text(".guide", SOON, |text| {
-        ["Type", "Toggle", "Scan", "Share"]
+        ["Type", "Toggle", "Arm", "Scan", "Share", "Run"]
             .iter()
             .all(|step| text.contains(step))
+    });
+    // What an operation is, at which values, and where the model computes.
+    page.wait_text(".guide", SOON, |text| {
+        [
+            "swap: the source's value takes its place",
+            "zero: it becomes zero",
+            "any component, in one head or in all",
+            "in this tab",
+            "on the machine that serves the page",
+        ]
+        .iter()
+        .all(|part| text.contains(part))
     });
     page.screenshot("guide");
     super::click_button(&page, ".guide", "Switch the first direction");
     wait_verdict(&page, "Switch a direction on");
+    super::click_button(&page, ".guide", "Arm the cell at the cursor");
+    page.wait_for("#switch-2[aria-checked=true]", SOON);
+    wait_verdict(&page, "The answer flipped from False to True.");
     super::click_button(&page, ".guide", "Scan this pair");
     page.wait_text("#scan-progress", LONG, |text| text == "done");
     page.click("#guide-button");

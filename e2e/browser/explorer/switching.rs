@@ -26,7 +26,7 @@ fn switch_flips_the_answer_and_flips_it_back() {
     page.wait_for(".answers .change", SOON);
     page.wait_text(".verdict", SOON, |text| {
         text.contains("✓ the program says the same: True")
-            && text.contains("98 % of the way from base to source")
+            && text.contains("nats towards the source's answer: recovered share +.98")
             && text.contains("nats: how far all probabilities together moved")
     });
     page.wait_text("#cost", SOON, |text| {
