@@ -1,26 +1,26 @@
-//! The causal cone: what an intervention cannot change is computed once and kept.
+//! The causal cone: what an intervention cannot change is computed once and cached.
 //!
 //! An intervention in layer `l`, at the positions `>= start`, changes nothing below `l` and nothing at earlier positions. A
-//! [`KeptRun`] has what resumed runs need: the residual stream that enters a layer, from `start` on, and the keys and values
+//! [`CachedRun`] has what resumed runs need: the residual stream that enters a layer, from `start` on, and the keys and values
 //! of the layers above at the earlier positions. Which layers and first positions it serves is its [`Cone`]; whatever lies
-//! outside is not kept and, where nothing kept depends on it, not computed. The head is computed only for rows that are read.
+//! outside is not cached and, where nothing cached depends on it, not computed. The head is computed only for rows that are read.
 //!
-//! 1. [`Gpt2::keep_run`] runs the base prompts, [`Gpt2::keep_source`] the source prompts as far as their values are wanted.
-//! 2. [`KeptRun::base_at`] cuts out what runs need that resume at one place, a [`KeptBase`].
+//! 1. [`Gpt2::cache_run`] runs the base prompts, [`Gpt2::cache_source`] the source prompts as far as their values are wanted.
+//! 2. [`CachedRun::base_at`] cuts out what runs need that resume at one place, a [`CachedBase`].
 //! 3. [`Gpt2::resume`] goes on from there, with a hook that edits any component. [`Gpt2::intervene_each`] resumes at many
 //!    positions at once.
 //!
 //! A resumed run equals the full run: that is tested at every component, unit and position.
 
+mod cached;
 mod each;
-mod kept;
 
 use std::ops::RangeInclusive;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
 use crate::{Component, Gpt2, Gpt2Config, Hook, Recorder, Site, model::KeyValue};
-pub use kept::{KeptBase, KeptRun, KeptSource, Storage, row_indices};
+pub use cached::{CachedBase, CachedRun, CachedSource, Storage, row_indices};
 
 /// Where runs may be resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Cone {
         })
     }
 
-    /// Bytes that are kept of a prompt of `n_tokens` tokens.
+    /// Bytes that are cached of a prompt of `n_tokens` tokens.
     pub fn n_bytes(&self, config: &Gpt2Config, n_tokens: usize, storage: Storage) -> usize {
         let n_streams = self.layers.end() + 1 - self.layers.start();
         let n_keys_values = 2 * (config.n_layers - self.layers.start());
@@ -88,14 +88,14 @@ impl<B: Backend> Gpt2<B> {
     ///
     /// # Shapes
     /// - `ids`: `[batch, pos]`
-    pub fn keep_run(&self, ids: Tensor<B, 2, Int>, cone: &Cone) -> KeptRun<B> {
+    pub fn cache_run(&self, ids: Tensor<B, 2, Int>, cone: &Cone) -> CachedRun<B> {
         let (n_layers, n_tokens) = (self.n_layers(), ids.dims()[1]);
         let (first, [start, end]) = (
             *cone.layers.start(),
             [*cone.starts.start(), *cone.starts.end()],
         );
         let needed = cone.needed(n_layers, n_tokens);
-        let mut kept = KeptRun {
+        let mut cached = CachedRun {
             cone: cone.clone(),
             n_tokens,
             streams: Vec::new(),
@@ -105,7 +105,8 @@ impl<B: Backend> Gpt2<B> {
         let mut x = self.embed(ids.narrow(1, 0, needed[0]), &mut ()); // [batch, pos, d_model]
         for l in 0..=n_layers {
             if cone.layers.contains(&l) {
-                kept.streams
+                cached
+                    .streams
                     .push(x.clone().narrow(1, start - from, n_tokens - start));
             }
             let Some(block) = self.h.get(l).filter(|_| needed[l] > 0) else {
@@ -129,25 +130,25 @@ impl<B: Backend> Gpt2<B> {
                 let here = recorded_keys_values(&recorder, l);
                 let all: Vec<KeyValue<B>> = before.into_iter().chain(here).collect();
                 let all = KeyValue::cat(all, 2);
-                kept.keys_values.push(all.map(|x| x.narrow(2, 0, end)));
+                cached.keys_values.push(all.map(|x| x.narrow(2, 0, end)));
             }
             if next == 0 {
                 break;
             }
         }
-        kept
+        cached
     }
 
     /// Runs source prompts as far as `sites` need, and gives the values there at the positions `starts`.
     ///
     /// # Shapes
     /// - `ids`: `[batch, pos]`
-    pub fn keep_source(
+    pub fn cache_source(
         &self,
         ids: Tensor<B, 2, Int>,
         sites: &[Site],
         starts: RangeInclusive<usize>,
-    ) -> KeptSource<B> {
+    ) -> CachedSource<B> {
         let n_layers = self.n_layers();
         let (start, n_tokens) = (*starts.start(), starts.end() + 1);
         let n_blocks = sites.iter().map(|site| site.n_blocks(n_layers)).max();
@@ -171,23 +172,28 @@ impl<B: Backend> Gpt2<B> {
             |_, x| x.clone().narrow(1, x.dims()[1] - rest, rest),
             |_, x| x.clone().narrow(2, x.dims()[2] - rest, rest),
         );
-        KeptSource { start, values }
+        CachedSource { start, values }
     }
 
-    /// Computes one layer of a kept run again, at the positions `>= start`, and offers its values to a hook.
-    pub fn replay(&self, run: &KeptRun<B>, layer: usize, start: usize, hook: &mut dyn Hook<B>) {
-        let kept = run.base_at(layer, start);
-        self.h[layer].forward(kept.tail(), kept.past().next().as_ref(), layer, hook);
+    /// Computes one layer of a cached run again, at the positions `>= start`, and offers its values to a hook.
+    pub fn replay(&self, run: &CachedRun<B>, layer: usize, start: usize, hook: &mut dyn Hook<B>) {
+        let cached = run.base_at(layer, start);
+        self.h[layer].forward(cached.tail(), cached.past().next().as_ref(), layer, hook);
     }
 
     /// Resumes a base run and returns the logits of its positions from `read` on. The hook sees the stream that the run starts
-    /// from, and everything after it, at the kept positions; they count from the first of them, see
+    /// from, and everything after it, at the cached positions; they count from the first of them, see
     /// [`Editor::starting_at`](crate::intervention::Editor::starting_at).
     ///
     /// # Shapes
     /// - result: `[batch, pos - read, d_vocab]`, nats
-    pub fn resume(&self, kept: &KeptBase<B>, read: usize, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
-        self.head(self.resume_to_norm(kept, read, hook))
+    pub fn resume(
+        &self,
+        cached: &CachedBase<B>,
+        read: usize,
+        hook: &mut dyn Hook<B>,
+    ) -> Tensor<B, 3> {
+        self.head(self.resume_to_norm(cached, read, hook))
     }
 
     /// [`Gpt2::resume`] without the head.
@@ -196,21 +202,21 @@ impl<B: Backend> Gpt2<B> {
     /// - result: `[batch, pos - read, d_model]`, normed
     pub(crate) fn resume_to_norm(
         &self,
-        kept: &KeptBase<B>,
+        cached: &CachedBase<B>,
         read: usize,
         hook: &mut dyn Hook<B>,
     ) -> Tensor<B, 3> {
-        let tail = kept.tail();
-        let mut x = match kept.layer.checked_sub(1) {
+        let tail = cached.tail();
+        let mut x = match cached.layer.checked_sub(1) {
             None => hook.at(Component::Embedding.at(0), tail),
             Some(l) => hook.at(Component::BlockOutput.at(l), tail),
         };
-        let mut past = kept.past();
-        for (l, block) in self.h.iter().enumerate().skip(kept.layer) {
+        let mut past = cached.past();
+        for (l, block) in self.h.iter().enumerate().skip(cached.layer) {
             x = block.forward(x, past.next().as_ref(), l, hook);
         }
         let pos = x.dims()[1];
-        let x = self.final_norm(x, hook); // the hook sees all kept positions
+        let x = self.final_norm(x, hook); // the hook sees all cached positions
         x.narrow(1, read, pos - read)
     }
 }

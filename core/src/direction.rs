@@ -6,7 +6,7 @@
 //! | field | why |
 //! |---|---|
 //! | `format`, `format_version` | `swivel.direction`, `1`: a reader knows at once whether it can read the rest |
-//! | `method` | `low_rank`: which operation the tensors belong to |
+//! | `method` | `das`, how it was learned: distributed alignment search; also read as `low_rank`, pyvene's name |
 //! | `model`, `model_sha256` | the weights that it was learned on; on any others its scores mean nothing |
 //! | `layer`, `component`, `unit`, `position` | the site: where it is swapped; `unit` is `pos`, or `h.pos` at a component that is per head |
 //! | `head` | with unit `h.pos` only: in which head |
@@ -26,7 +26,7 @@ use serde_json::json;
 
 use crate::{
     Component, Gpt2Config, Place, Site,
-    tensor_file::{self, FileError, TensorFile},
+    tensor_file::{self, FileError, TensorFile, value_error},
 };
 
 pub use basis::Basis;
@@ -36,8 +36,10 @@ pub use facts::{Controls, Facts, PROBE_TOLERANCE, Probe};
 pub(crate) const FORMAT: &str = "swivel.direction";
 /// What messages call it.
 const KIND: &str = "direction file";
-/// The only method so far.
-pub(crate) const LOW_RANK: &str = "low_rank";
+/// The only method so far: distributed alignment search.
+pub(crate) const DAS: &str = "das";
+/// pyvene's name for it.
+const LOW_RANK: &str = "low_rank";
 /// The version that is written and read.
 const FORMAT_VERSION: &str = "1";
 
@@ -190,7 +192,7 @@ impl Direction {
             position: file.text("position")?.parse()?,
         };
         let facts = Facts {
-            method: file.text("method")?.to_owned(),
+            method: method_of_name(file.text("method")?).to_owned(),
             model: file.text("model")?.to_owned(),
             model_sha256: file.text("model_sha256")?.to_owned(),
             place,
@@ -205,9 +207,19 @@ impl Direction {
             probe: file.json("probe")?,
             created_by: owned("created_by"),
         };
-        file.expect("method", LOW_RANK)?;
+        if facts.method != DAS {
+            return Err(value_error(KIND, "method", DAS, &facts.method));
+        }
         let (rows, rank) = file.matrix("basis", "basis")?;
         Self::new(rows, rank, facts)
+    }
+}
+
+/// The method that a file means by a name: pyvene's for DAS is read, too.
+pub(crate) fn method_of_name(name: &str) -> &str {
+    match name {
+        LOW_RANK => DAS,
+        name => name,
     }
 }
 

@@ -43,7 +43,7 @@ pub enum Error {
     /// A task, or pairs of one.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// A direction file or a bundle.
+    /// A direction file or a sweep result.
     #[error(transparent)]
     File(#[from] FileError),
     /// A plan.
@@ -56,7 +56,9 @@ mod tests {
     use std::error::Error as _;
 
     use super::*;
-    use crate::{Gpt2Config, Position, Weights, bundle::Bundle, direction::Direction, plan::Plan};
+    use crate::{
+        Gpt2Config, Position, Weights, direction::Direction, plan::Plan, sweep::SweepResult,
+    };
 
     fn error<T>(result: Result<T, impl Into<Error>>) -> Error {
         result.err().unwrap().into()
@@ -72,7 +74,10 @@ mod tests {
             (error(Gpt2Config::from_json(b"{")), "config.json: EOF"),
             (error(Weights::new(&[b"<html>"])), "file: header too"),
             (error(Direction::from_bytes(b"<html>")), "file: header too"),
-            (error(Bundle::from_bytes(b"<html>")), "file: header too"),
+            (
+                error(SweepResult::from_bytes(b"<html>")),
+                "file: header too",
+            ),
             (error(Position::LAST.resolve(0)), "the prompt is empty"),
             (error(Plan::from_json(b"{")), "plan: EOF"),
             (error(Plan::from_json(plan.as_bytes())), "plan: `base"),

@@ -11,7 +11,7 @@ use crate::{
 
 /// Sees every site's value in the order of the forward pass and returns what the model goes on with.
 pub trait Hook<B: Backend> {
-    /// Value at a site of the stream.
+    /// Value at a site that has one at each position.
     ///
     /// # Shapes
     /// - `x`, result: `[batch, pos, width]`
@@ -52,7 +52,7 @@ impl<B: Backend, F: Hook<B>, S: Hook<B>> Hook<B> for (F, S) {
 #[derive(Clone, Debug)]
 pub struct Recorder<B: Backend> {
     wanted: Vec<Site>,
-    stream: BTreeMap<Site, Tensor<B, 3>>,
+    positions: BTreeMap<Site, Tensor<B, 3>>,
     heads: BTreeMap<Site, Tensor<B, 4>>,
 }
 
@@ -61,14 +61,14 @@ impl<B: Backend> Recorder<B> {
     pub fn new(sites: impl IntoIterator<Item = Site>) -> Self {
         Self {
             wanted: sites.into_iter().collect(),
-            stream: BTreeMap::new(),
+            positions: BTreeMap::new(),
             heads: BTreeMap::new(),
         }
     }
 
-    /// Value of a site of the stream, `[batch, pos, width]`; `None` if it was not asked for or not reached.
+    /// Value of a site that has one at each position, `[batch, pos, width]`; `None` if it was not asked for or not reached.
     pub fn get(&self, site: Site) -> Option<&Tensor<B, 3>> {
-        self.stream.get(&site)
+        self.positions.get(&site)
     }
 
     /// Value of a site that is per head, `[batch, head, …, …]`; `None` if it was not asked for or not reached.
@@ -81,42 +81,44 @@ impl<B: Backend> Recorder<B> {
     /// The same sites with other values.
     pub(crate) fn map(
         self,
-        stream: impl Fn(Site, Tensor<B, 3>) -> Tensor<B, 3>,
+        positions: impl Fn(Site, Tensor<B, 3>) -> Tensor<B, 3>,
         heads: impl Fn(Site, Tensor<B, 4>) -> Tensor<B, 4>,
     ) -> Self {
-        let (of_stream, of_heads) = (self.stream.into_iter(), self.heads.into_iter());
+        let (of_positions, of_heads) = (self.positions.into_iter(), self.heads.into_iter());
         Self {
             wanted: self.wanted,
-            stream: of_stream.map(|(site, x)| (site, stream(site, x))).collect(),
+            positions: of_positions
+                .map(|(site, x)| (site, positions(site, x)))
+                .collect(),
             heads: of_heads.map(|(site, x)| (site, heads(site, x))).collect(),
         }
     }
 
     /// Runs of the same sites, one after the other; `None` without any.
     pub(crate) fn cat(parts: Vec<Self>) -> Option<Self> {
-        let stream = |site| parts.iter().filter_map(move |part| part.get(site).cloned());
+        let positions = |site| parts.iter().filter_map(move |part| part.get(site).cloned());
         let heads = |site| {
             parts
                 .iter()
                 .filter_map(move |part| part.get_heads(site).cloned())
         };
         Some(parts.first()?.clone().map(
-            |site, _| Tensor::cat(stream(site).collect(), 0),
+            |site, _| Tensor::cat(positions(site).collect(), 0),
             |site, _| Tensor::cat(heads(site).collect(), 0),
         ))
     }
 
     /// The values, one row a run.
     pub(crate) fn rows(&self) -> Vec<Tensor<B, 2>> {
-        let stream = self.stream.values().map(as_rows);
-        stream.chain(self.heads.values().map(as_rows)).collect()
+        let positions = self.positions.values().map(as_rows);
+        positions.chain(self.heads.values().map(as_rows)).collect()
     }
 
     /// The same sites in other runs; the inverse of `rows`.
     pub(crate) fn with_rows(&self, rows: Vec<Tensor<B, 2>>) -> Self {
         let mut rows = rows.into_iter();
         let mut like = self.clone();
-        for x in like.stream.values_mut() {
+        for x in like.positions.values_mut() {
             *x = from_rows(x, rows.next());
         }
         for x in like.heads.values_mut() {
@@ -127,15 +129,15 @@ impl<B: Backend> Recorder<B> {
 
     /// Bytes of the values.
     pub(crate) fn n_bytes(&self) -> usize {
-        let stream = self.stream.values().map(n_bytes).sum::<usize>();
-        stream + self.heads.values().map(n_bytes).sum::<usize>()
+        let positions = self.positions.values().map(n_bytes).sum::<usize>();
+        positions + self.heads.values().map(n_bytes).sum::<usize>()
     }
 }
 
 impl<B: Backend> Hook<B> for Recorder<B> {
     fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
         if self.wanted.contains(&site) {
-            self.stream.insert(site, x.clone());
+            self.positions.insert(site, x.clone());
         }
         x
     }

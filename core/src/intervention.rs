@@ -105,8 +105,8 @@ impl<B: Backend> Intervention<B> {
 /// A source's value at the units of a site.
 #[derive(Clone, Debug)]
 pub enum Source<B: Backend> {
-    /// `[batch, n_positions, width]`, at a site of the stream.
-    Stream(Tensor<B, 3>),
+    /// `[batch, n_positions, width]`, at a site with a value per position.
+    Positions(Tensor<B, 3>),
     /// `[batch, n_heads, n_positions, …]`, at a site that is per head.
     Heads(Tensor<B, 4>),
     /// None, for operations that need none.
@@ -116,19 +116,19 @@ pub enum Source<B: Backend> {
 impl<B: Backend> Source<B> {
     /// What a recorder has of a site; `None` if it was not asked for or not reached.
     pub fn recorded(recorder: &Recorder<B>, site: Site) -> Option<Self> {
-        let stream = recorder.get(site).cloned().map(Self::Stream);
+        let positions = recorder.get(site).cloned().map(Self::Positions);
         let heads = || recorder.get_heads(site).cloned().map(Self::Heads);
-        stream.or_else(heads)
+        positions.or_else(heads)
     }
 
     /// The same with other values.
     pub fn map(
         &self,
-        stream: impl Fn(Tensor<B, 3>) -> Tensor<B, 3>,
+        positions: impl Fn(Tensor<B, 3>) -> Tensor<B, 3>,
         heads: impl Fn(Tensor<B, 4>) -> Tensor<B, 4>,
     ) -> Self {
         match self {
-            Self::Stream(x) => Self::Stream(stream(x.clone())),
+            Self::Positions(x) => Self::Positions(positions(x.clone())),
             Self::Heads(x) => Self::Heads(heads(x.clone())),
             Self::None => Self::None,
         }
@@ -142,10 +142,12 @@ impl<B: Backend> Source<B> {
     /// These positions, and after them others of the same site.
     ///
     /// # Panics
-    /// If one is of the stream and the other per head.
+    /// If one is per head and the other is not.
     pub fn followed_by(self, next: Self) -> Self {
         match (self, next) {
-            (Self::Stream(x), Self::Stream(next)) => Self::Stream(Tensor::cat(vec![x, next], 1)),
+            (Self::Positions(x), Self::Positions(next)) => {
+                Self::Positions(Tensor::cat(vec![x, next], 1))
+            }
             (Self::Heads(x), Self::Heads(next)) => Self::Heads(Tensor::cat(vec![x, next], 2)),
             (Self::None, Self::None) => Self::None,
             _ => panic!("values of two kinds of site"),

@@ -19,7 +19,7 @@
 //!
 //!     let mut recorder = Recorder::new([site]);
 //!     model.forward(source, &mut recorder);
-//!     let source = recorder.get(site).map_or(Source::None, |x| Source::Stream(units.select(x.clone())));
+//!     let source = recorder.get(site).map_or(Source::None, |x| Source::Positions(units.select(x.clone())));
 //!
 //!     let featurizer = Featurizer::Subspace(direction.basis(&base.device()));
 //!     let intervention = Intervention::new(Op::Interchange, featurizer);
@@ -44,7 +44,6 @@ mod site;
 mod tensor_file;
 mod tokenizer;
 
-pub mod bundle;
 pub mod by_name;
 pub mod cone;
 pub mod direction;
@@ -52,6 +51,7 @@ pub mod intervention;
 pub mod kernel;
 pub mod metric;
 pub mod plan;
+pub mod sweep;
 pub mod task;
 pub mod train;
 

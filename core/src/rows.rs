@@ -1,4 +1,4 @@
-//! Rows of a batch as rows of a matrix: how kept values are selected and stored.
+//! Rows of a batch as rows of a matrix: how cached values are selected and stored.
 
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -14,7 +14,7 @@ pub(crate) fn from_rows<B: Backend, const D: usize>(
     rows: Option<Tensor<B, 2>>,
 ) -> Tensor<B, D> {
     let Some(rows) = rows else {
-        panic!("fewer values than are kept of a run");
+        panic!("fewer values than are cached of a run");
     };
     let mut shape = like.dims();
     shape[0] = rows.dims()[0];

@@ -1,4 +1,4 @@
-//! What direction files and bundles have in common: safetensors with metadata, written byte for byte the same each time,
+//! What direction files and sweep results have in common: safetensors with metadata, written byte for byte the same each time,
 //! and read without trust.
 
 use std::{borrow::Cow, collections::BTreeMap, collections::HashMap};
@@ -155,14 +155,14 @@ pub(crate) fn value_error(
     }
 }
 
-/// Why a direction file or a bundle was refused.
+/// Why a direction file or a sweep result was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// It has not a field that a reader needs.
     #[error("{file}: field `{name}` is missing")]
     Field {
-        /// What it should be: `direction file` or `bundle`.
+        /// What it should be: `direction file` or `sweep result`.
         file: &'static str,
         /// Name of the metadata field or tensor.
         name: &'static str,
@@ -170,7 +170,7 @@ pub enum FileError {
     /// A field cannot be read.
     #[error("{file}: field `{name}` is `{found}`, expected {expected}")]
     Value {
-        /// What it should be: `direction file` or `bundle`.
+        /// What it should be: `direction file` or `sweep result`.
         file: &'static str,
         /// Name of the metadata field.
         name: &'static str,
@@ -201,37 +201,37 @@ pub enum FileError {
         /// Hash in the file.
         found: String,
     },
-    /// A cell of a bundle that is wrong.
-    #[error("bundle: cell {place}: {cause}")]
-    BundleCell {
+    /// A cell of a sweep result that is wrong.
+    #[error("sweep result: cell {place}: {cause}")]
+    SweepCell {
         /// Where it is.
         place: String,
         /// What is wrong with it.
         cause: Box<FileError>,
     },
     /// A second cell at the place of another one.
-    #[error("bundle: two cells at {place}")]
-    BundleTwice {
+    #[error("sweep result: two cells at {place}")]
+    SweepTwice {
         /// The place.
         place: String,
     },
     /// A part of a map that there is not.
     #[error("`{found}` is no part of a map; expected I/N with I from 1 to N, as in 1/4")]
-    BundlePart {
+    SweepPart {
         /// What was said.
         found: String,
     },
     /// More cells than the map has.
-    #[error("bundle: {found} cells, but the finished map has {n_planned}")]
-    BundleFull {
+    #[error("sweep result: {found} cells, but the finished map has {n_planned}")]
+    SweepFull {
         /// Cells of the finished map.
         n_planned: usize,
         /// Cells that there are, or would be.
         found: usize,
     },
     /// A direction is asked of a map that has none: whole values were changed.
-    #[error("bundle: method `{method}` learns no directions")]
-    BundleMethod {
+    #[error("sweep result: method `{method}` learns no directions")]
+    SweepMethod {
         /// The method.
         method: String,
     },

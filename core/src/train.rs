@@ -2,7 +2,7 @@
 //!
 //! Geiger et al. 2023, <https://arxiv.org/abs/2303.02536>. The rule is pyvene's `train_alignment`
 //! (<https://arxiv.org/abs/2403.07809>), step by step: Adam, linear warm-up over a share of all steps and linear decay
-//! to 0, mean cross-entropy of the label over the full vocabulary. Everything runs on kept values (see [`crate::cone`]);
+//! to 0, mean cross-entropy of the label over the full vocabulary. Everything runs on cached values (see [`crate::cone`]);
 //! the model takes no gradients.
 
 mod pairs;
@@ -22,7 +22,7 @@ use crate::{
     intervention::{Featurizer, Intervention, Op},
 };
 
-pub use pairs::KeptPairs;
+pub use pairs::CachedPairs;
 use pairs::normed;
 pub use rotation::{Rotation, check_rank, gaussian, orthonormal, random_rows};
 
@@ -66,7 +66,7 @@ impl TrainConfig {
     }
 }
 
-/// Learns a basis on kept pairs, one step at a time.
+/// Learns a basis on cached pairs, one step at a time.
 pub struct DasTrainer<A: AutodiffBackend> {
     model: Gpt2<A>,
     /// The same weights off the tape: head and loss are differentiated by hand.
@@ -102,7 +102,7 @@ impl<A: AutodiffBackend> DasTrainer<A> {
     }
 
     /// One step on a batch; returns the mean loss before it, nats, `[1]`.
-    pub fn step(&mut self, batch: &KeptPairs<A::InnerBackend>) -> Tensor<A::InnerBackend, 1> {
+    pub fn step(&mut self, batch: &CachedPairs<A::InnerBackend>) -> Tensor<A::InnerBackend, 1> {
         let losses = Self::step_together(std::slice::from_mut(self), std::slice::from_ref(batch));
         Tensor::cat(losses, 0)
     }
@@ -114,7 +114,7 @@ impl<A: AutodiffBackend> DasTrainer<A> {
     /// If there are no trainers, or places are not of one site of the same runs.
     pub fn step_together(
         trainers: &mut [Self],
-        places: &[KeptPairs<A::InnerBackend>],
+        places: &[CachedPairs<A::InnerBackend>],
     ) -> Vec<Tensor<A::InnerBackend, 1>> {
         let originals: Vec<Tensor<A, 2>> = (trainers.iter())
             .map(|trainer| Tensor::from_inner(trainer.rotation.original.clone()).require_grad())
@@ -130,7 +130,7 @@ impl<A: AutodiffBackend> DasTrainer<A> {
             })
             .collect();
         let labels = Tensor::cat(places.iter().map(|pairs| pairs.labels.clone()).collect(), 0);
-        let places: Vec<KeptPairs<A>> = places.iter().map(KeptPairs::to_autodiff).collect();
+        let places: Vec<CachedPairs<A>> = places.iter().map(CachedPairs::to_autodiff).collect();
         let normed = normed(&trainers[0].model, &places, &interventions); // [places * batch, 1, d_model]
         let (losses, gradient) =
             losses_and_gradient(&trainers[0].head, normed.clone().inner(), labels);

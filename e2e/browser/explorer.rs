@@ -1,7 +1,6 @@
 //! The page, claim by claim, each tried as a person would.
 
 mod broken;
-mod bundle;
 mod cells;
 mod files;
 mod folder;
@@ -12,6 +11,7 @@ mod measured;
 mod numbers;
 mod opening;
 mod sharing;
+mod sweep;
 mod switching;
 mod typing;
 mod webgpu;

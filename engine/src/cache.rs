@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::backend::Backend;
-use swivel_core::cone::KeptRun;
+use swivel_core::cone::CachedRun;
 
 /// Runs of some prompts of one length, cached.
 pub(crate) struct Run<B: Backend> {
     /// Token ids, one list a row.
     pub ids: Vec<Vec<u32>>,
-    pub kept: KeptRun<B>,
+    pub cached: CachedRun<B>,
     /// After the last token, row after row `[d_vocab]`, nats.
     pub logits: Vec<f32>,
 }
@@ -87,7 +87,7 @@ impl<B: Backend> Cache<B> {
     }
 
     fn is_full(&self) -> bool {
-        let n_bytes: usize = self.runs.iter().map(|(_, run)| run.kept.n_bytes()).sum();
+        let n_bytes: usize = self.runs.iter().map(|(_, run)| run.cached.n_bytes()).sum();
         self.runs.len() > self.limits.n_runs || n_bytes > self.limits.n_bytes
     }
 }

@@ -145,7 +145,7 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Answers one question; `asker` tells those apart who share the engine. After each step that takes time and is not the last,
-    /// it asks whether the answer is still wanted; what was computed until then is kept.
+    /// it asks whether the answer is still wanted; what was computed until then is cached.
     ///
     /// # Errors
     /// - [`Failure::Request`] if the plan does not fit the model, has several rows, or what is to be read is not there.
@@ -203,7 +203,7 @@ impl<B: Backend> Engine<B> {
             plan.record(),
             Logits::All,
         )?;
-        let stream = base.kept.stream(self.config.n_layers);
+        let stream = base.cached.stream(self.config.n_layers);
         let before = self.model.unembed(stream, &mut ());
         let intervened = match &stage.changed {
             None => before.clone(),
@@ -215,7 +215,7 @@ impl<B: Backend> Engine<B> {
             }
         };
         let record = |site: &Site| match stages.value(&stage, *site, &Units::default()) {
-            Source::Stream(x) => Record::Stream(x),
+            Source::Positions(x) => Record::Positions(x),
             Source::Heads(x) => Record::Heads(x),
             Source::None => unreachable!("every site has a value"),
         };
@@ -279,7 +279,7 @@ impl<B: Backend> Engine<B> {
         let source = self.run(asked.asker, &beside, is_wanted).await?;
         let stage = self.intervened(asked, &[], is_wanted).await?;
         let n_layers = self.config.n_layers;
-        let n_tokens = stage.plain.kept.n_tokens();
+        let n_tokens = stage.plain.cached.n_tokens();
         let (intervened, computed) = match stage.changed {
             None => (stage.plain.logits.clone(), 0),
             Some(changed) => {
@@ -307,7 +307,7 @@ impl<B: Backend> Engine<B> {
             .map_err(Error::from)?;
         self.config.check_ids(&[pair]).map_err(Error::from)?;
         let (base, _) = self.runs_of(asked.asker, asked.checked, is_wanted).await?;
-        let stream = base.kept.stream(layer + 1);
+        let stream = base.cached.stream(layer + 1);
         let cells = self.lens_cells(stream, pair, is_wanted).await?;
         let changed = self.streams(asked, is_wanted).await?;
         let x =
@@ -363,7 +363,7 @@ impl<B: Backend> Engine<B> {
         let stage = self.intervened(asked, &[site], is_wanted).await?;
         let mut recorder = Recorder::new([site]);
         self.model
-            .replay(&stage.plain.kept, layer, position, &mut recorder);
+            .replay(&stage.plain.cached, layer, position, &mut recorder);
         let base = attention_rows(&recorder, site, 0, position).await?;
         let changed = stage.changed.filter(|changed| {
             changed.start <= position && changed.values.get_heads(site).is_some()
@@ -453,7 +453,7 @@ impl<B: Backend> Engine<B> {
             source => source,
         };
         let logits = self.model.intervene_each(
-            &base.kept,
+            &base.cached,
             &edit.intervention,
             &source,
             (edit.site, head),
@@ -524,12 +524,16 @@ impl<B: Backend> Engine<B> {
         let tensor: Tensor<B, 2, Int> =
             Tensor::from_data(TensorData::new(values, [n_rows, n_tokens]), &self.device);
         let cone = Cone::whole(self.config.n_layers, n_tokens);
-        let kept = self.model.keep_run(tensor, &cone);
-        let stream = kept.stream(self.config.n_layers);
+        let cached = self.model.cache_run(tensor, &cone);
+        let stream = cached.stream(self.config.n_layers);
         let last = stream.narrow(1, n_tokens - 1, 1);
         let logits = read(self.model.unembed(last, &mut ())).await?;
         let ids = ids.to_vec();
-        Ok(Run { ids, kept, logits })
+        Ok(Run {
+            ids,
+            cached,
+            logits,
+        })
     }
 }
 

@@ -131,7 +131,7 @@ pub struct Answer {
     pub kl: f32,
     /// Layer x token cells that were computed for the intervened run, and those of a whole run.
     pub computed: [usize; 2],
-    /// Prompts whose runs were not kept from before.
+    /// Prompts whose runs were not cached from before.
     #[serde(default)]
     pub new_runs: usize,
 }

@@ -78,20 +78,20 @@ impl<B: Backend> Stages<'_, B> {
         };
         let edits = self.plan.edits(idx, self.device, value)?;
         let n_layers = self.config.n_layers;
-        let editor = Editor::new(self.config, plain.kept.n_tokens(), edits)?;
+        let editor = Editor::new(self.config, plain.cached.n_tokens(), edits)?;
         let Some((layer, start)) = editor.resumes_at(n_layers) else {
             return Ok(stage);
         };
-        let kept = plain.kept.base_at(layer, start);
+        let cached = plain.cached.base_at(layer, start);
         let read = match logits {
-            Logits::Last => kept.n_positions() - 1,
+            Logits::Last => cached.n_positions() - 1,
             Logits::All => 0,
         };
         let mut hooks = (
             editor.starting_at(start),
             Recorder::new(sites.iter().copied()),
         );
-        let logits = self.model.resume(&kept, read, &mut hooks);
+        let logits = self.model.resume(&cached, read, &mut hooks);
         let (editor, values) = hooks;
         editor.finish()?;
         stage.changed = Some(Changed {
@@ -116,7 +116,7 @@ impl<B: Backend> Stages<'_, B> {
             let values = Source::recorded(&changed.values, site)?;
             Some((changed.start, values))
         });
-        let n_tokens = stage.plain.kept.n_tokens();
+        let n_tokens = stage.plain.cached.n_tokens();
         let values = match changed {
             None => plain(),
             Some((start, changed)) if from < start => plain()
@@ -129,20 +129,24 @@ impl<B: Backend> Stages<'_, B> {
 
     /// What a plain run has at a site from a token on: `[rows, pos, width]` or `[rows, head, pos, …]`.
     pub fn plain(&self, run: &Run<B>, site: Site, from: usize) -> Source<B> {
-        let rest = run.kept.n_tokens() - from;
-        let stream = |layer: usize| Source::Stream(run.kept.stream(layer).narrow(1, from, rest));
+        let rest = run.cached.n_tokens() - from;
+        let stream =
+            |layer: usize| Source::Positions(run.cached.stream(layer).narrow(1, from, rest));
         match site.component {
             Component::Embedding | Component::BlockInput => return stream(site.layer),
             Component::BlockOutput => return stream(site.layer + 1),
             Component::FinalNorm => {
-                let x = run.kept.stream(self.config.n_layers).narrow(1, from, rest);
-                return Source::Stream(self.model.ln_f.forward(x));
+                let x = run
+                    .cached
+                    .stream(self.config.n_layers)
+                    .narrow(1, from, rest);
+                return Source::Positions(self.model.ln_f.forward(x));
             }
             _ => {}
         }
         let mut recorder = Recorder::new([site]);
         self.model
-            .replay(&run.kept, site.layer, from, &mut recorder);
+            .replay(&run.cached, site.layer, from, &mut recorder);
         match Source::recorded(&recorder, site) {
             Some(value) => value,
             None => unreachable!("a block offers all of its sites to the hook"),

@@ -1,11 +1,11 @@
-//! Direction files and bundles, read from where they lie.
+//! Direction files and sweep results, read from where they lie.
 
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use swivel_core::{
-    bundle::{Bundle, FileKind},
     direction::Direction,
+    sweep::{FileKind, SweepResult},
 };
 
 use crate::report::Report;
@@ -28,8 +28,8 @@ pub fn read(path: &Path) -> Result<Direction> {
 pub enum Opened {
     /// A direction file.
     Direction(Direction),
-    /// A bundle.
-    Map(Bundle),
+    /// A sweep result.
+    Map(SweepResult),
 }
 
 impl Opened {
@@ -38,7 +38,7 @@ impl Opened {
         let bytes = read_bytes(path)?;
         let opened = FileKind::of_bytes(&bytes).and_then(|kind| match kind {
             FileKind::Direction => Direction::from_bytes(&bytes).map(Self::Direction),
-            FileKind::Bundle => Bundle::from_bytes(&bytes).map(Self::Map),
+            FileKind::SweepResult => SweepResult::from_bytes(&bytes).map(Self::Map),
         });
         opened.with_context(|| reading(path))
     }

@@ -1,4 +1,4 @@
-//! The rule by which directions are learned on kept pairs.
+//! The rule by which directions are learned on cached pairs.
 
 use anyhow::{Context, Result};
 use burn::tensor::{Tensor, backend::AutodiffBackend};
@@ -10,7 +10,7 @@ use swivel_core::{
     train::{DasTrainer, Rotation, TrainConfig},
 };
 
-use crate::{interrupt, kept::Kept, tensors::read_floats};
+use crate::{cached::Cached, interrupt, tensors::read_floats};
 
 /// How directions are learned, at places of any width.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ fn default_lr(width: usize) -> f64 {
     1e-3 * (768.0 / width as f64).sqrt()
 }
 
-/// How a direction is learned on kept pairs.
+/// How a direction is learned on cached pairs.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Rule {
     /// Passes over the pairs.
@@ -66,7 +66,7 @@ impl Rule {
     pub fn learn<A: AutodiffBackend>(
         &self,
         model: &Gpt2<A::InnerBackend>,
-        pairs: &Kept<A::InnerBackend>,
+        pairs: &Cached<A::InnerBackend>,
         start: Rotation<A::InnerBackend>,
         mut after_epoch: impl FnMut(usize, Vec<f32>, &Rotation<A::InnerBackend>) -> Result<()>,
     ) -> Result<Rotation<A::InnerBackend>> {
@@ -83,7 +83,7 @@ impl Rule {
     pub fn learn_together<A: AutodiffBackend>(
         &self,
         model: &Gpt2<A::InnerBackend>,
-        places: &[Kept<A::InnerBackend>],
+        places: &[Cached<A::InnerBackend>],
         start: Rotation<A::InnerBackend>,
         mut after_epoch: impl FnMut(usize, Vec<f32>, &[DasTrainer<A>]) -> Result<()>,
     ) -> Result<Vec<Rotation<A::InnerBackend>>> {
@@ -107,7 +107,7 @@ impl Rule {
             let mut losses = Vec::new();
             for batch in rows.chunks(self.batch_size) {
                 interrupt::check("what was being learned is given up")?;
-                let batch = Kept::select_together(places, batch)?;
+                let batch = Cached::select_together(places, batch)?;
                 losses.extend(
                     DasTrainer::step_together(&mut trainers, &batch)
                         .into_iter()

@@ -1,6 +1,7 @@
 //! Swivel's command line: learn directions natively, score them, share them.
 
 mod bench;
+mod cached;
 mod cmd;
 mod device;
 mod direction_file;
@@ -8,7 +9,6 @@ mod file_name;
 mod input;
 mod interrupt;
 mod invocation;
-mod kept;
 mod learn;
 mod map;
 mod model_files;

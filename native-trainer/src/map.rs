@@ -1,5 +1,5 @@
 //! A map of places in the model: how well an intervention works at each layer, position, component, head, rank and variable,
-//! in one bundle, with a picture.
+//! in one sweep result, with a picture.
 
 pub mod cell_name;
 mod cells;

@@ -1,4 +1,4 @@
-//! How well an intervention works on kept pairs: IIA, its controls, and what the model says before and after.
+//! How well an intervention works on cached pairs: IIA, its controls, and what the model says before and after.
 
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
@@ -12,7 +12,7 @@ use swivel_core::{
 };
 
 use crate::{
-    kept::Kept,
+    cached::Cached,
     readout::{Swap, top},
     tensors::{device_of, read_floats, read_ids},
 };
@@ -41,7 +41,7 @@ pub fn batches(n_pairs: usize) -> impl Iterator<Item = Vec<usize>> {
     starts.map(move |start| (start..n_pairs.min(start + BATCH)).collect())
 }
 
-impl<B: Backend> Kept<B> {
+impl<B: Backend> Cached<B> {
     /// Logits of every pair's resumed run at the last position, `[batch, d_vocab]` a batch of pairs.
     pub fn logits<'a>(
         &'a self,

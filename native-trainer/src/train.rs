@@ -1,4 +1,4 @@
-//! A training run: a direction is learned on kept pairs, scored beside its controls, and written.
+//! A training run: a direction is learned on cached pairs, scored beside its controls, and written.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,9 +18,9 @@ use swivel_core::{
 };
 
 use crate::{
+    cached::{CacheConfig, Cached, CachedRuns, Wanted},
     device::Job,
     direction_file::{CREATED_BY, read_bytes},
-    kept::{Keep, Kept, KeptRuns, Wanted},
     learn::{Rule, shuffled},
     model_files::ModelFiles,
     output::{Existing, Output},
@@ -79,7 +79,7 @@ impl Target {
     /// - If another file is there that is to be kept, or it cannot be written there.
     pub fn open(out: &Path, existing: Existing, there: Option<Vec<u8>>) -> Result<Self> {
         Ok(match (existing, there) {
-            (Existing::Keep, Some(bytes)) => Self::There { bytes },
+            (Existing::CacheConfig, Some(bytes)) => Self::There { bytes },
             (existing, _) => Self::New(Output::create(out, existing)?),
         })
     }
@@ -95,8 +95,8 @@ pub struct Train {
     pub place: Place,
     /// Number of values there.
     pub width: usize,
-    /// How values are kept.
-    pub keep: Keep,
+    /// How values are cached.
+    pub cache: CacheConfig,
     /// Pairs to learn from.
     pub train: Vec<Pair>,
     /// Pairs to score on.
@@ -216,34 +216,34 @@ impl Train {
     }
 
     /// Runs pairs once and keeps what the place needs.
-    fn kept<B: Backend>(
+    fn cached<B: Backend>(
         &self,
         model: &Gpt2<B>,
         pairs: &[Pair],
         what: &'static str,
-    ) -> Result<(Kept<B>, usize)> {
+    ) -> Result<(Cached<B>, usize)> {
         let config = &self.files.config;
-        let wanted = Wanted::at(self.place.site, pairs, config, self.keep)?;
-        let kept = wanted.describe(pairs, config)?;
-        self.report.line(format!("  keeping   {what}: {kept}"));
-        let runs = KeptRuns::run(model, config, pairs, &wanted, what)?;
+        let wanted = Wanted::at(self.place.site, pairs, config, self.cache)?;
+        let cached = wanted.describe(pairs, config)?;
+        self.report.line(format!("  caching   {what}: {cached}"));
+        let runs = CachedRuns::run(model, config, pairs, &wanted, what)?;
         let [base, source] = wanted.positions();
         let position = Position::Index(base);
-        let kept = runs.at(
+        let cached = runs.at(
             Place {
                 position,
                 ..self.place
             },
             source,
         )?;
-        Ok((kept, runs.n_bytes()))
+        Ok((cached, runs.n_bytes()))
     }
 
     /// Learns the direction, and says of each epoch how it went.
     fn learn<A: AutodiffBackend>(
         &self,
         model: &Gpt2<A::InnerBackend>,
-        [train, test]: [&Kept<A::InnerBackend>; 2],
+        [train, test]: [&Cached<A::InnerBackend>; 2],
         device: &A::Device,
     ) -> Result<Rotation<A::InnerBackend>> {
         let (rule, report) = (self.config.rule, self.report);
@@ -292,11 +292,11 @@ impl Job for Train {
         let report = self.report;
         self.announce(device_name);
         let (model, model_sha256) = self.files.load::<A::InnerBackend>(&device, report)?;
-        let (train, train_bytes) = self.kept(&model, &self.train, "train pairs")?;
-        let (test, test_bytes) = self.kept(&model, &self.test, "test pairs")?;
+        let (train, train_bytes) = self.cached(&model, &self.train, "train pairs")?;
+        let (test, test_bytes) = self.cached(&model, &self.test, "test pairs")?;
         let seconds_caching = started.elapsed().as_secs_f64();
         report.line(format!(
-            "Kept {} runs in {seconds_caching:.1} s ({:.1} MB); nothing below the site is computed again",
+            "Cached {} runs in {seconds_caching:.1} s ({:.1} MB); nothing below the site is computed again",
             2 * (self.train.len() + self.test.len()),
             (train_bytes + test_bytes) as f64 / 1e6,
         ));

@@ -12,8 +12,8 @@ use burn_flex::{Flex, FlexDevice};
 use support::ok;
 use swivel_core::{
     Component, Gpt2, Gpt2Config, Recorder, Site, Weights,
-    bundle::{Bundle, Cell, Method},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
+    sweep::{Cell, Method, SweepResult},
     task::Pair,
 };
 use tempfile::TempDir;
@@ -24,12 +24,12 @@ const TOLERANCE: f64 = 1e-4;
 const ROUNDED: f64 = 1e-8;
 
 /// The map of a sweep of every component, over the pairs of a file.
-fn sweep(folder: &TempDir, pairs: &str, options: &[&str]) -> Bundle {
+fn sweep(folder: &TempDir, pairs: &str, options: &[&str]) -> SweepResult {
     let out = folder.path().join("map.safetensors");
     let names = ["--out", out.to_str().unwrap(), "--test-data", pairs];
     let sweep = ["sweep", "--device", "flex", "--force"];
     ok(&[&sweep[..], &names, options].concat());
-    Bundle::from_bytes(&fs::read(out).unwrap()).unwrap()
+    SweepResult::from_bytes(&fs::read(out).unwrap()).unwrap()
 }
 
 /// Pairs with one demonstration, as a file and as values.
@@ -115,7 +115,9 @@ impl FullRuns {
     fn source_value(&self, site: Site, units: &Units, is_mean: bool) -> Source<Flex> {
         let n_pairs = self.pairs.len();
         match (self.source.get(site), self.source.get_heads(site)) {
-            (Some(x), _) => Source::Stream(mean_or_all(units.select(x.clone()), n_pairs, is_mean)),
+            (Some(x), _) => {
+                Source::Positions(mean_or_all(units.select(x.clone()), n_pairs, is_mean))
+            }
             (_, Some(x)) => Source::Heads(mean_or_all(units.select(x.clone()), n_pairs, is_mean)),
             _ => panic!("{site} was not recorded"),
         }
@@ -234,8 +236,8 @@ fn moved_by(cell: &Cell) -> f64 {
 
 /// Places of every component: the map has each of them, and none twice.
 #[track_caller]
-fn assert_covers(bundle: &Bundle, components: usize, cells: usize) {
-    let mut seen: Vec<Component> = (bundle.cells().iter())
+fn assert_covers(result: &SweepResult, components: usize, cells: usize) {
+    let mut seen: Vec<Component> = (result.cells().iter())
         .map(|cell| cell.place.site.component)
         .collect();
     assert_eq!(seen.len(), cells);
@@ -254,15 +256,15 @@ fn whole_values_of_every_component_and_head_score_as_in_full_runs() {
     let places = ["--components", &components, "--positions", "0,12,last"];
     for (method, name) in Method::ALL {
         let op = match method {
-            Method::LowRank => continue,
+            Method::Das => continue,
             Method::Zero => Op::Zero,
             Method::Interchange | Method::Mean => Op::Interchange,
         };
         let options = [&["--method", name, "--layers", "all"][..], &places].concat();
-        let bundle = sweep(&folder, &path, &options);
-        // 13 components of the stream in each of 3 layers and 2 in one; 6 components in each of 4 heads; at 3 tokens.
-        assert_covers(&bundle, 21, (13 * 3 + 2 + 6 * 4 * 3) * 3);
-        for cell in bundle.cells() {
+        let result = sweep(&folder, &path, &options);
+        // 13 components with a value per position in each of 3 layers and 2 in one; 6 components in each of 4 heads; at 3 tokens.
+        assert_covers(&result, 21, (13 * 3 + 2 + 6 * 4 * 3) * 3);
+        for cell in result.cells() {
             let intervention = Intervention::new(op, Featurizer::Identity);
             let answers = runs.edited(cell, intervention, method == Method::Mean);
             answers.check(cell, name);
@@ -280,7 +282,7 @@ fn whole_values_of_every_component_and_head_score_as_in_full_runs() {
         }
         // What a cell says is not what the base run says: one that was not intervened in would not pass.
         for (component, ..) in Component::ALL {
-            let cells = bundle.cells().iter();
+            let cells = result.cells().iter();
             let cells = cells.filter(|cell| cell.place.site.component == component);
             let most = cells.map(moved_by).fold(0.0, f64::max);
             assert!(
@@ -303,21 +305,21 @@ fn directions_of_every_component_score_as_in_full_runs() {
     let places = ["--components", &components, "--heads", "1", "--layers"];
     let more = ["0,2", "--positions", "12,last", "--ranks", "2"];
     let learn = ["--train-data", &train, "--epochs", "2", "--lr", "0.1"];
-    let bundle = sweep(&folder, &path, &[&places[..], &more, &learn].concat());
+    let result = sweep(&folder, &path, &[&places[..], &more, &learn].concat());
     // A pattern has no directions: 17 components in two layers, 2 in one; at 2 tokens.
-    assert_covers(&bundle, 19, (17 * 2 + 2) * 2);
-    for cell in bundle.cells() {
+    assert_covers(&result, 19, (17 * 2 + 2) * 2);
+    for cell in result.cells() {
         let basis = cell.basis.as_ref().unwrap();
         let data = TensorData::new(basis.rows().to_vec(), [basis.rank(), basis.width()]);
         let subspace = Featurizer::Subspace(Tensor::from_data(data, &FlexDevice));
         let swap = |featurizer| Intervention::new(Op::Interchange, featurizer);
         let answers = runs.edited(cell, swap(subspace), false);
-        answers.check(cell, "low_rank");
+        answers.check(cell, "das");
         let whole = runs.edited(cell, swap(Featurizer::Identity), false);
         let controls = cell.controls.as_ref().unwrap();
         let difference = (controls.full - whole.iia()).abs();
         assert!(difference < ROUNDED, "{}: {difference}", cell.title());
     }
-    let n_moved = (bundle.cells().iter()).filter(|cell| moved_by(cell) > 10.0 * TOLERANCE);
-    assert!(n_moved.count() > bundle.cells().len() / 2);
+    let n_moved = (result.cells().iter()).filter(|cell| moved_by(cell) > 10.0 * TOLERANCE);
+    assert!(n_moved.count() > result.cells().len() / 2);
 }

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use proptest::prelude::*;
 use swivel_core::{
     Component, Gpt2Config, Recorder, Site,
-    cone::{Cone, KeptBase, KeptRun, KeptSource, Storage},
+    cone::{CachedBase, CachedRun, CachedSource, Cone, Storage},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
 };
 
@@ -12,7 +12,7 @@ use crate::support::{B, Reference, assert_close, config, device, difference, mod
 
 /// f32 rounding: the same sums, in matrices of another shape.
 const TOLERANCE: f32 = 1e-5;
-/// The same with values that were kept with 11 significant bits.
+/// The same with values that were cached with 11 significant bits.
 const TOLERANCE_F16: f32 = 5e-3;
 const N_TOKENS: usize = 9;
 /// An edit that matters moves the logits by more than this share of the largest: more than any rounding, so that a resumed run
@@ -34,7 +34,7 @@ fn sites(config: &Gpt2Config) -> Vec<Site> {
 /// A site's value in a run, as a source.
 fn recorded(recorder: &Recorder<B>, site: Site) -> Source<B> {
     match (recorder.get(site), recorder.get_heads(site)) {
-        (Some(x), _) => Source::Stream(x.clone()),
+        (Some(x), _) => Source::Positions(x.clone()),
         (_, Some(x)) => Source::Heads(x.clone()),
         _ => panic!("{site} was not recorded"),
     }
@@ -43,7 +43,7 @@ fn recorded(recorder: &Recorder<B>, site: Site) -> Source<B> {
 /// The part of a source's value that an edit of these units takes.
 fn part(source: &Source<B>, units: &Units) -> Source<B> {
     match source {
-        Source::Stream(x) => Source::Stream(units.select(x.clone())),
+        Source::Positions(x) => Source::Positions(units.select(x.clone())),
         Source::Heads(x) => Source::Heads(units.select(x.clone())),
         Source::None => Source::None,
     }
@@ -120,7 +120,7 @@ fn assert_changes(
     }
 }
 
-/// Base and source runs, recorded and kept once.
+/// Base and source runs, recorded and cached once.
 struct Runs {
     model: swivel_core::Gpt2<B>,
     config: Gpt2Config,
@@ -128,7 +128,7 @@ struct Runs {
     /// Logits of the base run.
     base: Tensor<B, 3>,
     source: Recorder<B>,
-    kept: KeptRun<B>,
+    cached: CachedRun<B>,
 }
 
 impl Runs {
@@ -138,7 +138,7 @@ impl Runs {
         let mut source = Recorder::new(sites(&config));
         model.forward(reference.ints("source_ids"), &mut source);
         let cone = Cone::whole(config.n_layers, N_TOKENS);
-        let kept = model.keep_run(reference.ints("base_ids"), &cone);
+        let cached = model.cache_run(reference.ints("base_ids"), &cone);
         let base = model.forward(reference.ints("base_ids"), &mut ());
         Self {
             model,
@@ -146,7 +146,7 @@ impl Runs {
             reference,
             base,
             source,
-            kept,
+            cached,
         }
     }
 
@@ -160,7 +160,7 @@ impl Runs {
     }
 
     /// Logits of the full run at every position, and of the resumed run at those from the first edited one on.
-    fn full_and_resumed(&self, kept: &KeptRun<B>, edits: Vec<Edit<B>>) -> [Tensor<B, 3>; 2] {
+    fn full_and_resumed(&self, cached: &CachedRun<B>, edits: Vec<Edit<B>>) -> [Tensor<B, 3>; 2] {
         let editor = Editor::new(&self.config, N_TOKENS, edits).unwrap();
         let (layer, start) = editor.resumes_at(self.config.n_layers).unwrap();
         let mut full = editor.clone();
@@ -171,7 +171,7 @@ impl Runs {
         let mut editor = editor.starting_at(start);
         let found = self
             .model
-            .resume(&kept.base_at(layer, start), 0, &mut editor);
+            .resume(&cached.base_at(layer, start), 0, &mut editor);
         editor.finish().unwrap();
         [expected, found]
     }
@@ -196,7 +196,7 @@ fn resumed_run_equals_the_full_run_everywhere() {
                     Some(_) => position..position + 1,
                 };
                 let edit = runs.edit(site, units, interchange());
-                let [full, resumed] = runs.full_and_resumed(&runs.kept, vec![edit]);
+                let [full, resumed] = runs.full_and_resumed(&runs.cached, vec![edit]);
                 let is_reached =
                     |query| (edited.clone()).any(|at| can_change(site, at, query, n_layers));
                 assert_changes(&full, &runs.base, is_reached, &what);
@@ -260,22 +260,22 @@ fn a_cone_keeps_what_its_places_need_and_no_more() {
         for start in 0..N_TOKENS {
             let what = format!("{site}, position {start}");
             let cone = Cone::of(&[site], start..=start, n_layers).unwrap();
-            let kept = runs.model.keep_run(runs.reference.ints("base_ids"), &cone);
+            let cached = runs.model.cache_run(runs.reference.ints("base_ids"), &cone);
             let expected = cone.n_bytes(&runs.config, N_TOKENS, Storage::F32);
-            assert_eq!(kept.n_bytes(), 2 * expected, "{what}");
+            assert_eq!(cached.n_bytes(), 2 * expected, "{what}");
             let expected = runs
                 .model
-                .resume(&runs.kept.base_at(layer, start), 0, &mut ());
-            let found = runs.model.resume(&kept.base_at(layer, start), 0, &mut ());
+                .resume(&runs.cached.base_at(layer, start), 0, &mut ());
+            let found = runs.model.resume(&cached.base_at(layer, start), 0, &mut ());
             assert_close(found, expected, TOLERANCE, &what);
 
             let ids = runs.reference.ints("source_ids");
-            let source = runs.model.keep_source(ids, &[site], start..=start);
+            let source = runs.model.cache_source(ids, &[site], start..=start);
             let units = Units::positions([start]);
             let expected = part(&recorded(&runs.source, site), &units);
-            let values = |of: &KeptSource<B>| of.values(site, None, start..start + 1).unwrap();
+            let values = |of: &CachedSource<B>| of.values(site, None, start..start + 1).unwrap();
             match (values(&source), expected) {
-                (Source::Stream(found), Source::Stream(expected)) => {
+                (Source::Positions(found), Source::Positions(expected)) => {
                     assert_close(found, expected, TOLERANCE, &what)
                 }
                 (Source::Heads(found), Source::Heads(expected)) => {
@@ -298,8 +298,8 @@ fn a_cone_keeps_what_its_places_need_and_no_more() {
 #[test]
 fn half_the_memory_costs_a_few_thousandths() {
     let runs = Runs::new();
-    let halved = runs.kept.clone().stored(Storage::F16);
-    assert_eq!(2 * halved.n_bytes(), runs.kept.n_bytes());
+    let halved = runs.cached.clone().stored(Storage::F16);
+    assert_eq!(2 * halved.n_bytes(), runs.cached.n_bytes());
     for site in sites(&runs.config) {
         let edit = runs.edit(site, Units::positions([4]), interchange());
         let [full, resumed] = runs.full_and_resumed(&halved, vec![edit]);
@@ -318,15 +318,15 @@ fn half_the_memory_costs_a_few_thousandths() {
 #[test]
 fn kept_runs_can_be_joined_and_selected() {
     let runs = Runs::new();
-    let joined = KeptRun::cat(vec![runs.kept.clone(), runs.kept.clone()]).unwrap();
+    let joined = CachedRun::cat(vec![runs.cached.clone(), runs.cached.clone()]).unwrap();
     assert_eq!(
         (joined.n_rows(), joined.n_bytes()),
-        (4, 2 * runs.kept.n_bytes())
+        (4, 2 * runs.cached.n_bytes())
     );
     let rows = Tensor::from_ints([3, 0], &device());
     let selected = joined.base_at(1, 4).select(&rows);
-    let logits = |kept: KeptBase<B>| runs.model.resume(&kept, 0, &mut ());
-    let expected = logits(runs.kept.base_at(1, 4));
+    let logits = |cached: CachedBase<B>| runs.model.resume(&cached, 0, &mut ());
+    let expected = logits(runs.cached.base_at(1, 4));
     let row = |x: &Tensor<B, 3>, row| x.clone().narrow(0, row, 1);
     let found = logits(selected);
     assert_close(row(&found, 0), row(&expected, 1), 0.0, "row 3");
@@ -344,7 +344,7 @@ fn replaying_a_layer_gives_its_values() {
     for start in 0..N_TOKENS {
         let mut replayed = Recorder::new([site]);
         runs.model
-            .replay(&runs.kept, site.layer, start, &mut replayed);
+            .replay(&runs.cached, site.layer, start, &mut replayed);
         let rest = full.clone().narrow(1, start, N_TOKENS - start);
         let what = format!("from position {start}");
         assert_close(replayed.get(site).unwrap().clone(), rest, TOLERANCE, &what);
@@ -357,14 +357,17 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
     let runs = Runs::new();
     let ids = || runs.reference.ints("source_ids");
     for site in sites(&runs.config) {
-        let source = runs.model.keep_source(ids(), &[site], FIRST..=N_TOKENS - 1);
+        let source = runs
+            .model
+            .cache_source(ids(), &[site], FIRST..=N_TOKENS - 1);
         for head in [None, Some(2)] {
             if head.is_some() && !site.component.is_per_head() {
                 continue;
             }
             let values = source.values(site, head, FIRST..N_TOKENS).unwrap();
             let (swap, at) = (interchange(), (site, head));
-            let each = (runs.model).intervene_each(&runs.kept, &swap, &values, at, FIRST..N_TOKENS);
+            let each =
+                (runs.model).intervene_each(&runs.cached, &swap, &values, at, FIRST..N_TOKENS);
             for position in FIRST..N_TOKENS {
                 let units = Units {
                     rows: None,
@@ -372,7 +375,7 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
                     heads: head.map(|head| vec![head]),
                 };
                 let edit = runs.edit(site, units, interchange());
-                let [full, _] = runs.full_and_resumed(&runs.kept, vec![edit]);
+                let [full, _] = runs.full_and_resumed(&runs.cached, vec![edit]);
                 let what = format!("{site}, head {head:?}, position {position}");
                 let row = each.clone().narrow(1, position - FIRST, 1);
                 let last = |x: &Tensor<B, 3>| x.clone().narrow(1, N_TOKENS - 1, 1);
@@ -381,10 +384,10 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
                 assert_close(row.clone(), last(&full), TOLERANCE, &what);
 
                 // A source run that stops right there is as good.
-                let source = runs.model.keep_source(ids(), &[site], position..=position);
+                let source = runs.model.cache_source(ids(), &[site], position..=position);
                 let values = source.values(site, head, position..position + 1).unwrap();
                 let positions = position..position + 1;
-                let one = (runs.model).intervene_each(&runs.kept, &swap, &values, at, positions);
+                let one = (runs.model).intervene_each(&runs.cached, &swap, &values, at, positions);
                 assert_close(one, row, TOLERANCE, &what);
             }
         }
@@ -436,7 +439,7 @@ proptest! {
             })
             .collect();
         let what = format!("{edits:?}");
-        let [full, resumed] = runs.full_and_resumed(&runs.kept, edits);
+        let [full, resumed] = runs.full_and_resumed(&runs.cached, edits);
         let full = end_of(full, &resumed);
         let found = difference(&resumed.into_data(), &full.into_data());
         prop_assert!(found <= TOLERANCE, "{what}: {found:e}");

@@ -6,7 +6,7 @@ use swivel_core::{
     cone::Cone,
     direction::Basis,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
-    train::{DasTrainer, KeptPairs, Rotation, TrainConfig, orthonormal, random_rows},
+    train::{CachedPairs, DasTrainer, Rotation, TrainConfig, orthonormal, random_rows},
 };
 
 use crate::support::{B, Reference, assert_close, config, device, model};
@@ -14,19 +14,19 @@ use crate::support::{B, Reference, assert_close, config, device, model};
 const BATCH: usize = 16;
 const LAST: usize = 8;
 
-/// The reference's pairs at some tokens of a site, of the same kept runs.
-fn kept_together(
+/// The reference's pairs at some tokens of a site, of the same cached runs.
+fn cached_together(
     model: &Gpt2<B>,
     reference: &Reference,
     site: Site,
     head: Option<usize>,
     positions: &[usize],
-) -> Vec<KeptPairs<B>> {
+) -> Vec<CachedPairs<B>> {
     let n_layers = model.n_layers();
     let (first, last) = (positions[0], *positions.last().unwrap());
     let cone = Cone::of(&[site], first..=last, n_layers).unwrap();
-    let base = model.keep_run(reference.ints("base_ids"), &cone);
-    let source = model.keep_source(reference.ints("source_ids"), &[site], first..=last);
+    let base = model.cache_run(reference.ints("base_ids"), &cone);
+    let source = model.cache_source(reference.ints("source_ids"), &[site], first..=last);
     let at = |position: &usize| {
         let labels = reference.ints("labels");
         let place = Place {
@@ -34,7 +34,7 @@ fn kept_together(
             head,
             position: Position::Index(*position),
         };
-        KeptPairs::at(&base, &source, place, *position, labels, n_layers).unwrap()
+        CachedPairs::at(&base, &source, place, *position, labels, n_layers).unwrap()
     };
     positions.iter().map(at).collect()
 }
@@ -45,8 +45,8 @@ fn kept_pairs(
     reference: &Reference,
     site: Site,
     head: Option<usize>,
-) -> KeptPairs<B> {
-    kept_together(model, reference, site, head, &[LAST]).remove(0)
+) -> CachedPairs<B> {
+    cached_together(model, reference, site, head, &[LAST]).remove(0)
 }
 
 struct Run {
@@ -175,10 +175,10 @@ fn training_together_equals_training_apart() {
         (Component::BlockOutput.at(0), None),
         (Component::HeadValueOutput.at(1), Some(2)),
     ] {
-        let kept = kept_together(&model, &reference, site, head, &[2, 5, LAST]);
+        let cached = cached_together(&model, &reference, site, head, &[2, 5, LAST]);
         let mut places = Vec::new();
         for (idx, position) in POSITIONS.into_iter().enumerate() {
-            let mut pairs = (kept.iter().find(|pairs| pairs.base.start == position))
+            let mut pairs = (cached.iter().find(|pairs| pairs.base.start == position))
                 .unwrap()
                 .clone();
             pairs.labels = (pairs.labels + idx as i64).remainder_scalar(n_ids);
@@ -203,7 +203,8 @@ fn training_together_equals_training_apart() {
         let mut trainers: Vec<_> = (0..places.len()).map(new).collect();
         let mut together = vec![Vec::new(); places.len()];
         for step in 0..N_STEPS {
-            let batch = KeptPairs::select_together(&places.iter().collect::<Vec<_>>(), &rows(step));
+            let batch =
+                CachedPairs::select_together(&places.iter().collect::<Vec<_>>(), &rows(step));
             let losses = DasTrainer::step_together(&mut trainers, &batch);
             assert_eq!(losses.len(), places.len());
             for (losses, loss) in together.iter_mut().zip(losses) {
@@ -274,7 +275,7 @@ fn basis_stays_orthonormal_at_every_rank() {
     }
 }
 
-/// What is trained and scored on kept pairs is what full runs with the same edit say, at every component that has directions.
+/// What is trained and scored on cached pairs is what full runs with the same edit say, at every component that has directions.
 #[test]
 fn kept_pairs_answer_as_full_runs() {
     const POSITIONS: [usize; 3] = [2, 5, LAST];
@@ -290,15 +291,15 @@ fn kept_pairs_answer_as_full_runs() {
         let rows = Tensor::<B, 1>::from_floats(random_rows(width, 2, 8).as_slice(), &device());
         let featurizer = Featurizer::Subspace(rows.reshape([2, width]));
         let swap = Intervention::new(Op::Interchange, featurizer);
-        let kept = kept_together(&model, &reference, site, head, &POSITIONS);
-        for (pairs, position) in kept.iter().zip(POSITIONS) {
+        let cached = cached_together(&model, &reference, site, head, &POSITIONS);
+        for (pairs, position) in cached.iter().zip(POSITIONS) {
             let units = Units {
                 rows: None,
                 positions: Some(vec![position]),
                 heads: head.map(|head| vec![head]),
             };
             let source = match (recorder.get(site), recorder.get_heads(site)) {
-                (Some(x), _) => Source::Stream(units.select(x.clone())),
+                (Some(x), _) => Source::Positions(units.select(x.clone())),
                 (_, Some(x)) => Source::Heads(units.select(x.clone())),
                 _ => panic!("{name} was not recorded"),
             };

@@ -48,7 +48,7 @@ impl Case {
         self.model
             .forward(self.reference.ints("source_ids"), &mut recorder);
         let source = match recorder.get(site) {
-            Some(value) => Source::Stream(read.select(value.clone())),
+            Some(value) => Source::Positions(read.select(value.clone())),
             None => Source::Heads(read.select(recorder.get_heads(site).unwrap().clone())),
         };
         let ids = self.reference.ints::<2>("base_ids");

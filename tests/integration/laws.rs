@@ -35,7 +35,7 @@ fn edited(
     let (model, site) = (model(), Component::BlockOutput.at(layer));
     let mut recorder = Recorder::new([site]);
     model.forward(reference.ints(source_ids), &mut recorder);
-    let source = Source::Stream(units.select(recorder.get(site).unwrap().clone()));
+    let source = Source::Positions(units.select(recorder.get(site).unwrap().clone()));
     let edits = interventions
         .iter()
         .map(|intervention| Edit {
@@ -209,7 +209,7 @@ fn edits_that_cannot_be_applied_are_refused() {
     let edit = |site: Site, units: Units, width: usize| Edit {
         site,
         intervention: swap(Featurizer::Identity),
-        source: Source::<B>::Stream(Tensor::zeros(
+        source: Source::<B>::Positions(Tensor::zeros(
             [1, units.positions.as_ref().map_or(0, Vec::len), width],
             &device(),
         )),

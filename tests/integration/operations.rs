@@ -171,7 +171,7 @@ impl Case {
 
     fn direction(&self, config: &Gpt2Config) -> String {
         let facts = Facts {
-            method: "low_rank".to_owned(),
+            method: "das".to_owned(),
             model: "tiny".to_owned(),
             model_sha256: String::new(),
             place: Place {
@@ -254,7 +254,7 @@ fn assert_same(found: Outcome<B>, expected: Outcome<B>, what: &str) {
     assert_eq!(found.records.len(), expected.records.len(), "{what}");
     for records in found.records.into_iter().zip(expected.records) {
         match records {
-            (Record::Stream(found), Record::Stream(expected)) => {
+            (Record::Positions(found), Record::Positions(expected)) => {
                 assert_close(found, expected, TOLERANCE, what);
             }
             (Record::Heads(found), Record::Heads(expected)) => {

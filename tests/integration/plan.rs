@@ -72,7 +72,7 @@ fn value<const ROWS: usize>(
     );
     model().forward(ids(rows), &mut hook);
     let value = hook.1.get(site).unwrap().clone();
-    Source::Stream(Units::positions([position]).select(value))
+    Source::Positions(Units::positions([position]).select(value))
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn plan_without_interventions_is_the_plain_run() {
     let plain = model().forward(ids(BASE), &mut recorder);
     assert_close(outcome.base, plain.clone(), 0.0, "base");
     assert_close(outcome.intervened, plain, 0.0, "intervened");
-    let [Record::Stream(stream), Record::Heads(heads)] = &outcome.records[..] else {
+    let [Record::Positions(stream), Record::Heads(heads)] = &outcome.records[..] else {
         panic!("one record of each kind");
     };
     let expected = recorder.get(Component::BlockOutput.at(1)).unwrap();
@@ -155,7 +155,7 @@ fn heads_are_zeroed_as_by_the_editor() {
 fn low_rank_at_half_strength_equals_the_editor() {
     let (site, config): (Site, Gpt2Config) = (Component::BlockOutput.at(1), config());
     let facts = Facts {
-        method: "low_rank".to_owned(),
+        method: "das".to_owned(),
         model: "tiny".to_owned(),
         model_sha256: String::new(),
         place: Place::new(site, Position::LAST),
@@ -226,7 +226,7 @@ fn constant_at_a_neuron_equals_the_editor() {
         ..interchange(
             Component::MlpActivation.at(1),
             Units::positions([1, 2]),
-            Source::Stream(values.repeat_dim(0, 2).repeat_dim(1, 2)),
+            Source::Positions(values.repeat_dim(0, 2).repeat_dim(1, 2)),
         )
     };
     assert_close(

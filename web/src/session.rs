@@ -27,7 +27,7 @@ pub use card::{Card, Opened, Probe};
 pub use picture::{Cursor, Picture, Shown};
 pub use prompt::{Prompt, Prompts, Side, visible};
 
-use learned::LearnedMap;
+use learned::OpenedSweep;
 use map::PatchMap;
 
 /// The program that the embedded solver knows.
@@ -111,7 +111,7 @@ pub struct Session {
     /// The map of patches, where one was started.
     pub map: Option<PatchMap>,
     /// Sweep results that were opened.
-    pub maps: Vec<LearnedMap>,
+    pub sweeps: Vec<OpenedSweep>,
     /// What the picture shows.
     pub picture: Picture,
     /// Which run it shows.
@@ -156,7 +156,7 @@ impl Session {
             lens: Vec::new(),
             attention: None,
             map: None,
-            maps: Vec::new(),
+            sweeps: Vec::new(),
             picture: Picture::default(),
             shown: Shown::default(),
             cursor: Cursor {

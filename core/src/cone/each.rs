@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use super::KeptRun;
+use super::CachedRun;
 use crate::{
     Gpt2, Site,
     intervention::{Edit, Editor, Intervention, Source, Units},
@@ -20,10 +20,10 @@ impl<B: Backend> Gpt2<B> {
     /// - result: `[batch, positions, d_vocab]`, nats
     ///
     /// # Panics
-    /// If site or positions are outside the cone that `base` was kept for.
+    /// If site or positions are outside the cone that `base` was cached for.
     pub fn intervene_each(
         &self,
-        base: &KeptRun<B>,
+        base: &CachedRun<B>,
         intervention: &Intervention<B>,
         source: &Source<B>,
         (site, head): (Site, Option<usize>),
@@ -49,8 +49,8 @@ impl<B: Backend> Gpt2<B> {
                 source: source.narrow_positions(start - positions.start + idx, 1),
             };
             let mut hook = Editor::of_checked((0..n).map(edit).collect());
-            let kept = base.base_at(layer, start).tile(n);
-            let last = self.resume(&kept, rest - 1, &mut hook); // [n * batch, 1, d_vocab]
+            let cached = base.base_at(layer, start).tile(n);
+            let last = self.resume(&cached, rest - 1, &mut hook); // [n * batch, 1, d_vocab]
             let d_vocab = last.dims()[2];
             logits.push(last.reshape([n, batch, d_vocab]).swap_dims(0, 1));
             start += n;

@@ -7,7 +7,7 @@ use crate::Place;
 /// Largest difference of a probe's logit from the recorded one, nats.
 ///
 /// The right direction on the right model differs by rounding alone: on the solver, whose logits are about 16, by 3e-6 where
-/// f32 is summed in another order and by 4e-4 where values were kept in f16; a GPU that multiplies f32 with ten bits of
+/// f32 is summed in another order and by 4e-4 where values were cached in f16; a GPU that multiplies f32 with ten bits of
 /// fraction may add a thousandth of the logit. A random basis in place of a learned one gave another answer each time, and in
 /// place of one that had learned nothing, a logit that was 0.08 away or more.
 pub const PROBE_TOLERANCE: f32 = 0.05;
@@ -15,7 +15,7 @@ pub const PROBE_TOLERANCE: f32 = 0.05;
 /// Everything in a direction file but the basis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
-    /// How the basis was learned: `low_rank` (DAS).
+    /// How the basis was learned: `das`.
     pub method: String,
     /// Name or hub id of the model.
     pub model: String,

@@ -18,7 +18,7 @@ fn probe_tells_rounding_from_another_answer() {
 /// Of a basis at the last token of a model's second layer.
 pub(crate) fn facts() -> Facts {
     Facts {
-        method: "low_rank".to_owned(),
+        method: "das".to_owned(),
         model: "tiny".to_owned(),
         model_sha256: "00ff".to_owned(),
         place: Place::new(Component::BlockOutput.at(1), Position::LAST),
@@ -107,7 +107,7 @@ fn unknown_version_and_missing_fields_are_refused() {
         (r#""layer":"1""#, r#""layer":"x""#, "layer"),
         (r#""position":"last""#, r#""position":"lost""#, "position"),
         (r#""iia":"0.99""#, r#""iib":"0.99""#, "iia"),
-        (r#""method":"low_rank""#, r#""method":"low_bank""#, "method"),
+        (r#""method":"das""#, r#""method":"low_bank""#, "method"),
     ] {
         let changed = replaced(&direction().to_bytes(), from, to);
         let error = Direction::from_bytes(&changed).unwrap_err().to_string();

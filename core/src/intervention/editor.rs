@@ -44,7 +44,7 @@ impl<B: Backend> Editor<B> {
         Ok(Self::of_checked(edits))
     }
 
-    /// An editor whose edits cannot be wrong, since they were made from what was kept of runs.
+    /// An editor whose edits cannot be wrong, since they were made from what was cached of runs.
     pub(crate) fn of_checked(edits: Vec<Edit<B>>) -> Self {
         Self {
             applied: vec![false; edits.len()],
@@ -145,7 +145,7 @@ fn check_edit<B: Backend>(
         vec![n_positions, width]
     };
     let found = match source {
-        Source::Stream(value) => value.dims()[1..].to_vec(),
+        Source::Positions(value) => value.dims()[1..].to_vec(),
         Source::Heads(value) => value.dims()[1..].to_vec(),
         Source::None if !intervention.op.reads_source() => expected.clone(),
         Source::None => Vec::new(),
@@ -180,7 +180,7 @@ fn remasked<B: Backend>(site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
 impl<B: Backend> Hook<B> for Editor<B> {
     fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
         self.edit(site, x, |source| match source {
-            Source::Stream(value) => Some(value.clone()),
+            Source::Positions(value) => Some(value.clone()),
             _ => None,
         })
     }

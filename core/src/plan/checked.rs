@@ -62,8 +62,8 @@ pub struct Outcome<B: Backend> {
 /// The value of a site in a run.
 #[derive(Clone, Debug)]
 pub enum Record<B: Backend> {
-    /// `[rows, pos, width]`, at a site of the stream.
-    Stream(Tensor<B, 3>),
+    /// `[rows, pos, width]`, at a site with a value per position.
+    Positions(Tensor<B, 3>),
     /// `[rows, head, pos, …]`, at a site that is per head.
     Heads(Tensor<B, 4>),
 }
@@ -72,7 +72,7 @@ impl<B: Backend> Record<B> {
     /// The part of it that units mean, as a source.
     pub fn select(&self, units: &Units) -> Source<B> {
         match self {
-            Self::Stream(value) => Source::Stream(units.select(value.clone())),
+            Self::Positions(value) => Source::Positions(units.select(value.clone())),
             Self::Heads(value) => Source::Heads(units.select(value.clone())),
         }
     }
@@ -138,7 +138,7 @@ impl CheckedPlan {
     }
 
     /// Runs the sources, the base, and the base with the interventions, each a full forward pass: what a plan means. Faster ways
-    /// to the same result resume kept runs.
+    /// to the same result resume cached runs.
     ///
     /// # Errors
     /// - [`InterventionError::Unapplied`] if a run never reached an intervention's site.
@@ -223,7 +223,7 @@ impl Step {
                 let values = tensor(values.concat()).unsqueeze::<3>(); // [1, n_values, width]
                 let values = values.expand([rows.len(), n_positions, self.width]);
                 match &units.heads {
-                    None => Source::Stream(values),
+                    None => Source::Positions(values),
                     Some(heads) => Source::Heads(values.unsqueeze_dim::<4>(1).expand([
                         rows.len(),
                         heads.len(),
@@ -258,7 +258,7 @@ pub(super) fn of_row<T>(list: &[T], row: usize) -> &T {
 /// The value of a site that a finished run was asked for.
 fn recorded<B: Backend>(recorder: &Recorder<B>, site: Site) -> Record<B> {
     match (recorder.get(site), recorder.get_heads(site)) {
-        (Some(value), _) => Record::Stream(value.clone()),
+        (Some(value), _) => Record::Positions(value.clone()),
         (_, Some(value)) => Record::Heads(value.clone()),
         _ => unreachable!("a run offers every site of the model to its hook"),
     }

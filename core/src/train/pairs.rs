@@ -1,4 +1,4 @@
-//! Kept runs of pairs at one place, and what an intervention there makes the model answer.
+//! Cached runs of pairs at one place, and what an intervention there makes the model answer.
 
 use burn::tensor::{
     Int, Tensor,
@@ -7,32 +7,32 @@ use burn::tensor::{
 
 use crate::{
     Gpt2, Place,
-    cone::{KeptBase, KeptRun, KeptSource, row_indices},
+    cone::{CachedBase, CachedRun, CachedSource, row_indices},
     intervention::{Edit, Editor, Intervention, Source, Units},
 };
 
-/// Kept base and source runs of pairs at one place, and their labels.
+/// Cached base and source runs of pairs at one place, and their labels.
 #[derive(Clone, Debug)]
-pub struct KeptPairs<B: Backend> {
+pub struct CachedPairs<B: Backend> {
     /// Where the intervention is.
     pub place: Place,
-    /// Kept base runs, resumed at the intervened position.
-    pub base: KeptBase<B>,
+    /// Cached base runs, resumed at the intervened position.
+    pub base: CachedBase<B>,
     /// The source's value there, `[batch, 1, width]`.
     pub source: Tensor<B, 3>,
     /// Token ids of the counterfactual answers, `[batch]`.
     pub labels: Tensor<B, 1, Int>,
 }
 
-impl<B: Backend> KeptPairs<B> {
-    /// Pairs of kept runs, at a place of the base run and this position of the source run; `None` if the base prompts have no such
-    /// place, or the source's values were not kept there.
+impl<B: Backend> CachedPairs<B> {
+    /// Pairs of cached runs, at a place of the base run and this position of the source run; `None` if the base prompts have no such
+    /// place, or the source's values were not cached there.
     ///
     /// # Panics
     /// If the place is outside the cone of the base runs.
     pub fn at(
-        base: &KeptRun<B>,
-        source: &KeptSource<B>,
+        base: &CachedRun<B>,
+        source: &CachedSource<B>,
         place: Place,
         source_position: usize,
         labels: Tensor<B, 1, Int>,
@@ -42,7 +42,7 @@ impl<B: Backend> KeptPairs<B> {
         let start = place.position.resolve(base.n_tokens()).ok()?;
         let positions = source_position..source_position + 1;
         let source = match source.values(site, head, positions)? {
-            Source::Stream(x) => x,
+            Source::Positions(x) => x,
             Source::Heads(x) if head.is_some() => x.squeeze_dim(1),
             Source::Heads(_) | Source::None => return None,
         };
@@ -84,8 +84,8 @@ impl<B: Backend> KeptPairs<B> {
         places.iter().map(at).collect()
     }
 
-    pub(super) fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> KeptPairs<A> {
-        KeptPairs {
+    pub(super) fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> CachedPairs<A> {
+        CachedPairs {
             place: self.place,
             base: self.base.to_autodiff(),
             source: Tensor::from_inner(self.source.clone()),
@@ -106,7 +106,7 @@ impl<B: Backend> KeptPairs<B> {
             },
             intervention: intervention.clone(),
             source: match head {
-                None => Source::Stream(source),
+                None => Source::Positions(source),
                 Some(_) => Source::Heads(source.unsqueeze_dim(1)),
             },
         }
@@ -133,7 +133,7 @@ impl<B: Backend> KeptPairs<B> {
 /// - result: `[places * batch, 1, d_model]`
 pub(super) fn normed<B: Backend>(
     model: &Gpt2<B>,
-    places: &[KeptPairs<B>],
+    places: &[CachedPairs<B>],
     interventions: &[Intervention<B>],
 ) -> Tensor<B, 3> {
     let Some(first) = places.iter().min_by_key(|pairs| pairs.base.start) else {

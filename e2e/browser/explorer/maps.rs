@@ -4,17 +4,17 @@ use serde_json::{Value, json};
 use swivel_e2e::{Browser, Gpu, Key, Overlay, Page};
 
 use super::{
-    CPU, LONG, SOON,
-    bundle::{Place, bundle, place, places},
-    direction_file,
+    CPU, LONG, SOON, direction_file,
     files::file,
-    hidden_text, open_live, server, texts, wait_notice, wait_verdict,
+    hidden_text, open_live, server,
+    sweep::{Place, place, places, sweep_file},
+    texts, wait_notice, wait_verdict,
 };
 
 /// Opens the page and a sweep result of all cells.
 fn open_map(page: &Page<'_>) {
     open_live(page, CPU);
-    let (_folder, path) = file("op5 sweep.safetensors", &bundle(&places(), |_| ()));
+    let (_folder, path) = file("op5 sweep.safetensors", &sweep_file(&places(), |_| ()));
     page.upload("#direction-file", &[&path]);
     wait_notice(
         page,
@@ -131,7 +131,7 @@ fn map_is_closed_and_opened_again() {
         Some("true")
     );
     page.wait_for("#switch-2[aria-checked=true]", SOON);
-    let (_folder, path) = file("op5 sweep.safetensors", &bundle(&places(), |_| ()));
+    let (_folder, path) = file("op5 sweep.safetensors", &sweep_file(&places(), |_| ()));
     page.upload("#direction-file", &[&path]);
     page.wait_for("#picture-learned-0[aria-pressed=true]", SOON);
     page.wait_for("#cell-2-9.armed", SOON);
@@ -179,7 +179,7 @@ fn map_of_longer_prompts_brings_its_pair() {
         variable: "op3",
         ..place(1, last, 0.7)
     });
-    let long = bundle(&places[1..], |header| {
+    let long = sweep_file(&places[1..], |header| {
         let metadata = &mut header["__metadata__"];
         metadata["base"] = json!(probe["base"].to_string());
         metadata["source"] = json!(probe["source"].to_string());
@@ -238,9 +238,9 @@ fn map_that_is_wrong_says_why() {
     let page = browser.page(&server);
     open_live(&page, CPU);
     let of = |change: &dyn Fn(&mut Value)| {
-        bundle(&places(), |header| change(&mut header["__metadata__"]))
+        sweep_file(&places(), |header| change(&mut header["__metadata__"]))
     };
-    let cut = bundle(&places(), |_| ());
+    let cut = sweep_file(&places(), |_| ());
     let cases: [(&str, Vec<u8>, &str); 7] = [
         (
             "version.safetensors",
@@ -286,7 +286,7 @@ fn map_that_is_wrong_says_why() {
     }
     let mut slanted = places();
     slanted.truncate(1);
-    let slanted = bundle(&slanted, |header| {
+    let slanted = sweep_file(&slanted, |header| {
         let cells = &mut header["__metadata__"]["cells"];
         *cells = json!(cells.as_str().unwrap().replace("0.497", "1.497"));
     });

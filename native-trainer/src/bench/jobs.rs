@@ -26,8 +26,8 @@ use swivel_core::{
 };
 
 use crate::{
+    cached::{CachedRuns, Wanted},
     device,
-    kept::{KeptRuns, Wanted},
     learn::{Rule, n_together},
     model_files::ModelFiles,
     pairs::read_pairs,
@@ -112,9 +112,9 @@ impl device::Job for Job {
                     .collect();
                 let wanted = wanted(&sites, positions.clone());
                 let started = Instant::now();
-                let kept = KeptRuns::run(&model, &files.config, &pairs, &wanted, "pairs")?;
+                let cached = CachedRuns::run(&model, &files.config, &pairs, &wanted, "pairs")?;
                 sync(&model)?;
-                let keep = started.elapsed().as_secs_f64();
+                let cache = started.elapsed().as_secs_f64();
                 let rule = rule(epochs, batch_size);
                 let started = Instant::now();
                 let mut losses = Vec::new();
@@ -130,7 +130,7 @@ impl device::Job for Job {
                 let learn = |(site, positions): &(Site, Vec<usize>)| {
                     let places: Vec<_> = (positions.iter())
                         .map(|position| {
-                            kept.at(Place::new(*site, Position::Index(*position)), *position)
+                            cached.at(Place::new(*site, Position::Index(*position)), *position)
                         })
                         .collect::<Result<_>>()?;
                     let start = Rotation::random(files.config.d_model, 1, 0, &device)?;
@@ -147,7 +147,7 @@ impl device::Job for Job {
                 })?;
                 let train = started.elapsed().as_secs_f64();
                 Ok(json!({
-                    "load": load, "keep": keep, "train": train, "kept_bytes": kept.n_bytes(),
+                    "load": load, "cache": cache, "train": train, "cached_bytes": cached.n_bytes(),
                     "peak_bytes": peak_bytes(), "first_loss": losses.first(), "last_loss": losses.last(),
                 }))
             }
@@ -171,8 +171,8 @@ impl device::Job for Job {
                 let site = Component::BlockOutput.at(files.config.n_layers - 1);
                 let last = pairs[0].base.len() - 1;
                 let wanted = wanted(&[site], last..=last);
-                let kept = KeptRuns::run(&model, &files.config, &pairs, &wanted, "pairs")?;
-                let kept = kept.at(Place::new(site, Position::LAST), last)?;
+                let cached = CachedRuns::run(&model, &files.config, &pairs, &wanted, "pairs")?;
+                let cached = cached.at(Place::new(site, Position::LAST), last)?;
                 let mut shares: BTreeMap<String, Vec<f64>> = BTreeMap::new();
                 for rank in ranks {
                     let start = Rotation::random(files.config.d_model, rank, 0, &device)?;
@@ -181,7 +181,7 @@ impl device::Job for Job {
                         let started = Instant::now();
                         rule(STEPS, pairs.len()).learn::<A>(
                             &model,
-                            &kept,
+                            &cached,
                             start.clone(),
                             |_, _, _| Ok(()),
                         )?;
@@ -250,17 +250,17 @@ fn map<B: Backend>(model: &Gpt2<B>, files: &ModelFiles, pair: &Pair) -> Result<V
     let device = device_of(model);
     let (n_layers, n_tokens) = (files.config.n_layers, pair.base.len());
     let ids = |ids: &[u32]| ids_tensor::<B>([ids].into_iter(), &device);
-    let base = model.keep_run(ids(&pair.base), &Cone::whole(n_layers, n_tokens));
+    let base = model.cache_run(ids(&pair.base), &Cone::whole(n_layers, n_tokens));
     let sites: Vec<Site> = (0..n_layers)
         .map(|l| Component::BlockOutput.at(l))
         .collect();
-    let source = model.keep_source(ids(&pair.source), &sites, 0..=n_tokens - 1);
+    let source = model.cache_source(ids(&pair.source), &sites, 0..=n_tokens - 1);
     let swap = swap_whole();
     let mut rows = Vec::new();
     for site in sites {
         let values = source
             .values(site, None, 0..n_tokens)
-            .context("the source was not kept")?;
+            .context("the source was not cached")?;
         let logits = model
             .intervene_each(&base, &swap, &values, (site, None), 0..n_tokens)
             .squeeze_dim(0);

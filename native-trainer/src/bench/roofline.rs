@@ -7,8 +7,8 @@ const D_VOCAB: f64 = 50257.0;
 
 /// Operations and bytes of the reference tutorial's job.
 pub struct Needed {
-    /// Operations for base and source run of a pair, as far as they are kept.
-    pub keep_flops: f64,
+    /// Operations for base and source run of a pair, as far as they are cached.
+    pub cache_flops: f64,
     /// Operations of a training step, a pair.
     pub step_flops: f64,
     /// Bytes of weights that a training step reads, forward and back.
@@ -34,7 +34,7 @@ impl Needed {
         let above = N_LAYERS - 1.0 - layer;
         let step = 2.0 * (above * one_token + 2.0 * D_MODEL * D_VOCAB);
         Self {
-            keep_flops: base + source,
+            cache_flops: base + source,
             step_flops: step,
             step_bytes: 2.0 * 4.0 * (above * weights + D_MODEL * D_VOCAB),
         }

@@ -78,14 +78,14 @@ fn tutorial(sides: &Sides, layer: usize) -> Result<()> {
             batch_size: 64,
         };
         let ours = sides.ours(&job)?;
-        let [load, keep, train] = ["load", "keep", "train"].map(|name| field(&ours, name));
+        let [load, cache, train] = ["load", "cache", "train"].map(|name| field(&ours, name));
         let scale = TUTORIAL[0] / n_pairs as f64;
         let an_epoch = train? / epochs as f64 * scale;
-        let keep = keep? * scale;
-        whole.ours.push(load? + keep + an_epoch * TUTORIAL[1]);
+        let cache = cache? * scale;
+        whole.ours.push(load? + cache + an_epoch * TUTORIAL[1]);
         epoch.ours.push(an_epoch);
         memory.ours.push(field(&ours, "peak_bytes")? / 1e9);
-        floor.push(whole.ours[whole.ours.len() - 1] / keep);
+        floor.push(whole.ours[whole.ours.len() - 1] / cache);
         let layer = layer.to_string();
         let options = [
             model.as_ref(),
@@ -116,7 +116,7 @@ fn tutorial(sides: &Sides, layer: usize) -> Result<()> {
         .row("800 pairs x 10 epochs, whole", "s", note)
         .show(sides.report);
     epoch
-        .row("an epoch after keeping", "s", note)
+        .row("an epoch after caching", "s", note)
         .show(sides.report);
     memory.row("peak memory", "GB", "").show(sides.report);
     Row::ours(
@@ -144,8 +144,8 @@ fn ioi_map(sides: &Sides) -> Result<()> {
             epochs: 1,
             batch_size: 20,
         })?;
-        let [load, keep, train] = ["load", "keep", "train"].map(|name| field(&ours, name));
-        whole.ours.push(load? + keep? + train? * epochs);
+        let [load, cache, train] = ["load", "cache", "train"].map(|name| field(&ours, name));
+        whole.ours.push(load? + cache? + train? * epochs);
         let cells = "0:13,0:17,6:15,11:13,11:17";
         let model = sides.model.to_string_lossy();
         let options = [
@@ -243,7 +243,7 @@ fn solver(sides: &Sides) -> Result<()> {
         seconds.push(field(&done, "seconds_caching")? + field(&done, "seconds_training")?);
     }
     Row::ours(
-        "the default job, keeping + training",
+        "the default job, caching + training",
         "s",
         seconds,
         "1,800 pairs, 10 epochs",
@@ -294,18 +294,18 @@ fn roofline(sides: &Sides) -> Result<()> {
             batch_size: 64,
         })?;
         let needed = Needed::tutorial(11, 130);
-        let keep = needed.keep_flops * n_pairs as f64 / product;
+        let cache = needed.cache_flops * n_pairs as f64 / product;
         let step = (needed.step_flops * n_pairs as f64 / product).max(needed.step_bytes / copy);
-        shares[0].push(keep / field(&ours, "keep")?);
+        shares[0].push(cache / field(&ours, "cache")?);
         shares[1].push(step * 3.0 / field(&ours, "train")?);
     }
     Row::ours("matrix product, 1,024 rows", "GFLOP/s", products, "ceiling").show(sides.report);
     Row::ours("copy", "GB/s", copies, "ceiling, bytes read and written").show(sides.report);
-    let [keep, step] = shares;
+    let [cache, step] = shares;
     Row::ours(
-        "keeping at layer 11",
+        "caching at layer 11",
         "",
-        keep,
+        cache,
         "share of the ceiling that is reached",
     )
     .show(sides.report);

@@ -189,7 +189,7 @@ fn tensors<B: Backend>(outcome: Outcome<B>) -> Result<NamedTensors> {
     ]);
     for (idx, record) in records.into_iter().enumerate() {
         let value = match record {
-            Record::Stream(value) => read(value)?,
+            Record::Positions(value) => read(value)?,
             Record::Heads(value) => read(value)?,
         };
         tensors.insert(format!("record.{idx}"), value);

@@ -18,13 +18,13 @@ use swivel_core::{
 };
 
 use super::options::{
-    Common, KeepArgs, ReportArgs, TEST_PAIRS, TaskArgs, check_counts, examples, heading,
+    CacheArgs, Common, ReportArgs, TEST_PAIRS, TaskArgs, check_counts, examples, heading,
     refuse_beside,
 };
 use crate::{
+    cached::{CacheConfig, Cached, CachedRuns, Wanted},
     device::{self, Job},
     direction_file::{Opened, check_weights, no_map},
-    kept::{Keep, Kept, KeptRuns, Wanted},
     map::cell_name,
     model_files::ModelFiles,
     pairs::{place, read_pairs},
@@ -71,7 +71,7 @@ pub struct Args {
     #[command(flatten)]
     report: ReportArgs,
     #[command(flatten)]
-    keep: KeepArgs,
+    cache: CacheArgs,
 }
 
 struct Eval {
@@ -83,7 +83,7 @@ struct Eval {
     has_own_model: bool,
     at_least: Option<f64>,
     seed: u64,
-    keep: Keep,
+    cache: CacheConfig,
     /// What the file stands for, where the pairs ask for something else.
     stands_for: Option<String>,
     report: Report,
@@ -102,11 +102,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         seed,
         at_least,
         report,
-        keep,
+        cache,
     } = args;
     let report = report.report();
     check_counts(&[("--test-pairs", test_pairs)])?;
-    let keep = keep.resolve()?;
+    let cache = cache.resolve()?;
     let direction = read(&file, cell.as_deref(), report)?;
     let Facts {
         model,
@@ -163,7 +163,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             has_own_model,
             at_least,
             seed,
-            keep,
+            cache,
             stands_for,
             report,
         },
@@ -172,19 +172,19 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
 /// The direction of a file, or of one cell of a map, which is then said.
 fn read(file: &Path, cell: Option<&str>, report: Report) -> Result<Direction> {
-    let bundle = match (Opened::read(file)?, cell) {
+    let result = match (Opened::read(file)?, cell) {
         (Opened::Direction(direction), None) => return Ok(direction),
         (Opened::Direction(_), Some(_)) => return Err(no_map(file)),
-        (Opened::Map(bundle), _) => bundle,
+        (Opened::Map(result), _) => result,
     };
-    let idx = cell_name::find(&bundle, cell.unwrap_or(cell_name::BEST))?;
-    let direction = bundle.direction(idx)?;
+    let idx = cell_name::find(&result, cell.unwrap_or(cell_name::BEST))?;
+    let direction = result.direction(idx)?;
     let what = match cell {
         None => "the best one",
         Some(_) => "one",
     };
-    let name = cell_name::name(&bundle.cells()[idx]);
-    let n_cells = bundle.cells().len();
+    let name = cell_name::name(&result.cells()[idx]);
+    let n_cells = result.cells().len();
     report.line(format!(
         "Taking {what} of the map's {n_cells} cells: {name}"
     ));
@@ -205,14 +205,14 @@ impl Job for Eval {
             has_own_model,
             at_least,
             seed,
-            keep,
+            cache,
             stands_for,
             report,
         } = self;
         let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
         let learned = swap_along(direction.basis(&device));
         if has_own_model {
-            check_probe(&model, &files.config, &direction, &learned, keep)?;
+            check_probe(&model, &files.config, &direction, &learned, cache)?;
         }
         let place = direction.facts.place;
         check_head(place.site, place.head, &files.config)?;
@@ -222,11 +222,11 @@ impl Job for Eval {
             pairs.len(),
             direction.rank()
         ));
-        let kept = keep_pairs(&model, &files.config, place, &pairs, keep)?;
-        let iia = kept.iia(&model, &learned)?;
+        let cached = cache_pairs(&model, &files.config, place, &pairs, cache)?;
+        let iia = cached.iia(&model, &learned)?;
         let size = [direction.width(), direction.rank()];
-        let controls = kept.controls(&model, size, seed, None)?;
-        let swaps = kept.swaps(&model, &learned, &pairs)?;
+        let controls = cached.controls(&model, size, seed, None)?;
+        let swaps = cached.swaps(&model, &learned, &pairs)?;
         let found = verdict::report_scores(report, iia, &controls, direction.rank(), &swaps);
         let of = stands_for.map_or(String::new(), |what| format!("   for {what}"));
         report.line(format!(
@@ -254,15 +254,15 @@ impl Job for Eval {
 }
 
 /// Keeps the runs of pairs at the place that they name.
-fn keep_pairs<B: Backend>(
+fn cache_pairs<B: Backend>(
     model: &Gpt2<B>,
     config: &Gpt2Config,
     place: Place,
     pairs: &[Pair],
-    keep: Keep,
-) -> Result<Kept<B>> {
-    let wanted = Wanted::at(place.site, pairs, config, keep)?;
-    let runs = KeptRuns::run(model, config, pairs, &wanted, "test pairs")?;
+    cache: CacheConfig,
+) -> Result<Cached<B>> {
+    let wanted = Wanted::at(place.site, pairs, config, cache)?;
+    let runs = CachedRuns::run(model, config, pairs, &wanted, "test pairs")?;
     let [base, source] = wanted.positions();
     let position = Position::Index(base);
     runs.at(Place { position, ..place }, source)
@@ -274,7 +274,7 @@ fn check_probe<B: Backend>(
     config: &Gpt2Config,
     direction: &Direction,
     learned: &Intervention<B>,
-    keep: Keep,
+    cache: CacheConfig,
 ) -> Result<()> {
     let probe = &direction.facts.probe;
     let mut pair = [Pair {
@@ -286,8 +286,8 @@ fn check_probe<B: Backend>(
         base_label: None,
     }];
     place(&mut pair, direction.facts.place.position)?;
-    let kept = keep_pairs(model, config, direction.facts.place, &pair, keep)?;
-    let swaps = kept.swaps(model, learned, &pair)?;
+    let cached = cache_pairs(model, config, direction.facts.place, &pair, cache)?;
+    let swaps = cached.swaps(model, learned, &pair)?;
     let found = &swaps[0].probe;
     if !probe.agrees(found.top_1, found.logit) {
         bail!(

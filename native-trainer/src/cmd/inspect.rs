@@ -1,4 +1,4 @@
-//! `inspect`: what a direction file, a bundle or a model folder holds, and what a plan does.
+//! `inspect`: what a direction file, a sweep result or a model folder holds, and what a plan does.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    bundle::{Bundle, BundleFacts, Method},
     direction::{Controls, Direction, Facts},
+    sweep::{Method, SweepFacts, SweepResult},
 };
 
 use super::options::{ForceArgs, ReportArgs, examples, heading};
@@ -24,7 +24,7 @@ use crate::{
 #[derive(ClapArgs, Clone, Debug)]
 #[command(after_help = examples(&["swivel inspect plan.json", "swivel inspect MAP --cell op5.best --out best.safetensors"]))]
 pub struct Args {
-    /// Direction file, bundle, plan, model folder, Hub id, or `solver`; of a plan, it is said what is read where and written
+    /// Direction file, sweep result, plan, model folder, Hub id, or `solver`; of a plan, it is said what is read where and written
     /// where, and nothing is run
     what: PathBuf,
     /// Model that a plan is for: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
@@ -68,8 +68,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         false => None,
     };
     match (opened, cell) {
-        (Some(Opened::Map(bundle)), Some(name)) => {
-            let direction = bundle.direction(cell_name::find(&bundle, &name)?)?;
+        (Some(Opened::Map(result)), Some(name)) => {
+            let direction = result.direction(cell_name::find(&result, &name)?)?;
             if let Some(out) = &out {
                 Output::create(out, force.existing())?.finish(&direction.to_bytes())?;
             }
@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             }
         }
         (Some(Opened::Direction(_)) | None, Some(_)) => return Err(no_map(&what)),
-        (Some(Opened::Map(bundle)), None) => inspect_bundle(&bundle, report),
+        (Some(Opened::Map(result)), None) => inspect_sweep(&result, report),
         (Some(Opened::Direction(direction)), None) => inspect_direction(&direction, report),
         (None, None) => inspect_model(&ModelFiles::open(&what.to_string_lossy())?, report),
     }
@@ -186,8 +186,8 @@ fn weights(model: &str, sha256: &str) -> String {
     format!("{model}, weights {}", sha256.get(..12).unwrap_or(sha256))
 }
 
-fn inspect_bundle(bundle: &Bundle, report: Report) {
-    let BundleFacts {
+fn inspect_sweep(result: &SweepResult, report: Report) {
+    let SweepFacts {
         method,
         model,
         model_sha256,
@@ -203,15 +203,15 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
         part,
         run,
         created_by,
-    } = bundle.facts();
-    let n_cells = bundle.cells().len();
-    let best = bundle.best();
+    } = result.facts();
+    let n_cells = result.cells().len();
+    let best = result.best();
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     for (name, value) in [
-        ("bundle", {
+        ("sweep", {
             let method = method.name();
             let part = part.map_or(String::new(), |part| format!(", part {part} of a map"));
-            match bundle.is_complete() {
+            match result.is_complete() {
                 true => format!("{method}, {n_cells} cells{part}"),
                 false => {
                     format!("{method}, {n_cells} of {n_planned} cells{part}: interrupted")
@@ -227,23 +227,23 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
             format!("{} tokens, source {}", base.len(), source.len()),
         ),
         ("best", {
-            let best = best.map(|idx| &bundle.cells()[idx]);
+            let best = best.map(|idx| &result.cells()[idx]);
             or_dash(best.map(|cell| format!("{}: IIA {:.3}", cell.title(), cell.iia)))
         }),
         ("written by", or_dash(created_by.clone())),
     ] {
         report.line(format!("{name:<11}{value}"));
     }
-    for line in map::tables(bundle) {
+    for line in map::tables(result) {
         report.line(line);
     }
-    if let (Method::LowRank, Some(best)) = (method, best) {
+    if let (Method::Das, Some(best)) = (method, best) {
         report.line(format!(
             "\n--cell NAME --out FILE writes one cell as a direction file; the best is {}",
-            cell_name::name(&bundle.cells()[best])
+            cell_name::name(&result.cells()[best])
         ));
     }
-    let cells: Vec<_> = (bundle.cells().iter())
+    let cells: Vec<_> = (result.cells().iter())
         .map(|cell| {
             json!({
                 "name": cell_name::name(cell),
@@ -252,7 +252,7 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
                 "head": cell.place.head,
                 "position": cell.place.position.to_string(),
                 "variable": cell.variable,
-                "rank": cell.sheet().rank,
+                "rank": cell.map_key().rank,
                 "iia": cell.iia,
                 "controls": cell.controls,
                 "metrics": cell.metrics,
@@ -260,7 +260,7 @@ fn inspect_bundle(bundle: &Bundle, report: Report) {
         })
         .collect();
     report.event(&json!({
-        "kind": "bundle",
+        "kind": "sweep result",
         "method": method.name(),
         "model": model,
         "model_sha256": model_sha256,

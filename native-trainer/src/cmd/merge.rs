@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Instant
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
-use swivel_core::bundle::{Bundle, BundleFacts, Part};
+use swivel_core::sweep::{Part, SweepFacts, SweepResult};
 
 use super::options::{ForceArgs, ReportArgs};
 use crate::{
@@ -51,13 +51,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// The parts by their numbers, all of one map.
-fn read_parts(paths: Vec<PathBuf>) -> Result<BTreeMap<Part, (PathBuf, Bundle)>> {
-    let mut parts: BTreeMap<Part, (PathBuf, Bundle)> = BTreeMap::new();
+fn read_parts(paths: Vec<PathBuf>) -> Result<BTreeMap<Part, (PathBuf, SweepResult)>> {
+    let mut parts: BTreeMap<Part, (PathBuf, SweepResult)> = BTreeMap::new();
     for path in paths {
         let file = path.display();
         let bytes = read_bytes(&path)?;
-        let bundle = Bundle::from_bytes(&bytes).with_context(|| format!("reading {file}"))?;
-        let Some(part) = bundle.facts().part else {
+        let result = SweepResult::from_bytes(&bytes).with_context(|| format!("reading {file}"))?;
+        let Some(part) = result.facts().part else {
             bail!("{file} is a whole map; give the parts that `sweep --shard I/N` wrote");
         };
         if let Some((first, (other, of))) = parts.first_key_value() {
@@ -67,7 +67,7 @@ fn read_parts(paths: Vec<PathBuf>) -> Result<BTreeMap<Part, (PathBuf, Bundle)>> 
                     "{file} is part {part} and {other} part {first}: they are of a map divided in two ways; give the parts of one division"
                 );
             }
-            if let Some(difference) = difference(&of_map(of.facts()), &of_map(bundle.facts())) {
+            if let Some(difference) = difference(&of_map(of.facts()), &of_map(result.facts())) {
                 bail!(
                     "{file} is a part of another map than {other}; they differ in: {difference}; leave it out, or make it anew with the options of the others"
                 );
@@ -79,14 +79,14 @@ fn read_parts(paths: Vec<PathBuf>) -> Result<BTreeMap<Part, (PathBuf, Bundle)>> 
                 other.display()
             );
         }
-        parts.insert(part, (path, bundle));
+        parts.insert(part, (path, result));
     }
     Ok(parts)
 }
 
 /// What the facts of a part say of the whole map.
-fn of_map(facts: &BundleFacts) -> BundleFacts {
-    BundleFacts {
+fn of_map(facts: &SweepFacts) -> SweepFacts {
+    SweepFacts {
         part: None,
         n_planned: n_cells(&facts.run).unwrap_or(0),
         ..facts.clone()
@@ -94,8 +94,8 @@ fn of_map(facts: &BundleFacts) -> BundleFacts {
 }
 
 /// The map of all parts.
-fn merged(parts: BTreeMap<Part, (PathBuf, Bundle)>) -> Result<Bundle> {
-    let (first, (_, bundle)) = parts.first_key_value().context("there are no parts")?;
+fn merged(parts: BTreeMap<Part, (PathBuf, SweepResult)>) -> Result<SweepResult> {
+    let (first, (_, result)) = parts.first_key_value().context("there are no parts")?;
     let numbers: Vec<usize> = parts.keys().map(|part| part.number()).collect();
     let missing: Vec<String> = (1..=first.n_parts())
         .filter(|number| !numbers.contains(number))
@@ -105,17 +105,17 @@ fn merged(parts: BTreeMap<Part, (PathBuf, Bundle)>) -> Result<Bundle> {
         let missing = missing.join(", ");
         bail!("part {missing} of the map is missing; give its file, or make it with --shard");
     }
-    let mut map = Bundle::new(of_map(bundle.facts()))?;
-    for (part, (path, bundle)) in &parts {
+    let mut map = SweepResult::new(of_map(result.facts()))?;
+    for (part, (path, result)) in &parts {
         let file = path.display();
-        if !bundle.is_complete() {
+        if !result.is_complete() {
             bail!(
                 "{file} is not finished: {} of its {} cells are there; the same sweep with --shard {part} goes on from there",
-                bundle.cells().len(),
-                bundle.facts().n_planned
+                result.cells().len(),
+                result.facts().n_planned
             );
         }
-        for cell in bundle.cells() {
+        for cell in result.cells() {
             (map.push(cell.clone())).with_context(|| format!("taking the cells of {file}"))?;
         }
     }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser},
+};
 use swivel_core::{
     Component, PromptError,
     cone::Storage,
@@ -11,10 +14,10 @@ use swivel_core::{
 };
 
 use crate::{
+    cached::{CacheConfig, Memory},
     device::DeviceChoice,
     file_name::{stem, tag},
     input::read_text,
-    kept::{Keep, Memory},
     learn::Learning,
     model_files::{ModelFiles, SOLVER},
     output::Existing,
@@ -24,7 +27,7 @@ use crate::{
 
 /// Headings of options in `--help`, in the order in which they are shown.
 pub mod heading {
-    /// What is run, where, and how its values are kept.
+    /// What is run, where, and how its values are cached.
     pub const MODEL: &str = "Model";
     /// What is asked, and on which pairs.
     pub const QUESTION: &str = "Question";
@@ -34,6 +37,15 @@ pub mod heading {
     pub const LEARNING: &str = "Learning";
     /// What is written and said.
     pub const OUTPUT: &str = "Output";
+}
+
+/// Parses the name of a method; pyvene's name for DAS is taken, too.
+pub fn method_names(names: &[&'static str]) -> PossibleValuesParser {
+    let value = |name: &&'static str| match *name {
+        "das" => PossibleValue::new("das").alias("low_rank"),
+        name => PossibleValue::new(name),
+    };
+    names.iter().map(value).collect::<Vec<_>>().into()
 }
 
 /// Demonstrations in front of each query, where it is not said how many.
@@ -193,25 +205,25 @@ impl TaskArgs {
     }
 }
 
-/// Options that say how kept values are stored.
+/// Options that say how the activation cache stores its values.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::MODEL)]
-pub struct KeepArgs {
-    /// Number format of kept values: f16 takes half the memory, and costs a few thousandths in the logits
-    #[arg(long, default_value = "f32", value_parser = ["f32", "f16"])]
-    keep: String,
-    /// Most memory for kept values, GB; more go to a temporary file [default: half of what is free]
+pub struct CacheArgs {
+    /// Number format of cached values: f16 takes half the memory, and costs a few thousandths in the logits
+    #[arg(long, default_value = "f32", value_parser = ["f32", "f16"], alias = "keep")]
+    cache_dtype: String,
+    /// Most memory for cached values, GB; more go to a temporary file [default: half of what is free]
     #[arg(long, value_name = "GB")]
     memory: Option<f64>,
 }
 
-impl KeepArgs {
-    /// How values are kept.
+impl CacheArgs {
+    /// How values are cached.
     ///
     /// # Errors
     /// - If the amount of memory is none.
-    pub fn resolve(&self) -> Result<Keep> {
-        let storage = match self.keep.as_str() {
+    pub fn resolve(&self) -> Result<CacheConfig> {
+        let storage = match self.cache_dtype.as_str() {
             "f16" => Storage::F16,
             _ => Storage::F32,
         };
@@ -220,12 +232,12 @@ impl KeepArgs {
             Some(gb) if gb >= 0.0 && gb.is_finite() => Memory::Bytes((gb * 1e9) as u64),
             Some(gb) => bail!("--memory is {gb}; expected a number of GB, 0 or more"),
         };
-        Ok(Keep { storage, memory })
+        Ok(CacheConfig { storage, memory })
     }
 
-    /// What in the name of a file tells how values were kept.
+    /// What in the name of a file tells how values were cached.
     pub fn tags(&self) -> Option<String> {
-        tag("", self.keep.as_str(), "f32")
+        tag("", self.cache_dtype.as_str(), "f32")
     }
 }
 

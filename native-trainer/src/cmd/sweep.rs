@@ -11,13 +11,13 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use swivel_core::{
     Component, Gpt2Config,
-    bundle::{BundleFacts, Method, Part},
+    sweep::{Method, Part, SweepFacts},
 };
 
 use super::{
     options::{
-        KeepArgs, LearnArgs, ReportArgs, SOLVED, TaskArgs, check_counts, heading, help_end,
-        refuse_beside,
+        CacheArgs, LearnArgs, ReportArgs, SOLVED, TaskArgs, check_counts, heading, help_end,
+        method_names, refuse_beside,
     },
     span::Span,
 };
@@ -49,9 +49,9 @@ pub struct Args {
     #[command(flatten)]
     task: TaskArgs,
     #[command(flatten)]
-    keep: KeepArgs,
-    /// What is done at each cell: low_rank learns a direction; interchange, zero and mean need no training
-    #[arg(long, default_value = "low_rank", value_parser = Method::ALL.map(|(_, name)| name), help_heading = heading::LEARNING)]
+    cache: CacheArgs,
+    /// What is done at each cell: das learns a direction; interchange, zero and mean need no training
+    #[arg(long, default_value = "das", value_parser = method_names(&Method::ALL.map(|(_, name)| name)), help_heading = heading::LEARNING)]
     method: String,
     /// Layers: `all`, `last`, numbers and ranges, as in 0,3-5
     #[arg(long, default_value = "all", value_name = "LIST", help_heading = heading::PLACE)]
@@ -102,7 +102,7 @@ pub struct Args {
     /// Compute one of N parts of the map, which `merge` puts together: 1/4 is the first of four
     #[arg(long, value_name = "I/N", help_heading = heading::OUTPUT)]
     shard: Option<Part>,
-    /// Where the bundle goes; the picture goes beside it, as .svg [default: directions/MODEL-PROGRAM-VARIABLE-METHOD-map.safetensors, of a part …-map-1of4.safetensors]
+    /// Where the sweep result goes; the picture goes beside it, as .svg [default: directions/MODEL-PROGRAM-VARIABLE-METHOD-map.safetensors, of a part …-map-1of4.safetensors]
     #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
     out: Option<PathBuf>,
     /// Replace the file if it is there; without, the same command goes on with the map in it
@@ -113,12 +113,12 @@ pub struct Args {
 /// Runs `sweep`.
 pub fn run(args: Args) -> Result<ExitCode> {
     let report = args.report.report();
-    let Some((method, _)) = (Method::ALL.into_iter()).find(|(_, name)| *name == args.method) else {
+    let Some(method) = Method::of_name(&args.method) else {
         bail!("unknown method `{}`", args.method);
     };
-    let is_learned = method == Method::LowRank;
+    let is_learned = method == Method::Das;
     let learning = args.learn.resolve(true, args.seed)?;
-    let keep = args.keep.resolve()?;
+    let cache = args.cache.resolve()?;
     check_counts(&[
         ("--train-pairs", args.train_pairs),
         ("--test-pairs", args.test_pairs),
@@ -146,7 +146,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         cells,
         learning,
         shuffled: args.shuffled,
-        keep,
+        cache,
         report,
     };
     let facts = map::facts(&sweep, task, args.shard)?;
@@ -241,7 +241,7 @@ fn share(
 }
 
 /// Where a map goes if nobody says: parts have names of their own.
-fn default_path(facts: &BundleFacts, variables: &[Variable]) -> PathBuf {
+fn default_path(facts: &SweepFacts, variables: &[Variable]) -> PathBuf {
     let model = short_name(&facts.model);
     let names: Vec<&str> = (variables.iter())
         .filter_map(|variable| variable.name.as_deref())

@@ -8,14 +8,15 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use swivel_core::{
-    Component, Place, Position, Site, direction::Direction, task::PairShape, train::check_rank,
+    Component, Place, Position, Site, direction::Direction, sweep::Method, task::PairShape,
+    train::check_rank,
 };
 
 use super::{
     eval,
     options::{
-        Common, ForceArgs, KeepArgs, LearnArgs, ReportArgs, SOLVED, TEST_PAIRS, TaskArgs,
-        check_counts, heading, help_end, refuse_beside,
+        CacheArgs, Common, ForceArgs, LearnArgs, ReportArgs, SOLVED, TEST_PAIRS, TaskArgs,
+        check_counts, heading, help_end, method_names, refuse_beside,
     },
 };
 use crate::{
@@ -82,7 +83,7 @@ pub struct Args {
     #[arg(long, help_heading = heading::LEARNING)]
     no_shuffle: bool,
     /// How the direction is learned
-    #[arg(long, default_value = "low_rank", value_parser = ["low_rank"], help_heading = heading::LEARNING)]
+    #[arg(long, default_value = "das", value_parser = method_names(&["das"]), help_heading = heading::LEARNING)]
     method: String,
     /// Where the direction goes, a file or a folder that is there; its own name is MODEL-PROGRAM-VARIABLE-layerLAYER-rankRANK
     /// and every other setting that is not the default one [default: directions]
@@ -93,7 +94,7 @@ pub struct Args {
     #[command(flatten)]
     report: ReportArgs,
     #[command(flatten)]
-    keep: KeepArgs,
+    cache: CacheArgs,
 }
 
 /// Runs `train`.
@@ -124,10 +125,10 @@ fn prepare(args: Args) -> Result<Train> {
         out,
         force,
         report,
-        keep,
+        cache,
     } = args;
     let learning = learn.resolve(!no_shuffle, seed)?;
-    let kept = keep.resolve()?;
+    let cached = cache.resolve()?;
     check_counts(&[("--train-pairs", train_pairs), ("--test-pairs", test_pairs)])?;
     let files = ModelFiles::open(common.model())?;
     let (site, head) = parse_site(&component, &layer, head, &files.config)?;
@@ -179,7 +180,7 @@ fn prepare(args: Args) -> Result<Train> {
         let init = init_file.as_deref();
         parts.extend(init.map(|path| format!("from-{}", stem(path))));
         parts.extend(no_shuffle.then(|| "ordered".to_owned()));
-        parts.extend(keep.tags());
+        parts.extend(cache.tags());
         parts.join("-") + ".safetensors"
     };
     let out = match out {
@@ -207,7 +208,7 @@ fn prepare(args: Args) -> Result<Train> {
         component: site.component.to_string(),
         head,
         position: position.to_string(),
-        method,
+        method: Method::of_name(&method).map_or(method, |method| method.name().to_owned()),
         rank,
         rule: learning.at_width(width),
         train_pairs: train.len(),
@@ -228,7 +229,7 @@ fn prepare(args: Args) -> Result<Train> {
         config,
         place: at,
         width,
-        keep: kept,
+        cache: cached,
         train,
         test,
         init,

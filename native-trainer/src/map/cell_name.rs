@@ -2,7 +2,7 @@
 //! the others.
 
 use anyhow::{Result, bail};
-use swivel_core::bundle::{Bundle, Cell};
+use swivel_core::sweep::{Cell, SweepResult};
 
 /// Part of a name that stands for the best one of all cells with the rest of the name.
 pub const BEST: &str = "best";
@@ -13,13 +13,13 @@ pub fn name(cell: &Cell) -> String {
 }
 
 fn parts(cell: &Cell) -> Vec<String> {
-    let sheet = cell.sheet();
+    let key = cell.map_key();
     let parts = [
-        sheet.variable,
+        key.variable,
         Some(format!("layer{}", cell.place.site.layer)),
         Some(cell.place.site.component.to_string()),
-        sheet.head.map(|head| format!("head{head}")),
-        sheet.rank.map(|rank| format!("rank{rank}")),
+        key.head.map(|head| format!("head{head}")),
+        key.rank.map(|rank| format!("rank{rank}")),
     ];
     parts.into_iter().flatten().collect()
 }
@@ -28,7 +28,7 @@ fn parts(cell: &Cell) -> Vec<String> {
 ///
 /// # Errors
 /// - If no cell is meant, or several; the message names them, or those that there are.
-pub fn find(bundle: &Bundle, text: &str) -> Result<usize> {
+pub fn find(result: &SweepResult, text: &str) -> Result<usize> {
     let (place, position) = match text.rsplit_once('@') {
         Some((place, position)) => (place, Some(position)),
         None => (text, None),
@@ -40,7 +40,7 @@ pub fn find(bundle: &Bundle, text: &str) -> Result<usize> {
         said.iter().all(has)
             && position.is_none_or(|position| position == cell.place.position.to_string())
     };
-    let cells = || bundle.cells().iter();
+    let cells = || result.cells().iter();
     let meant: Vec<usize> = (cells().enumerate())
         .filter_map(|(idx, cell)| is_meant(&cell).then_some(idx))
         .collect();
@@ -48,13 +48,13 @@ pub fn find(bundle: &Bundle, text: &str) -> Result<usize> {
         [] => bail!("the map has no cell `{text}`; it has {}", list(cells())),
         [idx] => Ok(idx),
         _ if said.contains(&BEST) => {
-            let best = bundle.best_of(|cell| is_meant(&cell));
+            let best = result.best_of(|cell| is_meant(&cell));
             Ok(best.unwrap_or(meant[0]))
         }
         _ => bail!(
             "`{text}` is the name of {} cells; say which: {}, or {BEST} for the best of them",
             meant.len(),
-            list(meant.iter().map(|idx| &bundle.cells()[*idx]))
+            list(meant.iter().map(|idx| &result.cells()[*idx]))
         ),
     }
 }

@@ -5,13 +5,13 @@ use std::ops::Range;
 use anyhow::{Result, bail};
 use swivel_core::{
     Component, Gpt2Config, Place, Position, Site,
-    bundle::Method,
+    sweep::Method,
     task::{Pair, PairShape},
     train::check_rank,
 };
 
 use crate::{
-    kept::Keep,
+    cached::CacheConfig,
     learn::{Learning, Rule},
     model_files::ModelFiles,
     report::Report,
@@ -76,8 +76,8 @@ pub struct Sweep {
     pub learning: Learning,
     /// Whether each direction is learned on shuffled labels, too.
     pub shuffled: bool,
-    /// How values are kept.
-    pub keep: Keep,
+    /// How values are cached.
+    pub cache: CacheConfig,
     /// Where text goes.
     pub report: Report,
 }
@@ -86,7 +86,7 @@ impl Sweep {
     /// The rule of the whole map, where directions are learned.
     pub fn rule(&self) -> Option<Rule> {
         let rule = self.learning.at_width(self.files.config.d_model);
-        (self.method == Method::LowRank).then_some(rule)
+        (self.method == Method::Das).then_some(rule)
     }
 
     /// Name of the variable that a cell is about.
@@ -148,7 +148,7 @@ pub fn plan(
         heads,
         ranks,
     } = places;
-    let is_learned = method == Method::LowRank;
+    let is_learned = method == Method::Das;
     let ranks = if is_learned { ranks.as_slice() } else { &[0] };
     let mut cells = Vec::new();
     for variable in 0..n_variables {

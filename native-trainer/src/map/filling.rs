@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 use swivel_core::{
     Place, Position,
-    bundle::{Bundle, BundleFacts, Cell, Method},
+    sweep::{Cell, Method, SweepFacts, SweepResult},
 };
 
 use super::{
@@ -31,25 +31,20 @@ use crate::{
     output::{Existing, Output},
 };
 
-/// Least time between two writes of the bundle while cells are still being computed.
+/// Least time between two writes of the sweep result while cells are still being computed.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 
-/// The bundle while it is being filled: cells that are done, in the order of the plan.
+/// The sweep result while it is being filled: cells that are done, in the order of the plan.
 pub struct Map {
     path: PathBuf,
-    facts: BundleFacts,
+    facts: SweepFacts,
     done: BTreeMap<usize, Cell>,
     saved: Instant,
 }
 
 impl Map {
     /// A new map, or the one that an interrupted sweep has left at `path`.
-    pub fn open(
-        path: &Path,
-        facts: BundleFacts,
-        sweep: &Sweep,
-        existing: Existing,
-    ) -> Result<Self> {
+    pub fn open(path: &Path, facts: SweepFacts, sweep: &Sweep, existing: Existing) -> Result<Self> {
         let mut map = Self {
             path: path.to_owned(),
             facts,
@@ -64,7 +59,7 @@ impl Map {
             return Ok(map);
         }
         let advice = "choose another name with --out, or replace it with --force";
-        let begun = Bundle::from_bytes(&read_bytes(path)?)
+        let begun = SweepResult::from_bytes(&read_bytes(path)?)
             .with_context(|| format!("{} cannot be gone on with; {advice}", path.display()))?;
         if let Some(difference) = difference(begun.facts(), &map.facts) {
             bail!(
@@ -93,21 +88,21 @@ impl Map {
         Ok(map)
     }
 
-    fn bundle(&self) -> Result<Bundle> {
-        let mut bundle = Bundle::new(self.facts.clone())?;
+    fn result(&self) -> Result<SweepResult> {
+        let mut result = SweepResult::new(self.facts.clone())?;
         for cell in self.done.values() {
-            bundle.push(cell.clone())?;
+            result.push(cell.clone())?;
         }
-        Ok(bundle)
+        Ok(result)
     }
 
     fn save(&mut self) -> Result<()> {
-        Output::create(&self.path, Existing::Replace)?.finish(&self.bundle()?.to_bytes())?;
+        Output::create(&self.path, Existing::Replace)?.finish(&self.result()?.to_bytes())?;
         self.saved = Instant::now();
         Ok(())
     }
 
-    /// Computes the missing cells on the devices, each taking the next one, and writes bundle and picture.
+    /// Computes the missing cells on the devices, each taking the next one, and writes sweep result and picture.
     pub fn fill(
         &mut self,
         sweep: Arc<Sweep>,
@@ -181,19 +176,19 @@ impl Map {
         if let Some(cause) = failure {
             report.warn(format!("{cause:#}; other devices did its work"));
         }
-        publish(&self.bundle()?, &self.path, metric, report, started)
+        publish(&self.result()?, &self.path, metric, report, started)
     }
 
     fn announce(&self, sweep: &Sweep, devices: &[DeviceChoice]) {
         let report = sweep.report;
-        let BundleFacts {
+        let SweepFacts {
             model,
             method,
             task,
             ..
         } = &self.facts;
         let what = match method {
-            Method::LowRank => "Learning a direction at each place",
+            Method::Das => "Learning a direction at each place",
             Method::Interchange => "Swapping the whole value at each place",
             Method::Zero => "Setting the value to zero at each place",
             Method::Mean => "Setting the value to its mean at each place",

@@ -3,13 +3,13 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use swivel_core::bundle::{BundleFacts, Part};
+use swivel_core::sweep::{Part, SweepFacts};
 
 use super::cells::{Sweep, Variable};
 use crate::direction_file::CREATED_BY;
 
 /// What the file of a map, or of a part of it, says of itself.
-pub fn facts(sweep: &Sweep, task: Option<String>, part: Option<Part>) -> Result<BundleFacts> {
+pub fn facts(sweep: &Sweep, task: Option<String>, part: Option<Part>) -> Result<SweepFacts> {
     let Sweep {
         files,
         method,
@@ -19,7 +19,7 @@ pub fn facts(sweep: &Sweep, task: Option<String>, part: Option<Part>) -> Result<
         ..
     } = sweep;
     let (rule, first) = (sweep.rule(), &variables[0]);
-    Ok(BundleFacts {
+    Ok(SweepFacts {
         method: *method,
         model: files.name.clone(),
         model_sha256: files.sha256()?,
@@ -46,7 +46,7 @@ fn run(sweep: &Sweep, task: Option<&str>) -> Result<String> {
         cells,
         learning,
         shuffled,
-        keep,
+        cache,
         ..
     } = sweep;
     let names: Vec<&str> = (variables.iter())
@@ -64,7 +64,7 @@ fn run(sweep: &Sweep, task: Option<&str>) -> Result<String> {
             .collect::<Vec<_>>(),
         "rule": sweep.rule().map(|rule| (rule, learning.lr)),
         "shuffled": shuffled,
-        "storage": format!("{:?}", keep.storage),
+        "storage": format!("{:?}", cache.storage),
         "seed": learning.seed,
     });
     Ok(run.to_string())
@@ -92,11 +92,11 @@ fn sha256(variables: &[Variable]) -> Result<String> {
 }
 
 /// In what two maps differ, for people: `model, pairs`; `None` if they are the same one.
-pub fn difference(left: &BundleFacts, right: &BundleFacts) -> Option<String> {
+pub fn difference(left: &SweepFacts, right: &SweepFacts) -> Option<String> {
     if left == right {
         return None;
     }
-    let run = |facts: &BundleFacts| match serde_json::from_str(&facts.run) {
+    let run = |facts: &SweepFacts| match serde_json::from_str(&facts.run) {
         Ok(Value::Object(run)) => run,
         _ => serde_json::Map::new(),
     };
@@ -109,7 +109,7 @@ pub fn difference(left: &BundleFacts, right: &BundleFacts) -> Option<String> {
         ("cells", "cells"),
         ("rule", "rule of learning"),
         ("shuffled", "control on shuffled labels"),
-        ("storage", "format of kept values"),
+        ("storage", "format of cached values"),
         ("seed", "seed"),
     ];
     let settings = settings

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use swivel_core::bundle::{Method, Part};
+use swivel_core::sweep::{Method, Part};
 
 use super::cells::Planned;
 use crate::learn::n_together;
@@ -23,7 +23,7 @@ pub fn jobs(
         while !row.is_empty() {
             let positions: Vec<usize> = row.iter().map(|cell| cell.position).collect();
             let n = match method {
-                Method::LowRank => n_together(&positions, n_tokens, batch_size),
+                Method::Das => n_together(&positions, n_tokens, batch_size),
                 _ => row.len(),
             };
             jobs.push(start..start + n);
@@ -43,7 +43,7 @@ pub fn cost(job: &[Planned], n_layers: usize, n_tokens: usize) -> usize {
     job.iter().map(cost).sum()
 }
 
-/// One part of the jobs, by what they cost: neighbours, which share what is kept, and about as dear as any other part. `None`
+/// One part of the jobs, by what they cost: neighbours, which share what is cached, and about as dear as any other part. `None`
 /// if there are more parts than jobs.
 pub fn share<T>(part: Part, jobs: &[T], cost: impl Fn(&T) -> usize) -> Option<&[T]> {
     let n_spare = jobs.len().checked_sub(part.n_parts())?;

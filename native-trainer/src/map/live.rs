@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use swivel_core::bundle::Cell;
+use swivel_core::sweep::Cell;
 
 use super::{
     cells::{Planned, Sweep},

@@ -1,7 +1,7 @@
 //! What the picture of a map shows of each cell, and in which colour.
 
 use clap::ValueEnum;
-use swivel_core::{bundle::Cell, direction::Controls};
+use swivel_core::{direction::Controls, sweep::Cell};
 
 use crate::readout::short;
 

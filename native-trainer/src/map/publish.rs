@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 use serde_json::json;
-use swivel_core::bundle::{Bundle, Part};
+use swivel_core::sweep::{Part, SweepResult};
 
 use super::{metric::Metric, svg::svg, table::tables};
 use crate::{
@@ -23,17 +23,17 @@ pub fn picture_path(map: &Path) -> PathBuf {
 
 /// Shows a finished map and, of a whole one, writes the picture beside its file.
 pub fn publish(
-    bundle: &Bundle,
+    result: &SweepResult,
     path: &Path,
     metric: Metric,
     report: Report,
     started: Instant,
 ) -> Result<ExitCode> {
-    for line in tables(bundle) {
+    for line in tables(result) {
         report.line(line);
     }
-    let best = bundle.best();
-    if let Some(best) = best.map(|idx| &bundle.cells()[idx]) {
+    let best = result.best();
+    if let Some(best) = best.map(|idx| &result.cells()[idx]) {
         let controls = best.controls.as_ref().map_or(String::new(), |controls| {
             format!(
                 " (random {:.3}, whole vector {:.3})",
@@ -46,11 +46,11 @@ pub fn publish(
             best.iia
         ));
     }
-    let part = bundle.facts().part;
+    let part = result.facts().part;
     let picture = match part {
         Some(_) => None,
         None => {
-            let picture = svg(bundle, metric)?;
+            let picture = svg(result, metric)?;
             Some(
                 Output::create(&picture_path(path), Existing::Replace)?
                     .finish(picture.as_bytes())?,
@@ -58,7 +58,7 @@ pub fn publish(
         }
     };
     let seconds = started.elapsed().as_secs_f64();
-    let (file, n_cells) = (path.display(), bundle.cells().len());
+    let (file, n_cells) = (path.display(), result.cells().len());
     report.line(match (&picture, part) {
         (Some(picture), _) => format!(
             "Wrote {file} and {} after {seconds:.1} s; drop the first on the page to see where it is, and turn it.",

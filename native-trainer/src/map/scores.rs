@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use swivel_core::{
-    bundle::{Cell, Metrics},
     metric,
+    sweep::{Cell, Metrics},
 };
 
 use super::cells::Planned;

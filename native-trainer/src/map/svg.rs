@@ -2,18 +2,18 @@
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
-use swivel_core::bundle::Bundle;
+use swivel_core::sweep::SweepResult;
 
 use super::{
     metric::{Metric, colour, is_dark},
     table::{Grid, grids},
 };
 
-/// The map as an SVG: a table a sheet, layers upwards, positions to the right.
-pub fn svg(bundle: &Bundle, metric: Metric) -> Result<String> {
+/// The map as an SVG: a table a map, layers upwards, positions to the right.
+pub fn svg(result: &SweepResult, metric: Metric) -> Result<String> {
     const CELL: (i32, i32) = (38, 26);
     const MARGIN: (i32, i32) = (84, 64);
-    let grids = grids(bundle);
+    let grids = grids(result);
     let width = grids
         .iter()
         .map(|grid| grid.positions.len() as i32 * CELL.0)
@@ -23,7 +23,7 @@ pub fn svg(bundle: &Bundle, metric: Metric) -> Result<String> {
         .iter()
         .map(|grid| grid.layers.len() as i32 * CELL.1 + MARGIN.1 + 36)
         .sum();
-    let values = bundle.cells().iter().filter_map(|cell| metric.of(cell));
+    let values = result.cells().iter().filter_map(|cell| metric.of(cell));
     let scale = values.fold(1e-9, |most: f64, value| most.max(value.abs()));
     let mut text = String::new();
     {
@@ -42,17 +42,17 @@ pub fn svg(bundle: &Bundle, metric: Metric) -> Result<String> {
         let mut top = 0;
         for grid in &grids {
             let Grid {
-                sheet,
+                key,
                 layers,
                 positions,
             } = grid;
-            let title = format!("{sheet}: {}", metric.title());
+            let title = format!("{key}: {}", metric.title());
             draw(area.draw(&Text::new(
                 title,
                 (12, top + 24),
                 font(14, [32; 3]).pos(at(HPos::Left)),
             )))?;
-            let best = bundle.best_in(sheet);
+            let best = result.best_in(key);
             let first_row = top + MARGIN.1 - 16;
             for (row, layer) in layers.iter().enumerate() {
                 let y = first_row + row as i32 * CELL.1;
@@ -64,8 +64,8 @@ pub fn svg(bundle: &Bundle, metric: Metric) -> Result<String> {
                 draw(area.draw(&name))?;
                 for (column, position) in positions.iter().enumerate() {
                     let x = MARGIN.0 + column as i32 * CELL.0;
-                    let idx = bundle.find(sheet, *layer, *position);
-                    let cell = idx.map(|idx| &bundle.cells()[idx]);
+                    let idx = result.find(key, *layer, *position);
+                    let cell = idx.map(|idx| &result.cells()[idx]);
                     let Some((cell, value)) = cell.and_then(|cell| Some((cell, metric.of(cell)?)))
                     else {
                         continue;

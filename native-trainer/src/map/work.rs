@@ -14,10 +14,10 @@ use burn::tensor::{
 };
 use swivel_core::{
     Gpt2,
-    bundle::{Cell, Method},
-    cone::KeptSource,
+    cone::CachedSource,
     direction::Basis,
     intervention::Source,
+    sweep::{Cell, Method},
     train::{Rotation, orthonormal},
 };
 
@@ -26,9 +26,9 @@ use super::{
     scores::{Reference, Scores, answer},
 };
 use crate::{
+    cached::{Cached, CachedRuns, Wanted},
     device::Job,
     interrupt,
-    kept::{Kept, KeptRuns, Wanted},
     learn::shuffled,
     score::{batches, swap_along, swap_whole},
     side_by_side::{in_workers, n_workers},
@@ -79,7 +79,7 @@ impl Job for Worker {
     type Output = ();
 
     fn run<A: AutodiffBackend>(self, device: A::Device, _: &str) -> Result<()> {
-        type Shared<B> = Mutex<Option<(usize, Arc<KeptVariable<B>>)>>;
+        type Shared<B> = Mutex<Option<(usize, Arc<CachedVariable<B>>)>>;
         let sweep = &*self.sweep;
         if self.queue().is_empty() {
             return Ok(()); // a map that is complete needs no model
@@ -87,25 +87,25 @@ impl Job for Worker {
         let (model, _) = sweep.files.load::<A::InnerBackend>(&device, sweep.report)?;
         let shared: Shared<A::InnerBackend> = Mutex::new(None);
         // Cells come variable by variable: the first worker that needs the next one's runs keeps them for all.
-        let kept = |variable: usize| -> Result<Arc<KeptVariable<A::InnerBackend>>> {
+        let cached = |variable: usize| -> Result<Arc<CachedVariable<A::InnerBackend>>> {
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, kept)) = shared.as_ref().filter(|(of, _)| *of == variable) {
-                return Ok(Arc::clone(kept));
+            if let Some((_, cached)) = shared.as_ref().filter(|(of, _)| *of == variable) {
+                return Ok(Arc::clone(cached));
             }
-            drop(shared.take()); // before the next runs are kept
-            let kept = Arc::new(KeptVariable::new(sweep, variable, &model)?);
-            *shared = Some((variable, Arc::clone(&kept)));
-            Ok(kept)
+            drop(shared.take()); // before the next runs are cached
+            let cached = Arc::new(CachedVariable::new(sweep, variable, &model)?);
+            *shared = Some((variable, Arc::clone(&cached)));
+            Ok(cached)
         };
         in_workers(n_workers::<A::InnerBackend>(&device), || {
             while let Some(job) = self.next() {
                 interrupt::check("what is done is kept")?;
                 let planned = &sweep.cells[job.clone()];
-                let kept = kept(planned[0].variable)?;
+                let cached = cached(planned[0].variable)?;
                 let started = Instant::now();
                 let cells = match sweep.method {
-                    Method::LowRank => kept.learn::<A>(sweep, &model, planned)?,
-                    _ => kept.measure(sweep, &model, planned)?,
+                    Method::Das => cached.learn::<A>(sweep, &model, planned)?,
+                    _ => cached.measure(sweep, &model, planned)?,
                 };
                 let seconds = started.elapsed().as_secs_f64() / cells.len() as f64;
                 for (idx, cell) in job.zip(cells) {
@@ -118,17 +118,17 @@ impl Job for Worker {
     }
 }
 
-/// The pairs of one variable with everything kept that its cells share.
-struct KeptVariable<B: Backend> {
-    train: Option<KeptRuns<B>>,
-    test: KeptRuns<B>,
+/// The pairs of one variable with everything cached that its cells share.
+struct CachedVariable<B: Backend> {
+    train: Option<CachedRuns<B>>,
+    test: CachedRuns<B>,
     /// The map's example pair, which is the first one of the first variable.
-    probe: KeptRuns<B>,
+    probe: CachedRuns<B>,
     reference: Reference<B>,
     device: B::Device,
 }
 
-impl<B: Backend> KeptVariable<B> {
+impl<B: Backend> CachedVariable<B> {
     fn new(sweep: &Sweep, variable: usize, model: &Gpt2<B>) -> Result<Self> {
         let config = &sweep.files.config;
         let Variable { train, test, .. } = &sweep.variables[variable];
@@ -143,7 +143,7 @@ impl<B: Backend> KeptVariable<B> {
             .context("a variable without cells")?;
         let last = positions.max().unwrap_or(first);
         let n_tokens = test[0].base.len();
-        // All that the whole map needs is computed, so that a part has the same bits; what is kept is what cells here need.
+        // All that the whole map needs is computed, so that a part has the same bits; what is cached is what cells here need.
         let here = sweep.cells[sweep.here.clone()].iter();
         let first_layer = here
             .filter(|cell| cell.variable == variable)
@@ -156,24 +156,24 @@ impl<B: Backend> KeptVariable<B> {
                 logits,
                 base: first..=if logits { n_tokens - 1 } else { last },
                 source: first..=last,
-                storage: sweep.keep.storage,
-                memory: sweep.keep.memory.n_bytes(),
+                storage: sweep.cache.storage,
+                memory: sweep.cache.memory.n_bytes(),
             })
         };
-        let keep = |pairs, logits, what| -> Result<KeptRuns<B>> {
+        let cache = |pairs, logits, what| -> Result<CachedRuns<B>> {
             let wanted = wanted(logits)?;
-            let kept = wanted.describe(pairs, config)?;
-            sweep.report.line(format!("  keeping   {what}: {kept}"));
-            KeptRuns::run(model, config, pairs, &wanted, what)
+            let cached = wanted.describe(pairs, config)?;
+            sweep.report.line(format!("  caching   {what}: {cached}"));
+            CachedRuns::run(model, config, pairs, &wanted, what)
         };
         let train = match train.is_empty() {
             true => None,
-            false => Some(keep(train, false, "train pairs")?),
+            false => Some(cache(train, false, "train pairs")?),
         };
         let base_labels = test.iter().map(|pair| pair.base_label).collect();
-        let test = keep(test, true, "test pairs")?;
+        let test = cache(test, true, "test pairs")?;
         let probe = &sweep.variables[0].test[..1];
-        let probe = KeptRuns::run(model, config, probe, &wanted(false)?, "probe")?;
+        let probe = CachedRuns::run(model, config, probe, &wanted(false)?, "probe")?;
         let n_layers = config.n_layers;
         let base_logits = batches(test.labels.len()).map(|rows| {
             let (base, _) = test.select(&rows)?;
@@ -202,14 +202,14 @@ impl<B: Backend> KeptVariable<B> {
         cells: &[Planned],
     ) -> Result<Vec<Cell>> {
         let Planned { site, rank, .. } = cells[0];
-        let kept = |runs: &KeptRuns<B>| -> Result<Vec<Kept<B>>> {
+        let cached = |runs: &CachedRuns<B>| -> Result<Vec<Cached<B>>> {
             let at = |cell: &Planned| runs.at(cell.place(), cell.position);
             cells.iter().map(at).collect()
         };
-        let train = kept(self.train.as_ref().context("there are no training pairs")?)?;
+        let train = cached(self.train.as_ref().context("there are no training pairs")?)?;
         let width = width_at(site, &sweep.files.config)?;
         let rule = sweep.learning.at_width(width);
-        let learn = |train: &[Kept<B>]| -> Result<Vec<Tensor<B, 2>>> {
+        let learn = |train: &[Cached<B>]| -> Result<Vec<Tensor<B, 2>>> {
             let start = Rotation::random(width, rank, rule.seed, &self.device)?;
             let learned = rule.learn_together::<A>(model, train, start, |_, _, _| Ok(()))?;
             Ok(learned.iter().map(Rotation::basis).collect())
@@ -217,14 +217,15 @@ impl<B: Backend> KeptVariable<B> {
         let bases = learn(&train)?;
         let noises = match sweep.shuffled {
             true => {
-                let noise = |kept: &Kept<B>| kept.with_labels(shuffled(&kept.labels, rule.seed));
+                let noise =
+                    |cached: &Cached<B>| cached.with_labels(shuffled(&cached.labels, rule.seed));
                 learn(&train.iter().map(noise).collect::<Vec<_>>())?
             }
             false => Vec::new(),
         };
-        let probes = kept(&self.probe)?;
+        let probes = cached(&self.probe)?;
         let mut scored = Vec::with_capacity(cells.len());
-        for (idx, (test, basis)) in kept(&self.test)?.iter().zip(bases).enumerate() {
+        for (idx, (test, basis)) in cached(&self.test)?.iter().zip(bases).enumerate() {
             let learned = swap_along(basis.clone());
             let mut scores = Scores::new(&self.reference);
             for logits in test.logits(model, &learned) {
@@ -251,15 +252,15 @@ impl<B: Backend> KeptVariable<B> {
         let (first, last) = (positions.clone().min(), positions.max());
         let (first, last) = first.zip(last).context("a job without cells")?;
         let mut all: Vec<Scores<B>> = cells.iter().map(|_| Scores::new(&self.reference)).collect();
-        let values = |source: &KeptSource<B>| {
+        let values = |source: &CachedSource<B>| {
             let values = source.values(site, head, first..last + 1);
-            values.with_context(|| format!("values of {site} were not kept"))
+            values.with_context(|| format!("values of {site} were not cached"))
         };
         let mean = match sweep.method {
             Method::Mean => Some(self.mean(&values)?),
             _ => None,
         };
-        let logits = |runs: &KeptRuns<B>, rows: &[usize]| -> Result<Tensor<B, 3>> {
+        let logits = |runs: &CachedRuns<B>, rows: &[usize]| -> Result<Tensor<B, 3>> {
             let (base, source) = runs.select(rows)?;
             let values = match (&mean, sweep.method) {
                 (Some(mean), _) => mean.map(
@@ -293,14 +294,16 @@ impl<B: Backend> KeptVariable<B> {
     }
 
     /// Mean of the source runs' values, one row.
-    fn mean(&self, values: &impl Fn(&KeptSource<B>) -> Result<Source<B>>) -> Result<Source<B>> {
+    fn mean(&self, values: &impl Fn(&CachedSource<B>) -> Result<Source<B>>) -> Result<Source<B>> {
         let n = self.test.labels.len() as f64;
         let mut sum: Option<Source<B>> = None;
         for rows in batches(self.test.labels.len()) {
             let (_, source) = self.test.select(&rows)?;
             let part = values(&source)?.map(|x| x.sum_dim(0) / n, |x| x.sum_dim(0) / n);
             sum = Some(match (sum, part) {
-                (Some(Source::Stream(sum)), Source::Stream(part)) => Source::Stream(sum + part),
+                (Some(Source::Positions(sum)), Source::Positions(part)) => {
+                    Source::Positions(sum + part)
+                }
                 (Some(Source::Heads(sum)), Source::Heads(part)) => Source::Heads(sum + part),
                 (_, part) => part,
             });

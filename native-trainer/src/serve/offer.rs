@@ -2,7 +2,7 @@
 //!
 //! `/models/NAME/…` are the files of which a model consists, and no others of its folder.
 //! They are found once, when the folder is checked; so a model of the Hub's cache, whose files are links, is served too.
-//! `/directions/…` are the direction files and bundles that the folder has at that moment.
+//! `/directions/…` are the direction files and sweep results that the folder has at that moment.
 //! Everything else is the page's. No link leads out of the page or of the directions, and hidden files are not there.
 
 use std::{
@@ -92,7 +92,7 @@ impl Offer {
         models
     }
 
-    /// Names of the direction files and bundles that are there now, sorted.
+    /// Names of the direction files and sweep results that are there now, sorted.
     pub fn directions(&self) -> Vec<String> {
         let folder = &self.0.directions;
         let mut names: Vec<String> = names_in(folder)
@@ -153,7 +153,7 @@ impl Model {
     }
 }
 
-/// Whether a file of this name is a direction or a bundle, and whole: what is being written is hidden.
+/// Whether a file of this name is a direction or a sweep result, and whole: what is being written is hidden.
 fn is_direction(name: &str) -> bool {
     name.ends_with(".safetensors") && !name.starts_with('.')
 }

@@ -69,7 +69,7 @@ fn plan_is_run_and_what_comes_out_is_written() {
     fs::write(&plan, swapped).unwrap();
     let plain = ok(&["apply", &plan, "--json", "--device", "flex"]);
     let plain: Value = serde_json::from_str(plain.lines().next().unwrap()).unwrap();
-    // What is computed again from kept values may round differently.
+    // What is computed again from cached values may round differently.
     let [before, after] = ["before", "after"].map(|name| plain[name].as_array().unwrap());
     for (before, after) in before.iter().zip(after) {
         assert_eq!(before["token"], after["token"]);

@@ -5,15 +5,15 @@ use std::fs;
 use serde_json::Value;
 use swivel_core::{
     Component, Place, Position,
-    bundle::{Bundle, BundleFacts, Cell, Method, Metrics},
+    sweep::{Cell, Method, Metrics, SweepFacts, SweepResult},
 };
 use tempfile::TempDir;
 
 use crate::{apply::PLAN, support::*};
 
 /// A map of two of three cells.
-fn bundle() -> Bundle {
-    let mut bundle = Bundle::new(BundleFacts {
+fn result() -> SweepResult {
+    let mut result = SweepResult::new(SweepFacts {
         method: Method::Zero,
         model: "tiny".to_owned(),
         model_sha256: "00ff".to_owned(),
@@ -32,7 +32,7 @@ fn bundle() -> Bundle {
     })
     .unwrap();
     for (layer, iia) in [(1, 0.25), (0, 0.75)] {
-        bundle
+        result
             .push(Cell {
                 place: Place::new(Component::MlpOutput.at(layer), Position::Index(2)),
                 variable: None,
@@ -49,23 +49,23 @@ fn bundle() -> Bundle {
             })
             .unwrap();
     }
-    bundle
+    result
 }
 
 #[test]
 fn bundle_is_shown_as_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let path = path_in(&folder, "map.safetensors");
-    fs::write(&path, bundle().to_bytes()).unwrap();
+    fs::write(&path, result().to_bytes()).unwrap();
     let inspected = ok_json(&["inspect", &path, "--json"]);
-    assert_eq!(inspected["kind"], "bundle");
+    assert_eq!(inspected["kind"], "result");
     assert_eq!(
         (&inspected["best"], &inspected["cells"][1]["iia"]),
         (&1.into(), &0.75.into())
     );
     let text = ok(&["inspect", &path]);
     for line in [
-        "bundle     zero, 2 of 3 cells: interrupted",
+        "result     zero, 2 of 3 cells: interrupted",
         "best       layer 0 mlp_output, token 2: IIA 0.750",
         "IIA of mlp_output",
         "layer 1   0.25",

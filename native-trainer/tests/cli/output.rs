@@ -143,7 +143,7 @@ fn default_names_tell_runs_apart() {
     let place = ["--component", "value_output", "--position", "3"];
     run(&[
         &place[..],
-        &["--seed", "5", "--no-shuffle", "--keep", "f16"],
+        &["--seed", "5", "--no-shuffle", "--cache-dtype", "f16"],
     ]
     .concat());
     let other = "pairs16-test40-shots0-epochs1-lr0.00001-ordered-f16.safetensors";

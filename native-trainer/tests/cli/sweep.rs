@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use swivel_core::{Component, Position, bundle::Bundle};
+use swivel_core::{Component, Position, sweep::SweepResult};
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -36,9 +36,9 @@ fn sweep_finds_the_place_and_its_cells_serve_others() {
         .map(|name| path_in(&folder, name));
     let done = ok_json(&sweep(&map, &["--device", "flex", "--shuffled"]));
     assert_eq!(done["cells"], 4);
-    let bundle = Bundle::from_bytes(&fs::read(&map).unwrap()).unwrap();
-    assert!(bundle.is_complete());
-    let best = &bundle.cells()[bundle.best().unwrap()];
+    let result = SweepResult::from_bytes(&fs::read(&map).unwrap()).unwrap();
+    assert!(result.is_complete());
+    let best = &result.cells()[result.best().unwrap()];
     assert_eq!(
         (best.place.site, best.place.position),
         (Component::BlockOutput.at(2), Position::Index(129))
@@ -47,7 +47,7 @@ fn sweep_finds_the_place_and_its_cells_serve_others() {
     assert!(best.iia >= 0.95 && controls.random <= 0.6 && controls.full >= 0.95);
     assert!(controls.shuffled.unwrap() < best.iia);
     // Where only the last token of the last layer is read, nothing else there can matter.
-    let beside = bundle
+    let beside = result
         .cells()
         .iter()
         .find(|cell| (cell.place.site.layer, cell.place.position) == (2, Position::Index(128)));
@@ -55,7 +55,7 @@ fn sweep_finds_the_place_and_its_cells_serve_others() {
     let svg = fs::read_to_string(folder.path().join("map.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("layer 2") && svg.contains("129"));
 
-    let found = bundle.direction(bundle.best().unwrap()).unwrap();
+    let found = result.direction(result.best().unwrap()).unwrap();
     fs::write(&direction, found.to_bytes()).unwrap();
     let eval = ok_json(&["eval", &direction, "--json", "--test-pairs", "200"]);
     assert!(eval["test_iia"].as_f64().unwrap() >= 0.9, "{eval}");
@@ -73,9 +73,9 @@ fn sweep_goes_on_where_it_was_interrupted() {
     let options = ["--device", "flex", "--method", "interchange"];
     ok(&sweep(&map, &options));
     let whole = fs::read(&map).unwrap();
-    let bundle = Bundle::from_bytes(&whole).unwrap();
-    let mut half = Bundle::new(bundle.facts().clone()).unwrap();
-    for cell in &bundle.cells()[1..3] {
+    let result = SweepResult::from_bytes(&whole).unwrap();
+    let mut half = SweepResult::new(result.facts().clone()).unwrap();
+    for cell in &result.cells()[1..3] {
         half.push(cell.clone()).unwrap();
     }
     fs::write(&map, half.to_bytes()).unwrap();
@@ -126,7 +126,7 @@ fn bad_sweeps_are_refused_with_what_would_be_valid() {
         (&["--ranks", "65"], &["rank 65", "64"]),
         (&["--variable", "op5,op5"], &["op5", "twice"]),
         (&["--variable", "op6"], &["op6", "op5"]),
-        (&["--method", "das"], &["das", "low_rank"]),
+        (&["--method", "pca"], &["pca", "das", "interchange"]),
         (&["--epochs", "0"], &["--epochs is 0"]),
     ];
     for (options, expected) in cases {

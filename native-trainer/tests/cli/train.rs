@@ -206,7 +206,7 @@ fn bad_options_are_refused_with_what_would_be_valid() {
     assert_no_files(folder.path());
 }
 
-/// Every component is trained at on kept values, in memory or in a file, and the file names its head.
+/// Every component is trained at on cached values, in memory or in a file, and the file names its head.
 #[test]
 fn a_head_is_trained_and_scored() {
     let folder = TempDir::new().unwrap();
@@ -234,7 +234,10 @@ fn a_head_is_trained_and_scored() {
         "{text}"
     );
     ran(&["eval", &first, "--device", "flex", "--test-pairs", "30"]);
-    let half = train(&second, &["--keep", "f16", "--memory", "0", "--force"]);
+    let half = train(
+        &second,
+        &["--cache-dtype", "f16", "--memory", "0", "--force"],
+    );
     assert!(half["test_iia"].as_f64().is_some());
 }
 

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use swivel_core::{Component, Position, bundle::Method, direction::Direction};
+use swivel_core::{Component, Position, direction::Direction, sweep::Method};
 use tempfile::TempDir;
 
-use crate::{LEARNED, MEASURED, bundle, shorten, support::*, with};
+use crate::{LEARNED, MEASURED, result, shorten, support::*, with};
 
 /// A map knows its pairs by what they are, not by where they lie.
 #[test]
@@ -98,8 +98,8 @@ fn cells_are_scored_and_taken_out_by_name() {
         .filter(|arg| !["--positions", "120,122,124,126-129"].contains(arg))
         .collect();
     ok(&with(&with(&learned, &places), &["--out", &map]));
-    let bundle = bundle(&map);
-    let best = &bundle.cells()[bundle.best().unwrap()];
+    let result = result(&map);
+    let best = &result.cells()[result.best().unwrap()];
     // So few pairs teach and tell little, so that controls fail; a probe that fails is another status.
     let eval = |more: &[&str]| {
         ran(&with(

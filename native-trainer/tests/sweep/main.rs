@@ -9,7 +9,7 @@ mod support;
 
 use std::fs;
 
-use swivel_core::bundle::Bundle;
+use swivel_core::sweep::SweepResult;
 
 /// A map in which directions are learned: two variables, three layers, seven tokens of which the last are learned together.
 const LEARNED: [&str; 16] = [
@@ -49,14 +49,14 @@ fn with<'a>(args: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [args, more].concat()
 }
 
-fn bundle(path: &str) -> Bundle {
-    Bundle::from_bytes(&fs::read(path).unwrap()).unwrap()
+fn result(path: &str) -> SweepResult {
+    SweepResult::from_bytes(&fs::read(path).unwrap()).unwrap()
 }
 
 /// Leaves the first cells of a map only, as an interrupted sweep does.
 fn shorten(path: &str, n_cells: usize) {
-    let whole = bundle(path);
-    let mut short = Bundle::new(whole.facts().clone()).unwrap();
+    let whole = result(path);
+    let mut short = SweepResult::new(whole.facts().clone()).unwrap();
     for cell in &whole.cells()[..n_cells] {
         short.push(cell.clone()).unwrap();
     }

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{LEARNED, MEASURED, bundle, shorten, support::*, with};
+use crate::{LEARNED, MEASURED, result, shorten, support::*, with};
 
 /// The lines of a map's tables, and of its best cell.
 fn tables(stderr: &str) -> Vec<&str> {
@@ -44,7 +44,7 @@ fn four_shards_of_which_one_was_interrupted_make_the_undivided_map() {
             assert!(lines.any(|line| line.unwrap().contains("\"iia\"")));
             press_ctrl_c(&child);
             assert_eq!(child.wait().unwrap().code(), Some(2));
-            let begun = bundle(part);
+            let begun = result(part);
             assert!(!begun.cells().is_empty() && !begun.is_complete());
             check_error(
                 &with(
@@ -60,7 +60,7 @@ fn four_shards_of_which_one_was_interrupted_make_the_undivided_map() {
             (&shard.into(), &Value::Null)
         );
     }
-    assert!(parts.iter().all(|part| bundle(part).cells().len() >= 2));
+    assert!(parts.iter().all(|part| result(part).cells().len() >= 2));
 
     // In whatever order they are given.
     let args = with(

@@ -52,7 +52,7 @@ impl App {
     pub(super) fn describe(self, opened: OpenedFile) -> String {
         self.session.with_untracked(|session| match opened {
             OpenedFile::Direction(idx) => session.directions[idx].title(),
-            OpenedFile::Map(idx) => session.maps[idx].summary(),
+            OpenedFile::Map(idx) => session.sweeps[idx].summary(),
         })
     }
 

@@ -55,7 +55,7 @@ impl App {
             let Some(bytes) = fetch(&address, &|_, _| ()).await? else {
                 continue;
             };
-            let size = |session: &Session| (session.directions.len(), session.maps.len());
+            let size = |session: &Session| (session.directions.len(), session.sweeps.len());
             let before = self.session.with_untracked(size);
             let opened = self.edit(|session| session.open_file(&name, &bytes.to_vec()));
             if let Ok(opened) = &opened

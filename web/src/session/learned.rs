@@ -7,18 +7,18 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use swivel_core::{
     Result,
-    bundle::{Bundle, Cell, Method, Sheet},
+    sweep::{Cell, MapKey, Method, SweepResult},
 };
 
 use super::{picture::Cursor, prompt::Prompts};
 
 /// A sweep result that was opened.
 #[derive(Clone, Debug)]
-pub struct LearnedMap {
+pub struct OpenedSweep {
     /// File name.
     pub name: String,
     /// What it holds.
-    pub bundle: Bundle,
+    pub result: SweepResult,
     /// The cell under the cursor.
     pub cursor: Cursor,
     /// True if a person closed it; what was switched on from it stays.
@@ -26,8 +26,8 @@ pub struct LearnedMap {
     /// Why the model of the page cannot have such cells, where it cannot.
     pub misfit: Option<String>,
     bytes: Arc<[u8]>,
-    sheets: Vec<Sheet>,
-    /// The one of `sheets` that is shown.
+    keys: Vec<MapKey>,
+    /// The one of `keys` that is shown.
     shown: usize,
     /// Index of its best cell.
     best: Option<usize>,
@@ -68,13 +68,13 @@ impl Facet {
         (Facet::Rank, "rank"),
     ];
 
-    fn text(self, sheet: &Sheet) -> String {
+    fn text(self, key: &MapKey) -> String {
         let number = |number: Option<usize>| number.map(|number| number.to_string());
         let text = match self {
-            Self::Variable => sheet.variable.clone(),
-            Self::Component => Some(sheet.component.to_string()),
-            Self::Head => number(sheet.head),
-            Self::Rank => number(sheet.rank),
+            Self::Variable => key.variable.clone(),
+            Self::Component => Some(key.component.to_string()),
+            Self::Head => number(key.head),
+            Self::Rank => number(key.rank),
         };
         text.unwrap_or_else(|| "none".to_owned())
     }
@@ -93,12 +93,12 @@ pub struct FacetChoice {
     pub current: usize,
 }
 
-impl LearnedMap {
+impl OpenedSweep {
     fn new(name: &str, bytes: &[u8]) -> Result<Self> {
-        let bundle = Bundle::from_bytes(bytes)?;
-        let sheets = bundle.sheets();
-        let n_tokens = bundle.facts().base.len();
-        let places = bundle.cells().iter().filter_map(|cell| {
+        let result = SweepResult::from_bytes(bytes)?;
+        let keys = result.map_keys();
+        let n_tokens = result.facts().base.len();
+        let places = result.cells().iter().filter_map(|cell| {
             let position = cell.place.position.resolve(n_tokens).ok()?;
             Some((cell.place.site.layer, position))
         });
@@ -112,22 +112,20 @@ impl LearnedMap {
             is_closed: false,
             misfit: None,
             bytes: bytes.into(),
-            sheets,
+            keys,
             shown: 0,
-            best: bundle.best(),
-            lowest: (bundle.cells().iter()).fold(0.5, |lowest, cell| cell.iia.min(lowest)),
+            best: result.best(),
+            lowest: (result.cells().iter()).fold(0.5, |lowest, cell| cell.iia.min(lowest)),
             layers,
             positions,
-            bundle,
+            result,
         };
         if let Some(best) = map.best {
-            let cell = &map.bundle.cells()[best];
-            let sheet = cell.sheet();
+            let cell = &map.result.cells()[best];
+            let key = cell.map_key();
             map.cursor.layer = cell.place.site.layer;
             map.cursor.position = cell.place.position.resolve(n_tokens)?;
-            map.shown = (map.sheets.iter())
-                .position(|own| *own == sheet)
-                .unwrap_or(0);
+            map.shown = (map.keys.iter()).position(|own| *own == key).unwrap_or(0);
         }
         Ok(map)
     }
@@ -135,20 +133,20 @@ impl LearnedMap {
     /// What it is called on the page: by its file, and by what was done at its cells where that was not learned.
     pub fn title(&self) -> String {
         let name = self.name.trim_end_matches(".safetensors");
-        match self.bundle.facts().method {
-            Method::LowRank => format!("Sweep result: {name}"),
+        match self.result.facts().method {
+            Method::Das => format!("Sweep result: {name}"),
             method => format!("Sweep result ({}): {name}", method.name()),
         }
     }
 
     /// The table that is shown; `None` where there are no cells.
-    pub fn sheet(&self) -> Option<&Sheet> {
-        self.sheets.get(self.shown)
+    pub fn map_key(&self) -> Option<&MapKey> {
+        self.keys.get(self.shown)
     }
 
     /// What the cells differ in, beside layer and token.
     pub fn facets(&self) -> Vec<FacetChoice> {
-        let Some(shown) = self.sheet() else {
+        let Some(shown) = self.map_key() else {
             return Vec::new();
         };
         let choices = Facet::ALL.into_iter().filter_map(|(facet, name)| {
@@ -166,8 +164,8 @@ impl LearnedMap {
 
     fn values(&self, facet: Facet) -> Vec<String> {
         let mut values: Vec<String> = Vec::new();
-        for sheet in &self.sheets {
-            let text = facet.text(sheet);
+        for key in &self.keys {
+            let text = facet.text(key);
             if !values.contains(&text) {
                 values.push(text);
             }
@@ -178,26 +176,26 @@ impl LearnedMap {
     /// Shows the table with another value of one facet, and as far as there is one the same values of the others.
     fn choose(&mut self, facet: Facet, value: usize) {
         let values = self.values(facet);
-        let (Some(value), Some(shown)) = (values.get(value), self.sheet()) else {
+        let (Some(value), Some(shown)) = (values.get(value), self.map_key()) else {
             return;
         };
-        let n_same = |sheet: &Sheet| {
-            let same = |(facet, _): &&(Facet, _)| facet.text(sheet) == facet.text(shown);
+        let n_same = |key: &MapKey| {
+            let same = |(facet, _): &&(Facet, _)| facet.text(key) == facet.text(shown);
             Facet::ALL.iter().filter(same).count()
         };
-        let fitting = self.sheets.iter().enumerate();
-        let fitting = fitting.filter(|(_, sheet)| facet.text(sheet) == *value);
+        let fitting = self.keys.iter().enumerate();
+        let fitting = fitting.filter(|(_, key)| facet.text(key) == *value);
         // The first of equals.
-        let nearest = fitting.rev().max_by_key(|(_, sheet)| n_same(sheet));
+        let nearest = fitting.rev().max_by_key(|(_, key)| n_same(key));
         if let Some((idx, _)) = nearest {
             self.show(idx);
         }
     }
 
     /// Shows the table with this index.
-    pub(super) fn show(&mut self, sheet: usize) {
-        self.shown = sheet;
-        self.best = self.sheet().and_then(|sheet| self.bundle.best_in(sheet));
+    pub(super) fn show(&mut self, key: usize) {
+        self.shown = key;
+        self.best = self.map_key().and_then(|key| self.result.best_in(key));
     }
 
     /// Tokens that there are cells at.
@@ -207,12 +205,13 @@ impl LearnedMap {
 
     /// Index of the cell at a place of the table that is shown.
     pub fn find(&self, place: Cursor) -> Option<usize> {
-        self.bundle.find(self.sheet()?, place.layer, place.position)
+        self.result
+            .find(self.map_key()?, place.layer, place.position)
     }
 
     /// The cell at a place of the table that is shown.
     pub fn cell(&self, place: Cursor) -> Option<&Cell> {
-        self.bundle.cells().get(self.find(place)?)
+        self.result.cells().get(self.find(place)?)
     }
 
     /// Index of the best cell of the table that is shown.
@@ -233,8 +232,8 @@ impl LearnedMap {
 
     /// How much of the sweep there is.
     pub fn extent(&self) -> String {
-        let (n_cells, n_planned) = (self.bundle.cells().len(), self.bundle.facts().n_planned);
-        match self.bundle.is_complete() {
+        let (n_cells, n_planned) = (self.result.cells().len(), self.result.facts().n_planned);
+        match self.result.is_complete() {
             true => format!("{n_cells} cells"),
             false => format!("{n_cells} of {n_planned} cells: the sweep was interrupted"),
         }
@@ -242,15 +241,15 @@ impl LearnedMap {
 
     /// The table that is shown, and how much of the sweep there is.
     pub fn caption(&self) -> String {
-        match self.sheet() {
-            Some(sheet) => format!("{sheet} · {}", self.extent()),
+        match self.map_key() {
+            Some(key) => format!("{key} · {}", self.extent()),
             None => self.extent(),
         }
     }
 
     /// The sweep result in half a sentence: how much of it there is, and its best cell.
     pub fn summary(&self) -> String {
-        let best = self.bundle.best().map(|idx| &self.bundle.cells()[idx]);
+        let best = self.result.best().map(|idx| &self.result.cells()[idx]);
         let best = best.map(|cell| format!("; best {} ({:.3})", cell.title(), cell.iia));
         format!(
             "a sweep result, {}{}",
@@ -261,8 +260,8 @@ impl LearnedMap {
 
     fn prompts(&self) -> Prompts {
         Prompts {
-            base: self.bundle.facts().base.clone(),
-            source: self.bundle.facts().source.clone(),
+            base: self.result.facts().base.clone(),
+            source: self.result.facts().source.clone(),
         }
     }
 }

@@ -2,45 +2,45 @@
 
 use swivel_core::{
     Result,
-    bundle::{Cell, FileKind},
+    sweep::{Cell, FileKind},
 };
 
-use super::{Facet, LearnedMap, OpenedFile};
+use super::{Facet, OpenedFile, OpenedSweep};
 use crate::session::{Cursor, Picture, Session, Side, visible};
 
 impl Session {
     /// Opens a direction file or a sweep result.
     ///
     /// # Errors
-    /// - those of [`FileKind::of_bytes`], [`Session::open_direction`] and [`swivel_core::bundle::Bundle::from_bytes`]
-    /// - those of [`swivel_core::bundle::Bundle::check`] if a model is there and it does not fit
+    /// - those of [`FileKind::of_bytes`], [`Session::open_direction`] and [`swivel_core::sweep::SweepResult::from_bytes`]
+    /// - those of [`swivel_core::sweep::SweepResult::check`] if a model is there and it does not fit
     pub fn open_file(&mut self, name: &str, bytes: &[u8]) -> Result<OpenedFile> {
         match FileKind::of_bytes(bytes)? {
             FileKind::Direction => {
                 let idx = self.open_direction(name, bytes, false)?;
                 Ok(OpenedFile::Direction(idx))
             }
-            FileKind::Bundle => Ok(OpenedFile::Map(self.open_map(name, bytes)?)),
+            FileKind::SweepResult => Ok(OpenedFile::Map(self.open_map(name, bytes)?)),
         }
     }
 
     fn open_map(&mut self, name: &str, bytes: &[u8]) -> Result<usize> {
-        if let Some(idx) = self.maps.iter().position(|own| *own.bytes == *bytes) {
-            self.maps[idx].is_closed = false;
+        if let Some(idx) = self.sweeps.iter().position(|own| *own.bytes == *bytes) {
+            self.sweeps[idx].is_closed = false;
             return Ok(idx);
         }
-        let map = LearnedMap::new(name, bytes)?;
+        let map = OpenedSweep::new(name, bytes)?;
         if let Some(model) = &self.model {
-            map.bundle.check(&model.config)?;
+            map.result.check(&model.config)?;
         }
-        self.maps.push(map);
-        Ok(self.maps.len() - 1)
+        self.sweeps.push(map);
+        Ok(self.sweeps.len() - 1)
     }
 
     /// Closes the sweep result that is shown.
     pub fn close_map(&mut self) {
         if let Picture::Learned(idx) = self.picture
-            && let Some(map) = self.maps.get_mut(idx)
+            && let Some(map) = self.sweeps.get_mut(idx)
         {
             map.is_closed = true;
             self.picture = Picture::default();
@@ -50,33 +50,33 @@ impl Session {
     /// After another model was taken.
     pub(in crate::session) fn check_maps(&mut self) {
         if let Some(model) = &self.model {
-            for map in &mut self.maps {
-                let checked = map.bundle.check(&model.config);
+            for map in &mut self.sweeps {
+                let checked = map.result.check(&model.config);
                 map.misfit = checked.err().map(|error| error.to_string());
             }
         }
     }
 
     /// The sweep result that is shown, and its index.
-    pub fn learned(&self) -> Option<(usize, &LearnedMap)> {
+    pub fn learned(&self) -> Option<(usize, &OpenedSweep)> {
         match self.picture {
-            Picture::Learned(idx) => Some((idx, self.maps.get(idx)?)),
+            Picture::Learned(idx) => Some((idx, self.sweeps.get(idx)?)),
             _ => None,
         }
     }
 
     /// Layers of a sweep, the last one first; of one that was interrupted all layers of the model, since any may be missing.
-    pub fn learned_layers(&self, map: &LearnedMap) -> Vec<usize> {
+    pub fn learned_layers(&self, map: &OpenedSweep) -> Vec<usize> {
         let mut layers = map.layers.clone();
-        if !map.bundle.is_complete() {
+        if !map.result.is_complete() {
             layers.extend(0..self.n_layers());
         }
         layers.into_iter().rev().collect()
     }
 
     /// Text of a sweep's token: the page's own where its prompts are as long as the example pair's, else the example's.
-    pub fn learned_token(&self, map: &LearnedMap, position: usize) -> String {
-        let ids = &map.bundle.facts().base;
+    pub fn learned_token(&self, map: &OpenedSweep, position: usize) -> String {
+        let ids = &map.result.facts().base;
         let own = &self.choices.base.pieces;
         let piece = match own.len() == ids.len() {
             true => own.get(position).cloned(),
@@ -86,13 +86,13 @@ impl Session {
     }
 
     /// What a person should know about a sweep result before reading it.
-    pub fn learned_warnings(&self, map: &LearnedMap) -> Vec<String> {
-        let facts = map.bundle.facts();
+    pub fn learned_warnings(&self, map: &OpenedSweep) -> Vec<String> {
+        let facts = map.result.facts();
         let mut warnings = Vec::new();
         if let Some(misfit) = &map.misfit {
             warnings.push(format!("Made with another model: {misfit}."));
         } else if let Some(model) = &self.model
-            && map.bundle.check_model(&model.sha256).is_err()
+            && map.result.check_model(&model.sha256).is_err()
         {
             warnings.push(format!(
                 "Made with other weights ({}): its scores say nothing about this model.",
@@ -120,7 +120,7 @@ impl Session {
     }
 
     /// Why a cell cannot be switched on, where it cannot.
-    pub fn learned_problem(&self, map: &LearnedMap, cell: &Cell) -> Option<String> {
+    pub fn learned_problem(&self, map: &OpenedSweep, cell: &Cell) -> Option<String> {
         if map.misfit.is_some() {
             return Some("this model has no such place".to_owned());
         }
@@ -151,18 +151,18 @@ impl Session {
             layer: moved(&layers, map.cursor.layer, up),
             position: moved(&positions, map.cursor.position, right),
         };
-        self.maps[idx].cursor = cursor;
+        self.sweeps[idx].cursor = cursor;
     }
 
     /// True if the page has other prompts than a sweep's example pair.
-    pub fn has_other_prompts(&self, map: &LearnedMap) -> bool {
+    pub fn has_other_prompts(&self, map: &OpenedSweep) -> bool {
         self.choices.prompts() != map.prompts()
     }
 
     /// Shows another table of the sweep result that is shown.
     pub fn choose_facet(&mut self, facet: Facet, value: usize) {
         if let Picture::Learned(idx) = self.picture
-            && let Some(map) = self.maps.get_mut(idx)
+            && let Some(map) = self.sweeps.get_mut(idx)
         {
             map.choose(facet, value);
         }

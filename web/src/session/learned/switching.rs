@@ -1,8 +1,8 @@
 //! Cells of sweep results are switched on and off, as cards.
 
-use swivel_core::{Position, bundle::Method, plan::Operation};
+use swivel_core::{Position, plan::Operation, sweep::Method};
 
-use super::LearnedMap;
+use super::OpenedSweep;
 use crate::session::{Card, Cursor, Opened, Session, Side, card::Origin};
 
 impl Session {
@@ -14,7 +14,7 @@ impl Session {
 
     /// The card of a cell: with its direction, or, where it has none, with the whole value at its place.
     fn learned_card(&self, map: usize, cell: usize) -> Option<usize> {
-        let found = self.maps.get(map)?.bundle.cells().get(cell)?;
+        let found = self.sweeps.get(map)?.result.cells().get(cell)?;
         let place = found.place.position.resolve(self.choices.base.ids.len());
         self.choices
             .cards
@@ -40,9 +40,9 @@ impl Session {
             return Ok(());
         };
         let found = map.find(place);
-        self.maps[map_idx].cursor = place;
-        let map = &self.maps[map_idx];
-        let cells = map.bundle.cells();
+        self.sweeps[map_idx].cursor = place;
+        let map = &self.sweeps[map_idx];
+        let cells = map.result.cells();
         let Some((cell_idx, cell)) = found.and_then(|idx| Some((idx, cells.get(idx)?))) else {
             return Err("This cell was not computed.".to_owned());
         };
@@ -67,8 +67,8 @@ impl Session {
             Side::BOTH.map(|side| last_is_last(self.choices.prompt(side).ids.len()));
         place.position = base_position;
         // The mean over other prompts is not known here: what stands at a cell of such a sweep is a swap.
-        let operation = match map.bundle.facts().method {
-            Method::LowRank => Operation::LOW_RANK,
+        let operation = match map.result.facts().method {
+            Method::Das => Operation::LOW_RANK,
             Method::Zero => Operation::ZERO,
             Method::Interchange | Method::Mean => Operation::INTERCHANGE,
         };
@@ -106,13 +106,13 @@ impl Session {
         if let Some(idx) = opened.position(|opened| opened.is_of(map, Some(cell))) {
             return Ok(idx);
         }
-        let LearnedMap { name, bundle, .. } = &self.maps[map];
-        let direction = bundle.direction(cell).map_err(|error| error.to_string())?;
+        let OpenedSweep { name, result, .. } = &self.sweeps[map];
+        let direction = result.direction(cell).map_err(|error| error.to_string())?;
         let bytes = direction.to_bytes();
         let origin = Origin {
             map,
             cell,
-            title: bundle.cells()[cell].title(),
+            title: result.cells()[cell].title(),
         };
         self.directions.push(Opened {
             origin: Some(origin),

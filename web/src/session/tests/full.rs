@@ -90,7 +90,7 @@ impl FullRuns {
             };
             let [written, read] = done.tokens.map(units);
             let source = match (recorder.get(done.site), recorder.get_heads(done.site)) {
-                (Some(x), _) => Source::Stream(read.select(x.clone())),
+                (Some(x), _) => Source::Positions(read.select(x.clone())),
                 (_, Some(x)) => Source::Heads(read.select(x.clone())),
                 _ => panic!("{} was not recorded", done.site),
             };

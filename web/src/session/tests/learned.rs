@@ -4,18 +4,18 @@ mod head;
 
 use swivel_core::{
     Place,
-    bundle::{Bundle, BundleFacts, Cell, Method, Metrics},
     direction::{Basis, Controls},
+    sweep::{Cell, Method, Metrics, SweepFacts, SweepResult},
 };
 
 use super::*;
-use crate::session::learned::{Facet, LearnedMap, OpenedFile};
+use crate::session::learned::{Facet, OpenedFile, OpenedSweep};
 
 /// A map over the recorded example: the page's own direction at layer 2, and something else elsewhere.
-fn map_of(method: Method, change: impl Fn(&mut BundleFacts)) -> Bundle {
+fn map_of(method: Method, change: impl Fn(&mut SweepFacts)) -> SweepResult {
     let prompts = Session::recorded().unwrap().choices.prompts();
     let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
-    let mut facts = BundleFacts {
+    let mut facts = SweepFacts {
         method,
         model: "solver".to_owned(),
         model_sha256: own.facts.model_sha256.clone(),
@@ -34,12 +34,12 @@ fn map_of(method: Method, change: impl Fn(&mut BundleFacts)) -> Bundle {
     };
     change(&mut facts);
     let last = facts.base.len() - 1;
-    let mut bundle = Bundle::new(facts).unwrap();
+    let mut result = SweepResult::new(facts).unwrap();
     for (layer, position, iia) in [(2, last, 0.97), (1, last, 0.6), (1, 3, 0.5), (0, 3, 0.4)] {
         let cell = cell(Component::BlockOutput, layer, position, iia, &own);
-        bundle.push(of_method(cell, method)).unwrap();
+        result.push(of_method(cell, method)).unwrap();
     }
-    bundle
+    result
 }
 
 fn cell(component: Component, layer: usize, position: usize, iia: f64, own: &Direction) -> Cell {
@@ -70,15 +70,15 @@ fn cell(component: Component, layer: usize, position: usize, iia: f64, own: &Dir
 }
 
 fn of_method(mut cell: Cell, method: Method) -> Cell {
-    if method != Method::LowRank {
+    if method != Method::Das {
         (cell.basis, cell.controls) = (None, None);
     }
     cell
 }
 
 #[track_caller]
-fn open(session: &mut Session, bundle: &Bundle) -> usize {
-    match session.open_file("map.safetensors", &bundle.to_bytes()) {
+fn open(session: &mut Session, result: &SweepResult) -> usize {
+    match session.open_file("map.safetensors", &result.to_bytes()) {
         Ok(OpenedFile::Map(idx)) => {
             session.picture = Picture::Learned(idx);
             idx
@@ -87,7 +87,7 @@ fn open(session: &mut Session, bundle: &Bundle) -> usize {
     }
 }
 
-fn shown(session: &Session) -> &LearnedMap {
+fn shown(session: &Session) -> &OpenedSweep {
     session.learned().unwrap().1
 }
 
@@ -110,7 +110,7 @@ fn cell_is_switched_on_alone_replaced_and_removed() {
     let mut session = live();
     let mut engine = engine();
     let own = answer(&mut engine, &mut session);
-    let map = open(&mut session, &map_of(Method::LowRank, |_| ()));
+    let map = open(&mut session, &map_of(Method::Das, |_| ()));
     assert_eq!(
         shown(&session).cursor,
         BEST,
@@ -151,18 +151,18 @@ fn cell_is_switched_on_alone_replaced_and_removed() {
 #[test]
 fn closed_map_leaves_what_was_switched_on_and_opens_again() {
     let mut session = live();
-    let bundle = map_of(Method::LowRank, |_| ());
-    let map = open(&mut session, &bundle);
+    let result = map_of(Method::Das, |_| ());
+    let map = open(&mut session, &result);
     session.toggle_learned(BEST).unwrap();
     let choices = session.choices.clone();
     session.close_map();
     assert_eq!(session.picture, Picture::default());
-    assert!(session.maps[map].is_closed && session.learned().is_none());
+    assert!(session.sweeps[map].is_closed && session.learned().is_none());
     assert_eq!(session.choices, choices);
     // With nothing open there is nothing to close.
     session.close_map();
-    assert_eq!(open(&mut session, &bundle), map, "the same map again");
-    assert!(!session.maps[map].is_closed);
+    assert_eq!(open(&mut session, &result), map, "the same map again");
+    assert!(!session.sweeps[map].is_closed);
     assert!(
         session.is_learned_on(map, 0),
         "the card is still its cell's"
@@ -172,13 +172,13 @@ fn closed_map_leaves_what_was_switched_on_and_opens_again() {
 #[test]
 fn map_shows_its_layers_and_tokens_and_how_much_there_is() {
     let mut session = live();
-    open(&mut session, &map_of(Method::LowRank, |_| ()));
+    open(&mut session, &map_of(Method::Das, |_| ()));
     let map = shown(&session);
     assert_eq!(map.extent(), "4 of 6 cells: the sweep was interrupted");
     assert_eq!(map.positions(), [3, 9]);
     assert_eq!(session.learned_layers(map), [2, 1, 0]);
     assert_eq!(map.best(), Some(0));
-    let cells = map.bundle.cells();
+    let cells = map.result.cells();
     assert!((map.share(&cells[0]) - 0.94).abs() < 1e-6);
     assert_eq!(map.share(&cells[3]), 0.0, "below chance");
     assert_eq!(session.learned_token(map, 9), "=");
@@ -191,7 +191,7 @@ fn map_shows_its_layers_and_tokens_and_how_much_there_is() {
     let error = session.toggle_learned(missing).unwrap_err();
     assert!(error.contains("not computed"), "{error}");
 
-    let complete = map_of(Method::LowRank, |facts| facts.n_planned = 4);
+    let complete = map_of(Method::Das, |facts| facts.n_planned = 4);
     assert_eq!(open(&mut session, &complete), 1, "another map");
     assert_eq!(open(&mut session, &complete), 1, "the same map");
     assert_eq!(shown(&session).extent(), "4 cells");
@@ -206,14 +206,14 @@ fn map_shows_its_layers_and_tokens_and_how_much_there_is() {
 fn tables_are_chosen_by_what_cells_differ_in() {
     let mut session = live();
     let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
-    let mut bundle = map_of(Method::LowRank, |_| ());
-    bundle
+    let mut result = map_of(Method::Das, |_| ());
+    result
         .push(cell(Component::MlpOutput, 2, 9, 0.7, &own))
         .unwrap();
     let mut other = cell(Component::MlpOutput, 2, 9, 0.8, &own);
     other.variable = Some("op3".to_owned());
-    bundle.push(other).unwrap();
-    open(&mut session, &bundle);
+    result.push(other).unwrap();
+    open(&mut session, &result);
     let names = |session: &Session| -> Vec<(&str, String)> {
         let facets = shown(session).facets().into_iter();
         facets
@@ -263,7 +263,7 @@ fn whole_values_are_swapped_where_nothing_was_learned() {
         session.toggle_learned(WEAK).unwrap();
         assert_eq!(session.active().count(), 0);
         let map = shown(&session);
-        assert_eq!(map.share(&map.bundle.cells()[3]), 0.0, "the weakest");
+        assert_eq!(map.share(&map.result.cells()[3]), 0.0, "the weakest");
     }
 }
 
@@ -274,10 +274,10 @@ fn map_of_longer_prompts_offers_its_pair() {
     session.new_pair(1).unwrap();
     let long = session.choices.prompts();
     session.undo();
-    let bundle = map_of(Method::LowRank, |facts| {
+    let result = map_of(Method::Das, |facts| {
         (facts.base, facts.source) = (long.base.clone(), long.source.clone());
     });
-    open(&mut session, &bundle);
+    open(&mut session, &result);
     let map = shown(&session);
     assert!(session.has_other_prompts(map));
     let last = long.base.len() - 1;
@@ -304,7 +304,7 @@ fn map_of_longer_prompts_offers_its_pair() {
 #[test]
 fn other_models_and_heads_are_named() {
     let mut session = live();
-    let other = map_of(Method::LowRank, |facts| {
+    let other = map_of(Method::Das, |facts| {
         facts.model_sha256 = "00ff".to_owned();
         facts.model = "another".to_owned();
     });
@@ -315,12 +315,12 @@ fn other_models_and_heads_are_named() {
     let card = session.choices.cards.last().unwrap();
     assert!(session.card_warning(card).is_some());
 
-    let mut bundle = map_of(Method::Zero, |_| ());
+    let mut result = map_of(Method::Zero, |_| ());
     let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
     let mut head = cell(Component::HeadQueryOutput, 1, 9, 0.99, &own);
     head.place.head = Some(3);
-    bundle.push(of_method(head, Method::Zero)).unwrap();
-    open(&mut session, &bundle);
+    result.push(of_method(head, Method::Zero)).unwrap();
+    open(&mut session, &result);
     let map = shown(&session);
     assert!(session.learned_warnings(map).is_empty());
     let place = map.cursor;

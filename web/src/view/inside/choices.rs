@@ -62,7 +62,7 @@ pub fn PictureChoice(
 
 /// The sweep results that are open, by their index, as buttons say them.
 fn tabs(session: &Session) -> Vec<(usize, String)> {
-    let maps = session.maps.iter().enumerate();
+    let maps = session.sweeps.iter().enumerate();
     let open = maps.filter(|(_, map)| !map.is_closed);
     open.map(|(idx, map)| (idx, map.title())).collect()
 }

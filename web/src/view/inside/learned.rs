@@ -1,14 +1,14 @@
 //! A sweep result: how well each of its cells works; a click switches a cell on.
 
 use leptos::prelude::*;
-use swivel_core::bundle::{Cell, Method};
+use swivel_core::sweep::{Cell, Method};
 
 use super::cell::{Painted, unknown};
 use crate::{
     page_state::PageState,
     session::{
         Cursor, Session,
-        learned::{FacetChoice, LearnedMap},
+        learned::{FacetChoice, OpenedSweep},
         numbers::score,
     },
 };
@@ -64,9 +64,9 @@ fn subspace(cell: &Cell) -> &'static str {
 }
 
 /// A cell in words.
-fn describe(session: &Session, map: &LearnedMap, cell: &Cell, is_best: bool) -> String {
-    let what = match map.bundle.facts().method {
-        Method::LowRank => format!("a learned {}", subspace(cell)),
+fn describe(session: &Session, map: &OpenedSweep, cell: &Cell, is_best: bool) -> String {
+    let what = match map.result.facts().method {
+        Method::Das => format!("a learned {}", subspace(cell)),
         Method::Interchange => "the whole value of the source".to_owned(),
         Method::Zero => "zero".to_owned(),
         Method::Mean => "the mean of the source runs".to_owned(),
@@ -74,7 +74,7 @@ fn describe(session: &Session, map: &LearnedMap, cell: &Cell, is_best: bool) -> 
     let mut text = format!(
         "{what} works on {} of {} pairs",
         score(cell.iia),
-        map.bundle.facts().test_pairs
+        map.result.facts().test_pairs
     );
     if let Some(controls) = &cell.controls {
         let [random, full] = [controls.random, controls.full].map(score);

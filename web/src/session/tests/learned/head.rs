@@ -25,23 +25,23 @@ fn direction_of_a_head_is_swapped_in_that_head() {
         (Component::HeadValueOutput, 1, 3, 8),
         (Component::HeadAttentionValueOutput, 2, 1, 9),
     ];
-    let mut bundle = map_of(Method::LowRank, |facts| facts.n_planned = 8);
+    let mut result = map_of(Method::Das, |facts| facts.n_planned = 8);
     for (component, layer, head, position) in places {
         let mut cell = cell(component, layer, position, 0.99, &own);
         cell.place.head = Some(head);
         cell.basis = Some(Basis::new(rows.clone(), 2).unwrap());
-        bundle.push(cell).unwrap();
+        result.push(cell).unwrap();
     }
 
     let gpt2 = gpt2();
     let mut session = live();
     let mut engine = engine();
     for (idx, (component, layer, head, position)) in places.into_iter().enumerate() {
-        open(&mut session, &bundle);
-        let sheets = bundle.sheets();
-        let sheet = bundle.cells()[4 + idx].sheet();
-        let shown = sheets.iter().position(|own| *own == sheet).unwrap();
-        session.maps[0].show(shown);
+        open(&mut session, &result);
+        let keys = result.map_keys();
+        let key = result.cells()[4 + idx].map_key();
+        let shown = keys.iter().position(|own| *own == key).unwrap();
+        session.sweeps[0].show(shown);
         session.toggle_learned(Cursor { layer, position }).unwrap();
         let titles = on(&session);
         assert!(
@@ -82,7 +82,7 @@ fn direction_of_a_head_is_swapped_in_that_head() {
         assert!(change > 10.0 * TOLERANCE, "{component} moves by {change}");
     }
     // The same from a file of its own.
-    let bytes = bundle.direction(4).unwrap().to_bytes();
+    let bytes = result.direction(4).unwrap().to_bytes();
     let idx = session.open_direction("head", &bytes, false).unwrap();
     let head = session.directions[idx].direction.facts.place.head;
     assert_eq!(head, Some(places[0].2));

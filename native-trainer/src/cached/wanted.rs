@@ -1,4 +1,4 @@
-//! Which values of runs are wanted, and how they are kept.
+//! Which values of runs are wanted, and how they are cached.
 
 use std::ops::RangeInclusive;
 
@@ -9,9 +9,9 @@ use swivel_core::{
     task::{Pair, PairShape},
 };
 
-/// How values are kept.
+/// How values are cached.
 #[derive(Clone, Copy, Debug)]
-pub struct Keep {
+pub struct CacheConfig {
     /// Number format.
     pub storage: Storage,
     /// Most of it in memory.
@@ -41,12 +41,12 @@ impl Memory {
     }
 }
 
-/// Where values are wanted, and how they are kept.
+/// Where values are wanted, and how they are cached.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Sites of interventions.
     pub sites: Vec<Site>,
-    /// Lowest layer that runs are resumed with, where that is not the sites' lowest: what lies below is not kept.
+    /// Lowest layer that runs are resumed with, where that is not the sites' lowest: what lies below is not cached.
     pub first_layer: usize,
     /// Whether the base runs' own logits are wanted, too.
     pub logits: bool,
@@ -62,7 +62,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// One site, at the positions that the pairs name.
-    pub fn at(site: Site, pairs: &[Pair], config: &Gpt2Config, keep: Keep) -> Result<Self> {
+    pub fn at(site: Site, pairs: &[Pair], config: &Gpt2Config, cache: CacheConfig) -> Result<Self> {
         let shape = PairShape::of(pairs, config)?;
         Ok(Self {
             sites: vec![site],
@@ -70,8 +70,8 @@ impl Wanted {
             logits: false,
             base: shape.base_position..=shape.base_position,
             source: shape.source_position..=shape.source_position,
-            storage: keep.storage,
-            memory: keep.memory.n_bytes(),
+            storage: cache.storage,
+            memory: cache.memory.n_bytes(),
         })
     }
 
@@ -80,7 +80,7 @@ impl Wanted {
         [*self.base.start(), *self.source.start()]
     }
 
-    /// What is kept of pairs, for people: `1600 runs, 4.9 MB in memory`.
+    /// What is cached of pairs, for people: `1600 runs, 4.9 MB in memory`.
     pub fn describe(&self, pairs: &[Pair], config: &Gpt2Config) -> Result<String> {
         let n_bytes = self.n_bytes(config, pairs)?;
         let (mb, n_runs) = (n_bytes as f64 / 1e6, 2 * pairs.len());
@@ -91,7 +91,7 @@ impl Wanted {
         Ok(format!("{n_runs} runs, {mb:.1} MB {place}"))
     }
 
-    /// Bytes that are kept of pairs.
+    /// Bytes that are cached of pairs.
     pub fn n_bytes(&self, config: &Gpt2Config, pairs: &[Pair]) -> Result<u64> {
         let shape = PairShape::of(pairs, config)?;
         let base = self

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BundleFacts, Cell, Sheet};
+use super::{Cell, MapKey, SweepFacts};
 use crate::{
     Component, Gpt2Config, Place,
     config::PromptError,
@@ -13,21 +13,21 @@ use crate::{
 
 /// A map: what is the same for all cells, and the cells.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Bundle {
-    facts: BundleFacts,
+pub struct SweepResult {
+    facts: SweepFacts,
     cells: Vec<Cell>,
-    /// Index of the cell at each sheet, layer and token.
-    places: BTreeMap<(Sheet, usize, usize), usize>,
+    /// Index of the cell at each key, layer and token.
+    places: BTreeMap<(MapKey, usize, usize), usize>,
     /// Width of the bases at each component.
     widths: BTreeMap<Component, usize>,
 }
 
-impl Bundle {
+impl SweepResult {
     /// A map without cells.
     ///
     /// # Errors
     /// - [`FileError::Prompt`] if a prompt of the example pair has no tokens.
-    pub fn new(facts: BundleFacts) -> Result<Self, FileError> {
+    pub fn new(facts: SweepFacts) -> Result<Self, FileError> {
         if facts.base.is_empty() || facts.source.is_empty() {
             return Err(PromptError::Empty.into());
         }
@@ -40,7 +40,7 @@ impl Bundle {
     }
 
     /// What is the same for all cells.
-    pub fn facts(&self) -> &BundleFacts {
+    pub fn facts(&self) -> &SweepFacts {
         &self.facts
     }
 
@@ -52,15 +52,15 @@ impl Bundle {
     /// Adds a cell; its scores are kept to nine decimals.
     ///
     /// # Errors
-    /// - [`FileError::BundleFull`] if the map is complete already.
-    /// - [`FileError::BundleTwice`] if there is a cell at its place already.
-    /// - [`FileError::BundleCell`] if a score is none, its position is outside the example pair, or it has what its method or
+    /// - [`FileError::SweepFull`] if the map is complete already.
+    /// - [`FileError::SweepTwice`] if there is a cell at its place already.
+    /// - [`FileError::SweepCell`] if a score is none, its position is outside the example pair, or it has what its method or
     ///   component does not have.
     pub fn push(&mut self, cell: Cell) -> Result<(), FileError> {
         let found = self.cells.len() + 1;
         if found > self.facts.n_planned {
             let n_planned = self.facts.n_planned;
-            return Err(FileError::BundleFull { n_planned, found });
+            return Err(FileError::SweepFull { n_planned, found });
         }
         cell.check(self.facts.method)
             .map_err(|cause| cell.wrong(cause))?;
@@ -81,13 +81,13 @@ impl Bundle {
             .resolve(n_tokens)
             .map_err(|cause| cell.wrong(cause))?;
         let place = (
-            cell.sheet(),
+            cell.map_key(),
             site.layer,
             position.resolve(self.facts.base.len())?,
         );
         if self.places.contains_key(&place) {
             let place = cell.title();
-            return Err(FileError::BundleTwice { place });
+            return Err(FileError::SweepTwice { place });
         }
         self.places.insert(place, self.cells.len());
         let width = cell.basis.as_ref().map(Basis::width);
@@ -102,14 +102,14 @@ impl Bundle {
     }
 
     /// The tables that the map consists of, in the order of the forward pass.
-    pub fn sheets(&self) -> Vec<Sheet> {
-        let sheets: BTreeSet<&Sheet> = self.places.keys().map(|(sheet, ..)| sheet).collect();
-        sheets.into_iter().cloned().collect()
+    pub fn map_keys(&self) -> Vec<MapKey> {
+        let keys: BTreeSet<&MapKey> = self.places.keys().map(|(key, ..)| key).collect();
+        keys.into_iter().cloned().collect()
     }
 
     /// Index of the cell of a table at a layer and at a token of the example pair.
-    pub fn find(&self, sheet: &Sheet, layer: usize, position: usize) -> Option<usize> {
-        self.places.get(&(sheet.clone(), layer, position)).copied()
+    pub fn find(&self, key: &MapKey, layer: usize, position: usize) -> Option<usize> {
+        self.places.get(&(key.clone(), layer, position)).copied()
     }
 
     /// Index of the cell that works best: highest IIA, then highest probability of the label; the first of equals.
@@ -118,8 +118,8 @@ impl Bundle {
     }
 
     /// The same among the cells of one table.
-    pub fn best_in(&self, sheet: &Sheet) -> Option<usize> {
-        self.best_of(|cell| cell.sheet() == *sheet)
+    pub fn best_in(&self, key: &MapKey) -> Option<usize> {
+        self.best_of(|cell| cell.map_key() == *key)
     }
 
     /// The same among some of the cells.
@@ -137,7 +137,7 @@ impl Bundle {
     /// A cell as a direction of its own.
     ///
     /// # Errors
-    /// - [`FileError::BundleMethod`] if the map's method learns none, or there is no such cell.
+    /// - [`FileError::SweepMethod`] if the map's method learns none, or there is no such cell.
     pub fn direction(&self, idx: usize) -> Result<Direction, FileError> {
         let facts = &self.facts;
         let learned = self
@@ -146,7 +146,7 @@ impl Bundle {
             .and_then(|cell| Some((cell, cell.basis.clone()?, cell.controls.clone()?)));
         let Some((cell, basis, controls)) = learned else {
             let method = facts.method.name().to_owned();
-            return Err(FileError::BundleMethod { method });
+            return Err(FileError::SweepMethod { method });
         };
         let facts = Facts {
             method: facts.method.name().to_owned(),
@@ -176,7 +176,7 @@ impl Bundle {
     ///
     /// # Errors
     /// - those of [`Gpt2Config::check_ids`] if the model cannot read the example pair.
-    /// - [`FileError::BundleCell`] if the model has no such layer or head, or another width there.
+    /// - [`FileError::SweepCell`] if the model has no such layer or head, or another width there.
     pub fn check(&self, config: &Gpt2Config) -> Result<(), FileError> {
         config.check_ids(&[&self.facts.base])?;
         config.check_ids(&[&self.facts.source])?;

@@ -1,4 +1,4 @@
-//! What is kept of runs: values on the device, cut out, joined, selected and stored.
+//! What is cached of runs: values on the device, cut out, joined, selected and stored.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::{
     rows::{as_rows, from_rows, n_bytes},
 };
 
-/// Number format of kept values; runs compute in f32.
+/// Number format of cached values; runs compute in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
     /// As they were computed.
@@ -45,9 +45,9 @@ pub(super) fn load<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> 
     x.cast(FloatDType::F32)
 }
 
-/// Runs of some prompts, kept for a [`Cone`].
+/// Runs of some prompts, cached for a [`Cone`].
 #[derive(Clone, Debug)]
-pub struct KeptRun<B: Backend> {
+pub struct CachedRun<B: Backend> {
     pub(super) cone: Cone,
     pub(super) n_tokens: usize,
     /// Residual stream that enters each layer of the cone, from its first position on, `[batch, pos, d_model]`.
@@ -58,15 +58,15 @@ pub struct KeptRun<B: Backend> {
 
 /// Values of source runs at some sites and consecutive positions.
 #[derive(Clone, Debug)]
-pub struct KeptSource<B: Backend> {
+pub struct CachedSource<B: Backend> {
     pub(super) start: usize,
     pub(super) values: Recorder<B>,
 }
 
-/// What a resumed run needs of its base run. Where a kept run holds more positions, so does this: they are cut off when a run
+/// What a resumed run needs of its base run. Where a cached run holds more positions, so does this: they are cut off when a run
 /// is resumed, since that makes a view of the rows in use, and would make a copy of all rows before.
 #[derive(Clone, Debug)]
-pub struct KeptBase<B: Backend> {
+pub struct CachedBase<B: Backend> {
     /// First layer that a resumed run computes; the model's number of layers where only norm and head are left.
     pub layer: usize,
     /// Position that a resumed run starts from.
@@ -79,7 +79,7 @@ pub struct KeptBase<B: Backend> {
     past: Vec<KeyValue<B>>,
 }
 
-impl<B: Backend> KeptRun<B> {
+impl<B: Backend> CachedRun<B> {
     /// The residual stream that enters `layer`, from the cone's first position on; with the number of layers, the one that
     /// enters the final norm.
     ///
@@ -102,7 +102,7 @@ impl<B: Backend> KeptRun<B> {
         self.streams[0].dims()[0]
     }
 
-    /// Bytes of the kept values.
+    /// Bytes of the cached values.
     pub fn n_bytes(&self) -> usize {
         let streams = self.streams.iter().map(n_bytes).sum::<usize>();
         let past = |kv: &KeyValue<B>| n_bytes(&kv.key) + n_bytes(&kv.value);
@@ -113,14 +113,14 @@ impl<B: Backend> KeptRun<B> {
     ///
     /// # Panics
     /// If that is outside the cone.
-    pub fn base_at(&self, layer: usize, start: usize) -> KeptBase<B> {
+    pub fn base_at(&self, layer: usize, start: usize) -> CachedBase<B> {
         let Cone { layers, starts } = &self.cone;
         assert!(
             layers.contains(&layer) && starts.contains(&start),
-            "layer {layer}, position {start}: kept for {:?}",
+            "layer {layer}, position {start}: cached for {:?}",
             self.cone
         );
-        KeptBase {
+        CachedBase {
             layer,
             start,
             tail: self.streams[layer - layers.start()].clone(),
@@ -145,7 +145,7 @@ impl<B: Backend> KeptRun<B> {
         }
     }
 
-    /// All kept values, one row a prompt: what a file needs to hold. [`KeptRun::with_rows`] is the inverse.
+    /// All cached values, one row a prompt: what a file needs to hold. [`CachedRun::with_rows`] is the inverse.
     ///
     /// # Shapes
     /// - each: `[batch, …]`
@@ -206,8 +206,8 @@ impl<B: Backend> KeptRun<B> {
     }
 }
 
-impl<B: Backend> KeptSource<B> {
-    /// The values at `site` at some positions, in one head or in all; `None` if they were not kept.
+impl<B: Backend> CachedSource<B> {
+    /// The values at `site` at some positions, in one head or in all; `None` if they were not cached.
     pub fn values(
         &self,
         site: Site,
@@ -216,7 +216,7 @@ impl<B: Backend> KeptSource<B> {
     ) -> Option<Source<B>> {
         let start = positions.start.checked_sub(self.start)?;
         let (values, n_kept) = match (self.values.get(site), self.values.get_heads(site)) {
-            (Some(x), _) => (Source::Stream(load(x.clone())), x.dims()[1]),
+            (Some(x), _) => (Source::Positions(load(x.clone())), x.dims()[1]),
             (None, Some(x)) => {
                 let heads = match head {
                     None => x.clone(),
@@ -239,12 +239,12 @@ impl<B: Backend> KeptSource<B> {
         }
     }
 
-    /// All kept values, one row a prompt, as [`KeptRun::rows`].
+    /// All cached values, one row a prompt, as [`CachedRun::rows`].
     pub fn rows(&self) -> Vec<Tensor<B, 2>> {
         self.values.rows()
     }
 
-    /// The same values of other prompts, as [`KeptRun::with_rows`].
+    /// The same values of other prompts, as [`CachedRun::with_rows`].
     pub fn with_rows(&self, rows: Vec<Tensor<B, 2>>) -> Self {
         Self {
             start: self.start,
@@ -265,7 +265,7 @@ impl<B: Backend> KeptSource<B> {
         Some(Self { start, values })
     }
 
-    /// Bytes of the kept values.
+    /// Bytes of the cached values.
     pub fn n_bytes(&self) -> usize {
         self.values.n_bytes()
     }
@@ -296,7 +296,7 @@ impl<B: Backend> KeyValue<B> {
     }
 }
 
-impl<B: Backend> KeptBase<B> {
+impl<B: Backend> CachedBase<B> {
     /// Number of base prompts.
     pub fn n_rows(&self) -> usize {
         self.tail.dims()[0]
@@ -307,7 +307,7 @@ impl<B: Backend> KeptBase<B> {
         self.n_positions
     }
 
-    /// What runs need that resume at a later position that is kept, too.
+    /// What runs need that resume at a later position that is cached, too.
     ///
     /// # Panics
     /// If `start` is earlier.
@@ -362,8 +362,8 @@ impl<B: Backend> KeptBase<B> {
         &self,
         tail: impl Fn(Tensor<B, 3>) -> Tensor<C, 3>,
         past: impl Fn(Tensor<B, 4>) -> Tensor<C, 4>,
-    ) -> KeptBase<C> {
-        KeptBase {
+    ) -> CachedBase<C> {
+        CachedBase {
             layer: self.layer,
             start: self.start,
             n_positions: self.n_positions,
@@ -373,12 +373,12 @@ impl<B: Backend> KeptBase<B> {
     }
 
     /// The same values as constants on the autodiff backend.
-    pub fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> KeptBase<A> {
+    pub fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> CachedBase<A> {
         self.map(Tensor::from_inner, Tensor::from_inner)
     }
 }
 
-/// Indices of rows, for the `select` of what is kept.
+/// Indices of rows, for the `select` of what is cached.
 ///
 /// # Shapes
 /// - result: `[n_rows]`

@@ -1,4 +1,4 @@
-//! A bundle file of a test: a map with the page's own direction among its cells.
+//! A sweep result of a test: a map with the page's own direction among its cells.
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ pub(super) fn place(layer: usize, position: usize, iia: f64) -> Place {
 }
 
 /// A sweep result with these cells.
-pub(super) fn bundle(places: &[Place], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+pub(super) fn sweep_file(places: &[Place], change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let (mut own, mut metadata) = (Vec::new(), Value::Null);
     direction_file(|header, values| {
         own.clone_from(values);

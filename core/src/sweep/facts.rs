@@ -8,7 +8,7 @@ use crate::{direction, tensor_file::FileError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// A learned direction is swapped, one a cell (DAS).
-    LowRank,
+    Das,
     /// The whole value is swapped.
     Interchange,
     /// The whole value becomes zero.
@@ -20,7 +20,7 @@ pub enum Method {
 impl Method {
     /// Every method with its name.
     pub const ALL: [(Method, &'static str); 4] = [
-        (Method::LowRank, direction::LOW_RANK),
+        (Method::Das, direction::DAS),
         (Method::Interchange, "interchange"),
         (Method::Zero, "zero"),
         (Method::Mean, "mean"),
@@ -29,6 +29,13 @@ impl Method {
     /// The name that files store.
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize].1
+    }
+
+    /// The method of this name; DAS is also found by pyvene's.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let name = direction::method_of_name(name);
+        let mut all = Self::ALL.into_iter();
+        all.find(|(_, own)| *own == name).map(|(method, _)| method)
     }
 }
 
@@ -67,15 +74,15 @@ impl FromStr for Part {
                 .contains(&number)
                 .then_some(Self { number, n_parts })
         });
-        part.ok_or_else(|| FileError::BundlePart {
+        part.ok_or_else(|| FileError::SweepPart {
             found: text.to_owned(),
         })
     }
 }
 
-/// Everything in a bundle but its cells.
+/// Everything in a sweep result but its cells.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BundleFacts {
+pub struct SweepFacts {
     /// What is done at every cell.
     pub method: Method,
     /// Name or hub id of the model.

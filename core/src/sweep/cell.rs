@@ -18,11 +18,11 @@ pub struct Cell {
     pub place: Place,
     /// The variable of the causal model.
     pub variable: Option<String>,
-    /// The learned direction; `Some` if and only if the method is [`Method::LowRank`].
+    /// The learned direction; `Some` if and only if the method is [`Method::Das`].
     pub basis: Option<Basis>,
     /// Share of the pairs whose intervened top-1 is the label, 0..1.
     pub iia: f64,
-    /// The same measurement with what must and must not work; always there with [`Method::LowRank`].
+    /// The same measurement with what must and must not work; always there with [`Method::Das`].
     pub controls: Option<Controls>,
     /// How far the answers moved.
     pub metrics: Metrics,
@@ -43,9 +43,9 @@ pub struct Metrics {
     pub kl: f64,
 }
 
-/// What the cells of one layer x position table have in common; a bundle is a stack of such sheets.
+/// What the cells of one layer x position table have in common; a sweep result is a stack of such maps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sheet {
+pub struct MapKey {
     /// The component.
     pub component: Component,
     /// The head, where the component is per head.
@@ -56,7 +56,7 @@ pub struct Sheet {
     pub variable: Option<String>,
 }
 
-impl fmt::Display for Sheet {
+impl fmt::Display for MapKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(variable) = &self.variable {
             write!(f, "{variable} · ")?;
@@ -74,8 +74,8 @@ impl fmt::Display for Sheet {
 
 impl Cell {
     /// The table that the cell stands in.
-    pub fn sheet(&self) -> Sheet {
-        Sheet {
+    pub fn map_key(&self) -> MapKey {
+        MapKey {
             component: self.place.site.component,
             head: self.place.head,
             rank: self.basis.as_ref().map(Basis::rank),
@@ -107,7 +107,7 @@ impl Cell {
 
     /// An error that says which cell it is about.
     pub(super) fn wrong(&self, cause: impl Into<FileError>) -> FileError {
-        FileError::BundleCell {
+        FileError::SweepCell {
             place: self.title(),
             cause: Box::new(cause.into()),
         }
@@ -117,21 +117,21 @@ impl Cell {
         let wrong =
             |name, expected: &str, found: String| Err(value_error(KIND, name, expected, &found));
         let presence = |is_there: bool| if is_there { "there" } else { "missing" };
-        let is_low_rank = method == Method::LowRank;
+        let is_das = method == Method::Das;
         let Place { site, head, .. } = self.place;
         if head.is_some() != site.component.is_per_head() {
             let expected = presence(site.component.is_per_head());
             return wrong("head", expected, presence(head.is_some()).to_owned());
         }
-        if self.basis.is_some() != is_low_rank {
-            let expected = format!("{} with this method", presence(is_low_rank));
+        if self.basis.is_some() != is_das {
+            let expected = format!("{} with this method", presence(is_das));
             return wrong(
                 "basis",
                 &expected,
                 presence(self.basis.is_some()).to_owned(),
             );
         }
-        if is_low_rank && self.controls.is_none() {
+        if is_das && self.controls.is_none() {
             return wrong("controls", "there with this method", "missing".to_owned());
         }
         let controls = self.controls.as_ref();

@@ -1,4 +1,4 @@
-//! Kept runs of pairs: computed once, on the device where they fit into memory and else in a temporary file; then cut out for
+//! Cached runs of pairs: computed once, on the device where they fit into memory and else in a temporary file; then cut out for
 //! one place in the model.
 
 mod row_file;
@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use swivel_core::{
     Gpt2, Gpt2Config, Place,
-    cone::{KeptRun, KeptSource, row_indices},
+    cone::{CachedRun, CachedSource, row_indices},
     task::{Pair, PairShape},
-    train::KeptPairs,
+    train::CachedPairs,
 };
 
 use crate::{
@@ -21,14 +21,14 @@ use crate::{
     tensors::{device_of, ids_tensor, label_ids},
 };
 use row_file::RowFile;
-pub use wanted::{Keep, Memory, Wanted};
+pub use wanted::{CacheConfig, Memory, Wanted};
 
-/// Values of the widest activation of a batch of prompts while runs are kept: more do not make a product of matrices faster,
+/// Values of the widest activation of a batch of prompts while runs are cached: more do not make a product of matrices faster,
 /// but leave the processor's caches, and the allocator hands such large blocks back to the system each time.
-const KEEP_VALUES: usize = 3 << 20;
+const CACHE_VALUES: usize = 3 << 20;
 
-/// Base and source runs of pairs, kept wherever they are wanted.
-pub struct KeptRuns<B: Backend> {
+/// Base and source runs of pairs, cached wherever they are wanted.
+pub struct CachedRuns<B: Backend> {
     store: Store<B>,
     /// Token ids of the counterfactual answers.
     pub labels: Vec<u32>,
@@ -38,13 +38,13 @@ pub struct KeptRuns<B: Backend> {
 
 enum Store<B: Backend> {
     Memory {
-        base: KeptRun<B>,
-        source: KeptSource<B>,
+        base: CachedRun<B>,
+        source: CachedSource<B>,
     },
     File(Arc<RowFile<B>>),
 }
 
-impl<B: Backend> KeptRuns<B> {
+impl<B: Backend> CachedRuns<B> {
     /// Runs each prompt once.
     pub fn run(
         model: &Gpt2<B>,
@@ -59,23 +59,23 @@ impl<B: Backend> KeptRuns<B> {
         let cone = wanted.cone(config)?;
         let bar = report::progress(what, pairs.len());
         let n_tokens = shape.n_base.max(shape.n_source);
-        let n_pairs = (KEEP_VALUES / (config.d_mlp() * n_tokens)).max(1);
+        let n_pairs = (CACHE_VALUES / (config.d_mlp() * n_tokens)).max(1);
         let batches: Vec<&[Pair]> = pairs.chunks(n_pairs).collect();
-        let keep = |batch: &[Pair]| {
+        let cache = |batch: &[Pair]| {
             let base = ids_tensor(batch.iter().map(|pair| pair.base.as_slice()), &device);
             let source = ids_tensor(batch.iter().map(|pair| pair.source.as_slice()), &device);
-            let base = model.keep_run(base, &cone).stored(wanted.storage);
-            let source = model.keep_source(source, &wanted.sites, wanted.source.clone());
+            let base = model.cache_run(base, &cone).stored(wanted.storage);
+            let source = model.cache_source(source, &wanted.sites, wanted.source.clone());
             (base, source.stored(wanted.storage))
         };
-        let mut kept: Vec<Option<(KeptRun<B>, KeptSource<B>)>> = vec![None; batches.len()];
+        let mut cached: Vec<Option<(CachedRun<B>, CachedSource<B>)>> = vec![None; batches.len()];
         let mut file: Option<RowFile<B>> = None;
-        let keep = |batch: &&[Pair]| Ok(keep(batch));
-        side_by_side::<B, _, _>(&device, &batches, keep, |idx, (base, source)| {
-            interrupt::check("the runs that were being kept are given up")?;
+        let cache = |batch: &&[Pair]| Ok(cache(batch));
+        side_by_side::<B, _, _>(&device, &batches, cache, |idx, (base, source)| {
+            interrupt::check("the runs that were being cached are given up")?;
             bar.inc(batches[idx].len() as u64);
             match (is_file, &mut file) {
-                (false, _) => kept[idx] = Some((base, source)),
+                (false, _) => cached[idx] = Some((base, source)),
                 (true, Some(file)) => file.write(idx * n_pairs, &base, &source)?,
                 (true, None) => {
                     let new = RowFile::create(base.clone(), source.clone(), pairs.len())?;
@@ -86,12 +86,12 @@ impl<B: Backend> KeptRuns<B> {
             Ok(())
         })?;
         bar.finish_and_clear();
-        let (bases, sources) = kept.into_iter().flatten().unzip();
+        let (bases, sources) = cached.into_iter().flatten().unzip();
         let store = match file {
             Some(file) => Store::File(Arc::new(file)),
             None => Store::Memory {
-                base: KeptRun::cat(bases).context("there are no pairs")?,
-                source: KeptSource::cat(sources).context("there are no pairs")?,
+                base: CachedRun::cat(bases).context("there are no pairs")?,
+                source: CachedSource::cat(sources).context("there are no pairs")?,
             },
         };
         Ok(Self {
@@ -102,7 +102,7 @@ impl<B: Backend> KeptRuns<B> {
         })
     }
 
-    /// Bytes that are kept, in memory or in a file.
+    /// Bytes that are cached, in memory or in a file.
     pub fn n_bytes(&self) -> usize {
         match &self.store {
             Store::Memory { base, source } => base.n_bytes() + source.n_bytes(),
@@ -111,7 +111,7 @@ impl<B: Backend> KeptRuns<B> {
     }
 
     /// The runs of some of the pairs.
-    pub fn select(&self, rows: &[usize]) -> Result<(KeptRun<B>, KeptSource<B>)> {
+    pub fn select(&self, rows: &[usize]) -> Result<(CachedRun<B>, CachedSource<B>)> {
         match &self.store {
             Store::Memory { base, source } => {
                 let rows = row_indices(rows, &self.device);
@@ -122,7 +122,7 @@ impl<B: Backend> KeptRuns<B> {
     }
 
     /// What resumed runs need at a place of the base runs and this position of the source runs.
-    pub fn at(&self, place: Place, source_position: usize) -> Result<Kept<B>> {
+    pub fn at(&self, place: Place, source_position: usize) -> Result<Cached<B>> {
         let rows = match &self.store {
             Store::Memory { base, source } => {
                 let labels = label_ids(&self.labels, &self.device);
@@ -144,31 +144,31 @@ impl<B: Backend> KeptRuns<B> {
             }),
         };
         let labels = self.labels.clone();
-        Ok(Kept { rows, labels })
+        Ok(Cached { rows, labels })
     }
 }
 
 fn cut<B: Backend>(
-    base: &KeptRun<B>,
-    source: &KeptSource<B>,
+    base: &CachedRun<B>,
+    source: &CachedSource<B>,
     place: Place,
     source_position: usize,
     labels: Tensor<B, 1, Int>,
     n_layers: usize,
-) -> Result<KeptPairs<B>> {
-    let pairs = KeptPairs::at(base, source, place, source_position, labels, n_layers);
-    pairs.with_context(|| format!("values of {place} were not kept"))
+) -> Result<CachedPairs<B>> {
+    let pairs = CachedPairs::at(base, source, place, source_position, labels, n_layers);
+    pairs.with_context(|| format!("values of {place} were not cached"))
 }
 
-/// Kept runs of pairs at one place, and the pairs' labels.
-pub struct Kept<B: Backend> {
+/// Cached runs of pairs at one place, and the pairs' labels.
+pub struct Cached<B: Backend> {
     rows: Rows<B>,
     /// Token ids of the counterfactual answers.
     pub labels: Vec<u32>,
 }
 
 enum Rows<B: Backend> {
-    Memory(KeptPairs<B>),
+    Memory(CachedPairs<B>),
     File(FileRows<B>),
 }
 
@@ -182,7 +182,7 @@ struct FileRows<B: Backend> {
     device: B::Device,
 }
 
-impl<B: Backend> Kept<B> {
+impl<B: Backend> Cached<B> {
     /// Number of pairs.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -191,7 +191,7 @@ impl<B: Backend> Kept<B> {
     /// The same runs with other labels.
     pub fn with_labels(&self, labels: Vec<u32>) -> Self {
         let rows = match &self.rows {
-            Rows::Memory(pairs) => Rows::Memory(KeptPairs {
+            Rows::Memory(pairs) => Rows::Memory(CachedPairs {
                 labels: label_ids(&labels, &pairs.source.device()),
                 ..pairs.clone()
             }),
@@ -201,7 +201,7 @@ impl<B: Backend> Kept<B> {
     }
 
     /// Some of the pairs, in the given order.
-    pub fn select(&self, rows: &[usize]) -> Result<KeptPairs<B>> {
+    pub fn select(&self, rows: &[usize]) -> Result<CachedPairs<B>> {
         match &self.rows {
             Rows::Memory(pairs) => Ok(pairs.select(rows)),
             Rows::File(at) => {
@@ -221,16 +221,16 @@ impl<B: Backend> Kept<B> {
     }
 
     /// Some of the pairs at several positions of one site of the same runs.
-    pub fn select_together(places: &[Self], rows: &[usize]) -> Result<Vec<KeptPairs<B>>> {
-        let in_memory: Vec<&KeptPairs<B>> = (places.iter())
-            .filter_map(|kept| match &kept.rows {
+    pub fn select_together(places: &[Self], rows: &[usize]) -> Result<Vec<CachedPairs<B>>> {
+        let in_memory: Vec<&CachedPairs<B>> = (places.iter())
+            .filter_map(|cached| match &cached.rows {
                 Rows::Memory(pairs) => Some(pairs),
                 Rows::File(_) => None,
             })
             .collect();
         match in_memory.len() == places.len() {
-            true => Ok(KeptPairs::select_together(&in_memory, rows)),
-            false => places.iter().map(|kept| kept.select(rows)).collect(),
+            true => Ok(CachedPairs::select_together(&in_memory, rows)),
+            false => places.iter().map(|cached| cached.select(rows)).collect(),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A bundle is read as it was written, and whatever is wrong with one is refused.
+//! A sweep result is read as it was written, and whatever is wrong with one is refused.
 
 use super::*;
 use crate::{Gpt2Config, direction::Direction, tensor_file::tests::replaced};
 
-fn facts(method: Method) -> BundleFacts {
-    BundleFacts {
+fn facts(method: Method) -> SweepFacts {
+    SweepFacts {
         method,
         model: "tiny".to_owned(),
         model_sha256: "00ff".to_owned(),
@@ -44,21 +44,21 @@ fn cell(layer: usize, position: usize, iia: f64) -> Cell {
     }
 }
 
-fn bundle() -> Bundle {
-    let mut bundle = Bundle::new(facts(Method::LowRank)).unwrap();
-    bundle.push(cell(1, 2, 0.9)).unwrap();
-    bundle.push(cell(0, 2, 1.0 / 7.0)).unwrap();
-    bundle.push(cell(1, 1, 0.9)).unwrap();
-    bundle
+fn result() -> SweepResult {
+    let mut result = SweepResult::new(facts(Method::Das)).unwrap();
+    result.push(cell(1, 2, 0.9)).unwrap();
+    result.push(cell(0, 2, 1.0 / 7.0)).unwrap();
+    result.push(cell(1, 1, 0.9)).unwrap();
+    result
 }
 
 #[test]
 fn file_round_trips_to_the_same_bytes() {
-    let bytes = bundle().to_bytes();
-    let read = Bundle::from_bytes(&bytes).unwrap();
-    assert_eq!(read, bundle());
+    let bytes = result().to_bytes();
+    let read = SweepResult::from_bytes(&bytes).unwrap();
+    assert_eq!(read, result());
     assert_eq!(read.to_bytes(), bytes);
-    assert_eq!(FileKind::of_bytes(&bytes).unwrap(), FileKind::Bundle);
+    assert_eq!(FileKind::of_bytes(&bytes).unwrap(), FileKind::SweepResult);
 }
 
 #[test]
@@ -75,83 +75,86 @@ fn parts_count_from_one() {
 
 #[test]
 fn part_of_a_map_is_read_as_one() {
-    let mut facts = facts(Method::LowRank);
+    let mut facts = facts(Method::Das);
     facts.part = Some("2/4".parse().unwrap());
-    let mut part = Bundle::new(facts).unwrap();
+    let mut part = SweepResult::new(facts).unwrap();
     part.push(cell(1, 2, 0.9)).unwrap();
     let bytes = part.to_bytes();
-    assert_eq!(Bundle::from_bytes(&bytes).unwrap(), part);
+    assert_eq!(SweepResult::from_bytes(&bytes).unwrap(), part);
     let changed = replaced(&bytes, r#""part":"2/4""#, r#""part":"5/4""#);
-    let error = Bundle::from_bytes(&changed).unwrap_err().to_string();
+    let error = SweepResult::from_bytes(&changed).unwrap_err().to_string();
     assert!(error.contains("`5/4`") && error.contains("I/N"), "{error}");
 }
 
 #[test]
 fn every_method_round_trips() {
     for (method, _) in Method::ALL {
-        let mut bundle = Bundle::new(facts(method)).unwrap();
+        let mut result = SweepResult::new(facts(method)).unwrap();
         let mut cell = cell(0, 0, 0.5);
-        if method != Method::LowRank {
+        if method != Method::Das {
             (cell.basis, cell.controls) = (None, None);
             cell.place.site.component = Component::HeadQueryOutput;
             cell.place.head = Some(3);
             cell.place.position = Position::LAST;
             cell.metrics.logit_difference = None;
         }
-        bundle.push(cell).unwrap();
-        assert_eq!(Bundle::from_bytes(&bundle.to_bytes()).unwrap(), bundle);
+        result.push(cell).unwrap();
+        assert_eq!(SweepResult::from_bytes(&result.to_bytes()).unwrap(), result);
     }
 }
 
 #[test]
 fn cell_is_a_direction_of_its_own() {
-    let direction = bundle().direction(1).unwrap();
+    let direction = result().direction(1).unwrap();
     assert_eq!(direction.facts.place.site, Component::BlockOutput.at(0));
     assert_eq!(direction.facts.probe.source, [4, 5, 6]);
     assert_eq!((direction.rank(), direction.width()), (1, 3));
     let bytes = direction.to_bytes();
     assert_eq!(Direction::from_bytes(&bytes).unwrap(), direction);
     assert_eq!(FileKind::of_bytes(&bytes).unwrap(), FileKind::Direction);
-    assert!(bundle().direction(3).is_err());
-    let whole = Bundle::new(facts(Method::Zero)).unwrap();
+    assert!(result().direction(3).is_err());
+    let whole = SweepResult::new(facts(Method::Zero)).unwrap();
     let error = whole.direction(0).unwrap_err().to_string();
     assert!(error.contains("`zero`"), "{error}");
 }
 
 #[test]
 fn best_cell_and_places_are_found() {
-    let mut bundle = bundle();
-    assert_eq!(bundle.best(), Some(0), "the first of equals");
-    assert!(!bundle.is_complete());
+    let mut result = result();
+    assert_eq!(result.best(), Some(0), "the first of equals");
+    assert!(!result.is_complete());
     let mut other = cell(1, 0, 0.9);
     other.metrics.probability[1] = 0.7;
     other.variable = Some("op3".to_owned());
-    bundle.push(other).unwrap();
-    assert!(bundle.is_complete());
-    assert_eq!(bundle.best(), Some(3), "surer of the label");
-    let sheets = bundle.sheets();
-    assert_eq!(sheets.len(), 2);
-    assert_eq!(bundle.best_in(&cell(0, 0, 0.0).sheet()), Some(0));
-    assert_eq!(bundle.find(&sheets[1], 1, 1), Some(2));
-    assert_eq!(bundle.find(&sheets[0], 1, 1), None);
-    let error = bundle.push(cell(0, 0, 0.5)).unwrap_err().to_string();
+    result.push(other).unwrap();
+    assert!(result.is_complete());
+    assert_eq!(result.best(), Some(3), "surer of the label");
+    let keys = result.map_keys();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(result.best_in(&cell(0, 0, 0.0).map_key()), Some(0));
+    assert_eq!(result.find(&keys[1], 1, 1), Some(2));
+    assert_eq!(result.find(&keys[0], 1, 1), None);
+    let error = result.push(cell(0, 0, 0.5)).unwrap_err().to_string();
     assert!(error.contains("5 cells"), "{error}");
 }
 
 #[test]
 fn truncated_and_extended_files_are_refused() {
-    let bytes = bundle().to_bytes();
+    let bytes = result().to_bytes();
     for len in 0..bytes.len() {
-        assert!(Bundle::from_bytes(&bytes[..len]).is_err(), "{len} bytes");
+        assert!(
+            SweepResult::from_bytes(&bytes[..len]).is_err(),
+            "{len} bytes"
+        );
     }
-    assert!(Bundle::from_bytes(&[&bytes[..], b"x"].concat()).is_err());
+    assert!(SweepResult::from_bytes(&[&bytes[..], b"x"].concat()).is_err());
 }
 
 #[track_caller]
 fn check_refused(change: impl FnOnce(&mut Cell), part: &str) {
     let mut cell = cell(0, 1, 0.5);
     change(&mut cell);
-    let error = bundle().push(cell).unwrap_err().to_string();
+    let error = result().push(cell).unwrap_err().to_string();
     assert!(error.contains(part), "{error}");
 }
 
@@ -182,12 +185,12 @@ fn hostile_cells_are_refused() {
     check_refused(|cell| cell.place.position = Position::LAST, "two cells");
     let mut facts = facts(Method::Mean);
     facts.base.clear();
-    assert!(Bundle::new(facts).is_err());
+    assert!(SweepResult::new(facts).is_err());
 }
 
 #[test]
 fn hostile_files_are_refused() {
-    let bytes = bundle().to_bytes();
+    let bytes = result().to_bytes();
     for (from, to, part) in [
         (
             r#""format_version":"1""#,
@@ -199,11 +202,7 @@ fn hostile_files_are_refused() {
             r#""format":"swivel.bungle""#,
             "format",
         ),
-        (
-            r#""method":"low_rank""#,
-            r#""method":"low_bank""#,
-            "low_bank",
-        ),
+        (r#""method":"das""#, r#""method":"low_bank""#, "low_bank"),
         // Without bases.
         (r#""basis.1":"#, r#""basis.7":"#, "basis"),
         (r#""n_planned":"4""#, r#""n_planned":"2""#, "3 cells"),
@@ -225,16 +224,16 @@ fn hostile_files_are_refused() {
         (r#""shape":[1,3]"#, r#""shape":[3,1]"#, "rank 3"),
     ] {
         let changed = replaced(&bytes, from, to);
-        let error = Bundle::from_bytes(&changed).unwrap_err().to_string();
+        let error = SweepResult::from_bytes(&changed).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
     let mut slanted = bytes.clone();
     let last = slanted.len() - 4;
     slanted[last..].copy_from_slice(&0.5f32.to_le_bytes());
-    let error = Bundle::from_bytes(&slanted).unwrap_err().to_string();
+    let error = SweepResult::from_bytes(&slanted).unwrap_err().to_string();
     assert!(error.contains("not orthonormal"), "{error}");
     slanted[last..].copy_from_slice(&f32::NAN.to_le_bytes());
-    let error = Bundle::from_bytes(&slanted).unwrap_err().to_string();
+    let error = SweepResult::from_bytes(&slanted).unwrap_err().to_string();
     assert!(error.contains("NaN"), "{error}");
 }
 
@@ -242,17 +241,17 @@ fn hostile_files_are_refused() {
 fn map_that_does_not_fit_the_model_is_refused() {
     let config = r#"{"model_type": "gpt2", "n_embd": 3, "n_head": 1, "n_layer": 2, "n_positions": 8, "vocab_size": 9}"#;
     let config = Gpt2Config::from_json(config.as_bytes()).unwrap();
-    bundle().check(&config).unwrap();
+    result().check(&config).unwrap();
     let check = |change: &dyn Fn(&mut Gpt2Config), part: &str| {
         let mut config = config.clone();
         change(&mut config);
-        let error = bundle().check(&config).unwrap_err().to_string();
+        let error = result().check(&config).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     };
     check(&|config| config.n_layers = 1, "layer 1");
     check(&|config| config.d_model = 4, "width 3");
     check(&|config| config.d_vocab = 6, "token id 6");
     check(&|config| config.n_ctx = 2, "at most 2");
-    bundle().check_model("00ff").unwrap();
-    assert!(bundle().check_model("00fe").is_err());
+    result().check_model("00ff").unwrap();
+    assert!(result().check_model("00fe").is_err());
 }

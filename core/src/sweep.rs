@@ -1,4 +1,4 @@
-//! Bundles: a map of many cells in one safetensors file, each a place in the model, how well an intervention works there,
+//! SweepResults: a map of many cells in one safetensors file, each a place in the model, how well an intervention works there,
 //! and, where one was learned, its direction.
 //!
 //! A file MUST hold in its metadata (strings; JSON where structured):
@@ -6,7 +6,7 @@
 //! | field | why |
 //! |---|---|
 //! | `format`, `format_version` | `swivel.bundle`, `1`: a reader tells it from a direction file at once |
-//! | `method` | `low_rank`: a learned direction a cell. `interchange`, `zero`, `mean`: no direction, whole values are swapped, zeroed, or replaced by their mean over the source runs |
+//! | `method` | `das`, also read as pyvene's `low_rank`: a learned direction a cell. `interchange`, `zero`, `mean`: no direction, whole values are swapped, zeroed, or replaced by their mean over the source runs |
 //! | `model`, `model_sha256` | the weights that it was made with; on any others its scores mean nothing |
 //! | `test_pairs` | on how many pairs each score was measured |
 //! | `base`, `source` | token ids of one pair: they label the positions, and are the probe of every cell |
@@ -16,7 +16,7 @@
 //!
 //! A cell MUST hold `layer`, `component`, `position` (a string, as in a direction file), `iia`, `metrics`, and `top_1` and
 //! `logit`: what the intervened model answers on the pair. It MUST hold `head` where the component is per head, and only there.
-//! With method `low_rank` it MUST hold `controls`, since a score without them says nothing, and the file MUST hold
+//! With method `das` it MUST hold `controls`, since a score without them says nothing, and the file MUST hold
 //! its basis as the tensor `basis.N`, `[rank, width]`, f32, rows orthonormal to 1e-5, `N` being the cell's index. A cell MAY hold
 //! `variable`. No two cells share site, head, position, rank and variable; all bases at one component have one width;
 //! every position is a token of both prompts of the pair.
@@ -28,7 +28,7 @@
 //! A file MAY hold `task`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`, as a direction file. Readers MUST ignore fields
 //! that they do not know, and MUST refuse an unknown version or method, a basis that is not orthonormal or not finite, a share outside
 //! 0..1, and a file that is longer or shorter than its header says. Nothing in a file is ever executed.
-//! The same bundle gives the same bytes. Scores are kept to nine decimals: so many every JSON reader gives back exactly.
+//! The same sweep result gives the same bytes. Scores are kept to nine decimals: so many every JSON reader gives back exactly.
 
 mod cell;
 mod facts;
@@ -43,38 +43,38 @@ use crate::{
     tensor_file::{self, FileError, TensorFile, value_error},
 };
 
-pub use cell::{Cell, Metrics, Sheet};
-pub use facts::{BundleFacts, Method, Part};
-pub use map::Bundle;
+pub use cell::{Cell, MapKey, Metrics};
+pub use facts::{Method, Part, SweepFacts};
+pub use map::SweepResult;
 
 /// Value of the metadata field `format`.
 const FORMAT: &str = "swivel.bundle";
 /// The version that is written and read.
 const FORMAT_VERSION: &str = "1";
 /// What messages call it.
-const KIND: &str = "bundle";
+const KIND: &str = "sweep result";
 
 /// What kind of file some bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// One direction: [`Direction::from_bytes`](direction::Direction::from_bytes) reads it.
     Direction,
-    /// A map: [`Bundle::from_bytes`] reads it.
-    Bundle,
+    /// A map: [`SweepResult::from_bytes`] reads it.
+    SweepResult,
 }
 
 impl FileKind {
-    /// Tells a direction file from a bundle; the rest of the file may still be wrong.
+    /// Tells a direction file from a sweep result; the rest of the file may still be wrong.
     ///
     /// # Errors
     /// - [`FileError::Tensor`] if it is no safetensors file, truncated, or longer than its header says.
     /// - [`FileError::Field`], [`FileError::Value`] if it is neither.
     pub fn of_bytes(bytes: &[u8]) -> Result<Self, FileError> {
-        let kind = "direction file or bundle";
+        let kind = "direction file or sweep result";
         let file = TensorFile::new(kind, bytes)?;
         match file.text("format")? {
             direction::FORMAT => Ok(Self::Direction),
-            FORMAT => Ok(Self::Bundle),
+            FORMAT => Ok(Self::SweepResult),
             found => {
                 let expected = format!("{} or {FORMAT}", direction::FORMAT);
                 Err(value_error(kind, "format", &expected, found))
@@ -83,10 +83,10 @@ impl FileKind {
     }
 }
 
-impl Bundle {
-    /// The file's bytes; the same bundle gives the same bytes.
+impl SweepResult {
+    /// The file's bytes; the same sweep result gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let BundleFacts {
+        let SweepFacts {
             method,
             model,
             model_sha256,
@@ -139,21 +139,20 @@ impl Bundle {
     /// - [`FileError::Tensor`] if it is no safetensors file, truncated, or longer than its header says.
     /// - [`FileError::Field`], [`FileError::Value`] if a field is missing or cannot be read.
     /// - [`FileError::Prompt`] if a prompt of the example pair has no tokens.
-    /// - [`FileError::BundleFull`], [`FileError::BundleTwice`], [`FileError::BundleCell`] if a cell is wrong.
+    /// - [`FileError::SweepFull`], [`FileError::SweepTwice`], [`FileError::SweepCell`] if a cell is wrong.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
         let file = TensorFile::new(KIND, bytes)?;
         file.expect("format", FORMAT)?;
         file.expect("format_version", FORMAT_VERSION)?;
         let name = file.text("method")?;
-        let method = Method::ALL.iter().find(|(_, own)| *own == name);
-        let Some((method, _)) = method else {
+        let Some(method) = Method::of_name(name) else {
             let expected = Method::ALL.map(|(_, name)| name).join(", ");
             let expected = format!("one of {expected}");
             return Err(value_error(KIND, "method", &expected, name));
         };
         let owned = |name| file.optional(name).map(str::to_owned);
-        let mut bundle = Self::new(BundleFacts {
-            method: *method,
+        let mut result = Self::new(SweepFacts {
+            method,
             model: file.text("model")?.to_owned(),
             model_sha256: file.text("model_sha256")?.to_owned(),
             task: owned("task"),
@@ -171,15 +170,15 @@ impl Bundle {
         })?;
         for (idx, record) in file.json::<Vec<Record>>("cells")?.into_iter().enumerate() {
             let mut cell = record.into_cell();
-            if *method == Method::LowRank {
+            if method == Method::Das {
                 let basis = file
                     .matrix(&tensor_name(idx), "basis")
                     .and_then(|(rows, rank)| Basis::new(rows, rank));
                 cell.basis = Some(basis.map_err(|cause| cell.wrong(cause))?);
             }
-            bundle.push(cell)?;
+            result.push(cell)?;
         }
-        Ok(bundle)
+        Ok(result)
     }
 }
 

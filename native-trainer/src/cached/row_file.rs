@@ -1,4 +1,4 @@
-//! Kept values in a temporary file: where they do not fit into memory.
+//! Cached values in a temporary file: where they do not fit into memory.
 
 use std::{
     fs::File,
@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use swivel_core::cone::{KeptRun, KeptSource};
+use swivel_core::cone::{CachedRun, CachedSource};
 
-/// Kept values in a temporary file that goes when it is closed: one part a tensor, one row a pair.
+/// Cached values in a temporary file that goes when it is closed: one part a tensor, one row a pair.
 pub struct RowFile<B: Backend> {
     file: Mutex<File>,
-    base: KeptRun<B>,
-    source: KeptSource<B>,
+    base: CachedRun<B>,
+    source: CachedSource<B>,
     /// Bytes of a row of each part, base first.
     row_bytes: Vec<usize>,
     n_pairs: usize,
@@ -22,7 +22,7 @@ pub struct RowFile<B: Backend> {
 
 impl<B: Backend> RowFile<B> {
     /// A file for `n_pairs` pairs of this form.
-    pub fn create(base: KeptRun<B>, source: KeptSource<B>, n_pairs: usize) -> Result<Self> {
+    pub fn create(base: CachedRun<B>, source: CachedSource<B>, n_pairs: usize) -> Result<Self> {
         let parts = base.rows().into_iter().chain(source.rows());
         let row_bytes = parts.map(|x| x.dims()[1] * x.dtype().size()).collect();
         Ok(Self {
@@ -49,14 +49,14 @@ impl<B: Backend> RowFile<B> {
     }
 
     /// Writes pairs from the one with index `first` on.
-    pub fn write(&self, first: usize, base: &KeptRun<B>, source: &KeptSource<B>) -> Result<()> {
+    pub fn write(&self, first: usize, base: &CachedRun<B>, source: &CachedSource<B>) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = base.rows().into_iter().chain(source.rows());
         for ((part, offset), row_bytes) in parts.zip(self.offsets()).zip(&self.row_bytes) {
             let at = offset + first * row_bytes;
             file.seek(SeekFrom::Start(at as u64))
                 .and_then(|_| file.write_all(part.into_data().as_bytes()))
-                .context("writing kept values to a temporary file; --memory and --keep f16 need less of it")?;
+                .context("writing cached values to a temporary file; --memory and --cache-dtype f16 need less of it")?;
         }
         Ok(())
     }
@@ -66,7 +66,7 @@ impl<B: Backend> RowFile<B> {
         &self,
         rows: &[usize],
         device: &B::Device,
-    ) -> Result<(KeptRun<B>, KeptSource<B>)> {
+    ) -> Result<(CachedRun<B>, CachedSource<B>)> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let like: Vec<Tensor<B, 2>> = self
             .base
@@ -80,7 +80,7 @@ impl<B: Backend> RowFile<B> {
             for (row, into) in rows.iter().zip(bytes.chunks_mut(*row_bytes)) {
                 file.seek(SeekFrom::Start((offset + row * row_bytes) as u64))
                     .and_then(|_| file.read_exact(into))
-                    .context("reading kept values from a temporary file")?;
+                    .context("reading cached values from a temporary file")?;
             }
             let data =
                 TensorData::from_bytes_vec(bytes, [rows.len(), like.dims()[1]], like.dtype());
