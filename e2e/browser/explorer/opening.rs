@@ -356,8 +356,8 @@ fn guide_walks_through_the_page() {
     // What an operation is, at which values, and where the model computes.
     page.wait_text(".guide", SOON, |text| {
         [
-            "swap: the source's value takes its place",
-            "zero: it becomes zero",
+            "swap (the source's value takes its place)",
+            "zero (it becomes zero)",
             "any component, in one head or in all",
             "in this tab",
             "on the machine that serves the page",

@@ -12,9 +12,9 @@ use crate::{
 fn operations() -> String {
     let of_whole_values = OPERATIONS.iter().filter(|operation| !operation.is_learned);
     let texts: Vec<String> = of_whole_values
-        .map(|operation| format!("{}: {}", operation.verb, operation.about))
+        .map(|operation| format!("{} ({})", operation.verb, operation.about))
         .collect();
-    texts.join("; ")
+    texts.join(", ")
 }
 
 /// The steps, with buttons that do them.
@@ -43,7 +43,7 @@ pub fn Guide(
                     <li>
                         <h3>"Toggle"</h3>
                         <p>
-                            "A direction is one line through a layer's values at one token; a subspace is several. Switch one on: the base run gets the source's number along each line, and nothing else. If the answer flips, the model keeps its decision there."
+                            "A direction is one line through a layer's values at one token; a subspace has several. Switch one on: the base run gets the source's number along each line, and nothing else. If the answer flips, the model keeps its decision there."
                         </p>
                         <button on:click=move |_| page.edit(|session| session.toggle_card(0))>
                             "Switch the first direction"
@@ -52,7 +52,7 @@ pub fn Guide(
                     <li>
                         <h3>"Arm"</h3>
                         <p>
-                            "An operation says what becomes of a whole value. "
+                            "An operation says what becomes of a whole value: "
                             {operations()}
                             ". Click a cell, a layer at a token, and choose the operation below the picture, with any component, in one head or in all: the button there arms the cell with it."
                         </p>
@@ -75,7 +75,7 @@ pub fn Guide(
                     <li>
                         <h3>"Run"</h3>
                         <p>
-                            "“Runs on” says where the model computes: in this tab, on the CPU or WebGPU, whichever is faster there; or on the machine that serves the page, if it is “swivel serve”."
+                            "“Runs on” shows and sets where the model computes: in this tab, on the CPU or WebGPU, whichever is faster there; or on the machine that serves the page, if it is “swivel serve”."
                         </p>
                     </li>
                 </ol>
