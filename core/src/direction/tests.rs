@@ -107,10 +107,18 @@ fn unknown_version_and_missing_fields_are_refused() {
         (r#""layer":"1""#, r#""layer":"x""#, "layer"),
         (r#""position":"last""#, r#""position":"lost""#, "position"),
         (r#""iia":"0.99""#, r#""iib":"0.99""#, "iia"),
-        (r#""method":"das""#, r#""method":"low_bank""#, "method"),
+        (r#""method":"das""#, r#""method":"dad""#, "method"),
     ] {
         let changed = replaced(&direction().to_bytes(), from, to);
         let error = Direction::from_bytes(&changed).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
     }
+}
+
+#[test]
+fn method_is_also_read_by_the_name_that_pyvene_has_for_it() {
+    let mut older = direction();
+    older.facts.method = LOW_RANK.to_owned();
+    let read = Direction::from_bytes(&older.to_bytes()).unwrap();
+    assert_eq!(read, direction());
 }

@@ -202,7 +202,7 @@ fn hostile_files_are_refused() {
             r#""format":"swivel.bungle""#,
             "format",
         ),
-        (r#""method":"das""#, r#""method":"low_bank""#, "low_bank"),
+        (r#""method":"das""#, r#""method":"dad""#, "dad"),
         // Without bases.
         (r#""basis.1":"#, r#""basis.7":"#, "basis"),
         (r#""n_planned":"4""#, r#""n_planned":"2""#, "3 cells"),

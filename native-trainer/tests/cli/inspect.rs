@@ -53,19 +53,19 @@ fn result() -> SweepResult {
 }
 
 #[test]
-fn bundle_is_shown_as_a_table() {
+fn sweep_result_is_shown_as_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let path = path_in(&folder, "map.safetensors");
     fs::write(&path, result().to_bytes()).unwrap();
     let inspected = ok_json(&["inspect", &path, "--json"]);
-    assert_eq!(inspected["kind"], "result");
+    assert_eq!(inspected["kind"], "sweep result");
     assert_eq!(
         (&inspected["best"], &inspected["cells"][1]["iia"]),
         (&1.into(), &0.75.into())
     );
     let text = ok(&["inspect", &path]);
     for line in [
-        "result     zero, 2 of 3 cells: interrupted",
+        "sweep      zero, 2 of 3 cells: interrupted",
         "best       layer 0 mlp_output, token 2: IIA 0.750",
         "IIA of mlp_output",
         "layer 1   0.25",
