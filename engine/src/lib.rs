@@ -4,11 +4,14 @@
 //! computes only the cone of what its interventions can change. No file, no browser and no clock is in here: the page's worker is
 //! one host of an [`Engine`], the native program another.
 
-mod answer;
 mod cache;
+mod compare;
 mod engine;
+mod failure;
 pub mod protocol;
+mod readback;
 mod stage;
 
 pub use cache::Limits;
-pub use engine::{Engine, Failure, MOST_DIRECTIONS, direction_name};
+pub use engine::{Engine, MOST_DIRECTIONS, direction_name};
+pub use failure::Failure;

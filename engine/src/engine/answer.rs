@@ -1,0 +1,42 @@
+//! The next token.
+
+use burn::tensor::backend::Backend;
+
+use super::{Asked, Engine};
+use crate::{compare::compare, failure::Result, protocol::Answer, readback::read};
+
+impl<B: Backend> Engine<B> {
+    /// The next token after base, intervened run, and the run that is shown beside them.
+    pub(super) async fn answer(
+        &mut self,
+        asked: &Asked<'_>,
+        beside: &[u32],
+        is_wanted: &impl AsyncFn() -> bool,
+    ) -> Result<Answer> {
+        let beside = [beside.to_vec()];
+        let mut prompts: Vec<&[Vec<u32>]> = (0..=asked.checked.n_sources())
+            .map(|run| asked.checked.run_ids(run))
+            .chain([&beside[..]])
+            .filter(|ids| !self.runs.has(ids))
+            .collect();
+        prompts.sort_unstable();
+        prompts.dedup();
+        let new_runs = prompts.len();
+        let source = self.run(asked.asker, &beside, is_wanted).await?;
+        let stage = self.intervened(asked, &[], is_wanted).await?;
+        let n_layers = self.config.n_layers;
+        let n_tokens = stage.plain.cached.n_tokens();
+        let (intervened, computed) = match stage.changed {
+            None => (stage.plain.logits.clone(), 0),
+            Some(changed) => {
+                let computed = (n_layers - changed.layer) * (n_tokens - changed.start);
+                (read(changed.logits).await?, computed)
+            }
+        };
+        Ok(Answer {
+            computed: [computed, n_layers * n_tokens],
+            new_runs,
+            ..compare([&stage.plain.logits, &intervened, &source.logits])
+        })
+    }
+}

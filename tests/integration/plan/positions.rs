@@ -1,0 +1,145 @@
+//! Positions that count from the end, and tokens that a plan says are there.
+
+use super::*;
+
+/// A plan on texts for the solver, of two lengths, with its tokenizer or without.
+fn check_text(intervention: &str, tokenizer: Option<&Tokenizer>) -> Result<CheckedPlan, PlanError> {
+    let config = include_bytes!("../../../models/solver/config.json");
+    let sources = match intervention.contains(r#""source": 0"#) {
+        true => r#""sources": [{"text": ["carpet,rug,carpet="]}],"#,
+        false => "",
+    };
+    let plan = format!(
+        r#"{{"version": 1, "base": {{"text": ["woman,camera,woman,taxi,woman="]}},
+            {sources}
+            "interventions": [{{"layer": 2, "component": "block_output", {intervention}, "op": {{"type": "interchange"}}}}]}}"#
+    );
+    let read = |name: &str| Err::<Arc<Direction>, _>(format!("{name} is not there"));
+    Plan::from_json(plan.as_bytes())?.check(
+        &Gpt2Config::from_json(config).unwrap(),
+        tokenizer,
+        read,
+    )
+}
+
+fn tokenizer() -> Tokenizer {
+    Tokenizer::from_json(include_bytes!("../../../models/solver/tokenizer.json")).unwrap()
+}
+
+#[test]
+fn positions_count_from_the_end_of_their_own_run() {
+    let tokenizer = tokenizer();
+    let words = |base: &str, source: &str| {
+        let positions = format!(r#""base_positions": {base}, "source_positions": {source}"#);
+        let checked = check_text(&format!(r#""source": 0, {positions}"#), Some(&tokenizer));
+        checked.unwrap().in_words(Some(&tokenizer))
+    };
+    let expected = words("[[9]]", "[[5]]");
+    let has = |text: &str| expected.iter().any(|line| line.contains(text));
+    assert!(has("token 9 \"=\"") && has("token 5 \"=\""), "{expected:?}");
+    for (base, source) in [
+        ("[[-1]]", "[[-1]]"),
+        ("[\"last\"]", "[[\"last\"]]"),
+        ("[\"last\"]", "[5]"),
+    ] {
+        assert_eq!(words(base, source), expected, "{base}, {source}");
+    }
+    // The source's own last token, where its positions are the base's.
+    let both = check_text(
+        r#""source": 0, "base_positions": ["last"]"#,
+        Some(&tokenizer),
+    );
+    assert_eq!(both.unwrap().in_words(Some(&tokenizer)), expected);
+    let plan = Plan::from_json(
+        br#"{"version": 1, "base": {"ids": [[1]]}, "interventions": [{"layer": 0, "component": "z",
+            "base_positions": [[0, -2, "last", -1]], "op": {"type": "zero"}}]}"#,
+    );
+    assert!(
+        plan.unwrap()
+            .to_json()
+            .contains(r#"[[0,-2,"last","last"]]"#)
+    );
+}
+
+#[test]
+fn tokens_are_what_the_plan_says_or_it_is_refused() {
+    let tokenizer = tokenizer();
+    let at = r#""source": 0, "base_positions": [[1, -2]], "source_positions": [["last", 2]]"#;
+    let values = format!(r#""values": [{:?}], "base_positions": ["last"]"#, [0.5; 64]);
+    // What the intervention says more, what the message says; nothing where it is right.
+    let cases: &[(String, &[&str])] = &[
+        (at.to_owned(), &[]),
+        (
+            format!(r#"{at}, "token": ",""#),
+            &["interventions[0].token", "token 8 of row 0", "\",\"", "\"woman\""],
+        ),
+        (
+            r#""source": 0, "base_positions": [[1, 3]], "token": ",", "source_positions": [[1, 3]], "source_token": ",""#
+                .to_owned(),
+            &[],
+        ),
+        (
+            r#""source": 0, "base_positions": ["last"], "token": "=", "source_token": "=""#.to_owned(),
+            &[],
+        ),
+        (
+            r#""source": 0, "base_positions": ["last"], "source_positions": [-2], "source_token": "=""#.to_owned(),
+            &["interventions[0].source_token", "token 4 of row 0", "\"carpet\""],
+        ),
+        (format!(r#"{values}, "token": "=""#), &[]),
+        (
+            format!(r#"{values}, "source_token": "=""#),
+            &["interventions[0].source_token", "no source run"],
+        ),
+        (
+            r#""source": 0, "base_positions": [-11]"#.to_owned(),
+            &["interventions[0].base_positions[0]", "position -11", "0 to 9"],
+        ),
+        (
+            r#""source": 0, "base_positions": [-7]"#.to_owned(),
+            &["interventions[0].source_positions[0]", "position -7", "0 to 5"],
+        ),
+        (
+            r#""source": 0, "base_positions": ["last", -1]"#.to_owned(),
+            &["interventions[0].base_positions[0]", "twice"],
+        ),
+        (
+            r#""source": 0, "base_positions": ["lost"]"#.to_owned(),
+            &["interventions[0].base_positions", "expected token positions"],
+        ),
+        (
+            r#""source": 0, "base_positions": [1.5]"#.to_owned(),
+            &["interventions[0].base_positions", "expected token positions"],
+        ),
+    ];
+    for (intervention, expected) in cases {
+        let message = check_text(intervention, Some(&tokenizer))
+            .map_or_else(|error| error.to_string(), |_| String::new());
+        assert_eq!(
+            message.is_empty(),
+            expected.is_empty(),
+            "{intervention}: {message}"
+        );
+        for text in *expected {
+            assert!(message.contains(text), "`{text}` is not in: {message}");
+        }
+    }
+    // Ids alone say nothing of texts.
+    let plan = br#"{"version": 1, "base": {"ids": [[1, 28]]}, "interventions": [{"layer": 0, "component": "mlp_output",
+        "base_positions": ["last"], "token": "=", "op": {"type": "zero"}}]}"#;
+    let read = |name: &str| Err::<Arc<Direction>, _>(format!("{name} is not there"));
+    let plan = Plan::from_json(plan).unwrap();
+    let message = plan.check(&config(), None, read).unwrap_err().to_string();
+    assert!(message.contains("no tokenizer"), "{message}");
+    plan.check(&config(), Some(&tokenizer), read).unwrap();
+    let whole = r#""component": "z", "unit": "h", "heads": [0], "token": "=""#;
+    let plan = format!(
+        r#"{{"version": 1, "base": {{"ids": [[1]]}}, "interventions": [{{"layer": 0, {whole}, "op": {{"type": "zero"}}}}]}}"#
+    );
+    let plan = Plan::from_json(plan.as_bytes()).unwrap();
+    let message = plan.check(&config(), Some(&tokenizer), read).unwrap_err();
+    assert!(
+        message.to_string().contains("interventions[0].token"),
+        "{message}"
+    );
+}
