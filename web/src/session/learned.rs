@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use swivel_core::{
     Result,
+    plan::Operation,
     sweep::{Cell, MapKey, Method, SweepResult},
 };
 
@@ -136,6 +137,15 @@ impl OpenedSweep {
         match self.result.facts().method {
             Method::Das => format!("Sweep result: {name}"),
             method => format!("Sweep result ({}): {name}", method.name()),
+        }
+    }
+
+    /// What is done when a cell is switched on. The mean over other prompts is not known here: a swap stands in its place.
+    pub fn operation(&self) -> &'static Operation {
+        match self.result.facts().method {
+            Method::Das => Operation::LOW_RANK,
+            Method::Zero => Operation::ZERO,
+            Method::Interchange | Method::Mean => Operation::INTERCHANGE,
         }
     }
 

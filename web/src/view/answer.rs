@@ -95,7 +95,7 @@ fn said(session: &Session) -> Option<Said> {
                 _ => "both prompts were run, then ",
             };
             format!(
-                "computed in {}: {runs}{computed} of {whole} layer × token cells again, since a swap changes nothing before it",
+                "computed in {}: {runs}{computed} of {whole} layer × token cells again, since an intervention changes nothing before it",
                 milliseconds(*ms)
             )
         }),

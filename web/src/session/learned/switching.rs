@@ -1,6 +1,6 @@
 //! Cells of sweep results are switched on and off, as cards.
 
-use swivel_core::{Position, plan::Operation, sweep::Method};
+use swivel_core::Position;
 
 use super::OpenedSweep;
 use crate::session::{Card, Cursor, Opened, Session, Side, card::Origin};
@@ -66,12 +66,7 @@ impl Session {
         let [base_position, source_position] =
             Side::BOTH.map(|side| last_is_last(self.choices.prompt(side).ids.len()));
         place.position = base_position;
-        // The mean over other prompts is not known here: what stands at a cell of such a sweep is a swap.
-        let operation = match map.result.facts().method {
-            Method::Das => Operation::LOW_RANK,
-            Method::Zero => Operation::ZERO,
-            Method::Interchange | Method::Mean => Operation::INTERCHANGE,
-        };
+        let operation = map.operation();
         let direction = match cell.basis {
             Some(_) => Some(self.learned_direction(map_idx, cell_idx)?),
             None => None,

@@ -69,3 +69,9 @@ pub fn cell_view(
         </td>
     }
 }
+
+/// A word that begins a label.
+pub fn capitalized(word: &str) -> String {
+    let (first, rest) = word.split_at(1);
+    format!("{}{rest}", first.to_uppercase())
+}

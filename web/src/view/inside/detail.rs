@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use swivel_core::plan::Operation;
 
 use super::{
+    cell::capitalized,
     paint::describe,
     value::{ValueChoice, component_name},
 };
@@ -51,11 +52,10 @@ pub fn Detail(
         } else {
             ""
         };
-        let (first, rest) = operation.verb.split_at(1);
         let head = page.head.get().map(|head| format!(" of head {head}"));
         format!(
-            "{}{rest} the{whole} {}{}",
-            first.to_uppercase(),
+            "{} the{whole} {}{}",
+            capitalized(operation.verb),
             component_name(page.component.get()),
             head.unwrap_or_default()
         )

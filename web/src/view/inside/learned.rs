@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use swivel_core::sweep::{Cell, Method};
 
-use super::cell::{Painted, unknown};
+use super::cell::{Painted, capitalized, unknown};
 use crate::{
     page_state::PageState,
     session::{
@@ -223,7 +223,9 @@ pub fn LearnedDetail(
             Some(match (session.is_learned_on(map_idx, idx), &cell.basis) {
                 (true, _) => "Remove it".to_owned(),
                 (false, Some(_)) => format!("Swap this {}", subspace(cell)),
-                (false, None) => "Swap the whole value here".to_owned(),
+                (false, None) => {
+                    format!("{} the whole value here", capitalized(map.operation().verb))
+                }
             })
         })
     });
