@@ -2,13 +2,17 @@
 //!
 //! Linear weights stay as they are: burn's `[d_input, d_output]` is the layout of GPT-2's `Conv1D`.
 
+mod dtype;
+pub mod gguf;
+
+use std::ops::Range;
+
 use burn::{
     module::Param,
     nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear},
     tensor::{Tensor, TensorData, backend::Backend},
 };
-use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -16,6 +20,21 @@ use crate::{
     kernel::Kernels,
     model::{Attention, Block, Gpt2, Mlp},
 };
+
+pub use dtype::Dtype;
+
+/// A tensor of a file: what it is, and where its bytes lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTensor {
+    /// Its name in the file.
+    pub name: String,
+    /// Its shape, from the outermost dimension on.
+    pub shape: Vec<usize>,
+    /// How its values are stored.
+    pub dtype: Dtype,
+    /// Where they lie in the file.
+    pub bytes: Range<u64>,
+}
 
 /// Weight files of one model: one safetensors file, or its shards in the order of their names.
 pub struct Weights<'a> {
@@ -110,27 +129,19 @@ pub(crate) fn floats(
             found: view.shape().to_vec(),
         });
     }
-    let bytes = view.data();
-    let values: Vec<f32> = match view.dtype() {
-        Dtype::F32 => bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
-        Dtype::F16 => bytes
-            .chunks_exact(2)
-            .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
-            .collect(),
-        Dtype::BF16 => bytes
-            .chunks_exact(2)
-            .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
-            .collect(),
+    let dtype = match view.dtype() {
+        safetensors::Dtype::F32 => Dtype::F32,
+        safetensors::Dtype::F16 => Dtype::F16,
+        safetensors::Dtype::BF16 => Dtype::BF16,
         other => {
             return Err(TensorError::Dtype {
                 name: name.to_owned(),
                 found: format!("{other:?}"),
+                expected: "f32, f16 or bf16".to_owned(),
             });
         }
     };
+    let values = dtype.to_f32(view.data());
     match values.iter().position(|value| !value.is_finite()) {
         Some(index) => Err(TensorError::Value {
             name: name.to_owned(),
@@ -224,6 +235,16 @@ pub enum TensorError {
         /// What the parser says.
         cause: safetensors::SafeTensorError,
     },
+    /// A GGUF file is truncated, damaged, or no GGUF file at all.
+    #[error("GGUF: {what}: expected {expected}, found {found}")]
+    Gguf {
+        /// What of it.
+        what: String,
+        /// What would be valid.
+        expected: String,
+        /// What the file has.
+        found: String,
+    },
     /// A weight that the config calls for is in none of the files.
     #[error("tensor `{name}` is missing from the weights; is this a GPT-2 checkpoint?")]
     Missing {
@@ -241,10 +262,12 @@ pub enum TensorError {
         found: Vec<usize>,
     },
     /// A tensor is stored in a number format that is not read.
-    #[error("tensor `{name}`: expected f32, f16 or bf16, found {found}")]
+    #[error("tensor `{name}`: expected {expected}, found {found}")]
     Dtype {
         /// Name of the tensor.
         name: String,
+        /// The formats that are read.
+        expected: String,
         /// Number format in the file.
         found: String,
     },

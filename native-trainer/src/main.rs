@@ -6,6 +6,7 @@ mod cmd;
 mod device;
 mod direction_file;
 mod file_name;
+mod gguf_file;
 mod input;
 mod interrupt;
 mod invocation;

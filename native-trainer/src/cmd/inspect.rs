@@ -1,4 +1,6 @@
-//! `inspect`: what a direction file, a sweep result or a model folder holds, and what a plan does.
+//! `inspect`: what a direction file, a sweep result, a model folder or a GGUF file holds, and what a plan does.
+
+mod gguf;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -13,6 +15,7 @@ use swivel_core::{
 use super::options::{ForceArgs, ReportArgs, examples, heading};
 use crate::{
     direction_file::{Opened, no_map},
+    gguf_file,
     map::{self, cell_name},
     model_files::{ModelFiles, SOLVER},
     output::Output,
@@ -24,7 +27,7 @@ use crate::{
 #[derive(ClapArgs, Clone, Debug)]
 #[command(after_help = examples(&["swivel inspect plan.json", "swivel inspect MAP --cell op5.best --out best.safetensors"]))]
 pub struct Args {
-    /// Direction file, sweep result, plan, model folder, Hub id, or `solver`; of a plan, it is said what is read where and written
+    /// Direction file, sweep result, plan, model folder, GGUF file, Hub id, or `solver`; of a plan, it is said what is read where and written
     /// where, and nothing is run
     what: PathBuf,
     /// Model that a plan is for: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
@@ -62,6 +65,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
         (false, _, true) => bail!("--model: {} is no plan", what.display()),
         (false, _, false) => {}
+    }
+    if what.is_file() && gguf_file::is_one(&what) {
+        if cell.is_some() {
+            return Err(no_map(&what));
+        }
+        gguf::inspect(&what, report)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let opened = match what.is_file() {
         true => Some(Opened::read(&what)?),

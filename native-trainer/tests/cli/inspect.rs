@@ -165,3 +165,32 @@ fn plan_is_said_in_words_before_it_is_run() {
         check_error(&["inspect", file], expected);
     }
 }
+
+#[test]
+fn gguf_file_is_said_in_words_or_refused() {
+    let blocks = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fixtures/gguf_blocks.gguf"
+    );
+    let text = ok(&["inspect", blocks]);
+    for line in [
+        "architecture test",
+        "13, 5790 values",
+        "Q6_K 1 (0.0 MB)",
+        "cannot be run yet",
+    ] {
+        assert!(text.contains(line), "`{line}` is not in\n{text}");
+    }
+    assert_eq!(
+        ok_json(&["inspect", blocks, "--json"])["formats"]["Q4_0"][0],
+        1
+    );
+    check_error(
+        &["inspect", blocks, "--cell", "best"],
+        &["gguf_blocks.gguf"],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let cut = path_in(&folder, "cut.gguf");
+    fs::write(&cut, &fs::read(blocks).unwrap()[..400]).unwrap();
+    check_error(&["inspect", &cut], &["cut.gguf", "within it"]);
+}
