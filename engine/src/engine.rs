@@ -46,7 +46,7 @@ impl<B: Backend> Engine<B> {
     /// Puts a model on a device.
     ///
     /// # Errors
-    /// - [`Failure::Request`] if the files hold no such model.
+    /// - [`crate::Failure::Request`] if the files hold no such model.
     pub fn load(config: Gpt2Config, weights: &Weights<'_>, device: B::Device) -> Result<Self> {
         let model = Gpt2::load(&config, weights, &device).map_err(Error::from)?;
         Ok(Self::new(config, model, Limits::PAGE))
@@ -72,7 +72,7 @@ impl<B: Backend> Engine<B> {
     /// Takes a direction file, so that plans can name it; gives its name, `sha256:…` of its bytes.
     ///
     /// # Errors
-    /// - [`Failure::Request`] if it is none, or does not fit the model.
+    /// - [`crate::Failure::Request`] if it is none, or does not fit the model.
     pub fn take_direction(&mut self, bytes: &[u8]) -> Result<String> {
         let name = direction_name(bytes);
         if !self.directions.iter().any(|(own, _)| *own == name) {
@@ -95,7 +95,7 @@ impl<B: Backend> Engine<B> {
     /// Computes a whole run of `n_tokens` tokens and keeps nothing: for measuring.
     ///
     /// # Errors
-    /// - [`Failure::Device`] if the device fails.
+    /// - [`crate::Failure::Device`] if the device fails.
     pub async fn rehearse(&self, n_tokens: usize) -> Result<()> {
         let ids = vec![0; n_tokens.clamp(1, self.config.n_ctx)];
         self.compute(&[ids]).await.map(drop)
@@ -105,9 +105,9 @@ impl<B: Backend> Engine<B> {
     /// it asks whether the answer is still wanted; what was computed until then is cached.
     ///
     /// # Errors
-    /// - [`Failure::Request`] if the plan does not fit the model, has several rows, or what is to be read is not there.
-    /// - [`Failure::Device`] if the device fails.
-    /// - [`Failure::Unwanted`] if the answer is not wanted any more.
+    /// - [`crate::Failure::Request`] if the plan does not fit the model, has several rows, or what is to be read is not there.
+    /// - [`crate::Failure::Device`] if the device fails.
+    /// - [`crate::Failure::Unwanted`] if the answer is not wanted any more.
     pub async fn handle(
         &mut self,
         asker: u32,

@@ -166,7 +166,7 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
             "cargo clippy --profile web -p swivel-web -p swivel-kernels -p swivel-bench-web --target wasm32-unknown-unknown -- -D warnings",
         ),
         Step {
-            command: Shell::new("cargo doc --no-deps -p swivel-core -p native-trainer --release")
+            command: Shell::new("cargo doc --no-deps -p swivel-core -p swivel-engine -p native-trainer --release")
                 .variable("RUSTDOCFLAGS", "-D warnings"),
             ..step("documentation", Runs::Full, "")
         },
