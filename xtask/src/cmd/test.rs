@@ -166,8 +166,10 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
             "cargo clippy --profile web -p swivel-web -p swivel-kernels -p swivel-bench-web --target wasm32-unknown-unknown -- -D warnings",
         ),
         Step {
-            command: Shell::new("cargo doc --no-deps -p swivel-core -p swivel-engine -p native-trainer --release")
-                .variable("RUSTDOCFLAGS", "-D warnings"),
+            command: Shell::new(
+                "cargo doc --no-deps -p swivel-core -p swivel-engine -p native-trainer --release",
+            )
+            .variable("RUSTDOCFLAGS", "-D warnings"),
             ..step("documentation", Runs::Full, "")
         },
         step("page", Runs::Full, "cargo xtask page"),
