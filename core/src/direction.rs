@@ -39,7 +39,7 @@ const KIND: &str = "direction file";
 /// The only method so far: distributed alignment search.
 pub(crate) const DAS: &str = "das";
 /// pyvene's name for it.
-const LOW_RANK: &str = "low_rank";
+pub(crate) const LOW_RANK: &str = "low_rank";
 /// The version that is written and read.
 const FORMAT_VERSION: &str = "1";
 
@@ -192,7 +192,10 @@ impl Direction {
             position: file.text("position")?.parse()?,
         };
         let facts = Facts {
-            method: method_of_name(file.text("method")?).to_owned(),
+            method: match file.text("method")? {
+                LOW_RANK => DAS.to_owned(),
+                name => name.to_owned(),
+            },
             model: file.text("model")?.to_owned(),
             model_sha256: file.text("model_sha256")?.to_owned(),
             place,
@@ -212,14 +215,6 @@ impl Direction {
         }
         let (rows, rank) = file.matrix("basis", "basis")?;
         Self::new(rows, rank, facts)
-    }
-}
-
-/// The method that a file means by a name: pyvene's for DAS is read, too.
-pub(crate) fn method_of_name(name: &str) -> &str {
-    match name {
-        LOW_RANK => DAS,
-        name => name,
     }
 }
 

@@ -61,7 +61,7 @@ pub use hex::hex;
 pub use hook::{Hook, Recorder};
 pub use load::{Dtype, StoredTensor, gguf};
 pub use load::{TensorError, Weights};
-pub use model::{Attention, Block, Gpt2, KeyValue, Mlp};
+pub use model::{Attention, Block, Gpt2, KeyValue, Mlp, ids_tensor};
 pub use place::{Place, Position};
 pub use site::{Component, PlaceError, Site};
 pub use task::causal;

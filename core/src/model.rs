@@ -9,10 +9,27 @@
 use burn::{
     module::Module,
     nn::{Embedding, LayerNorm, Linear},
-    tensor::{Int, Tensor, backend::Backend},
+    tensor::{Int, Tensor, TensorData, backend::Backend},
 };
 
 use crate::{Component, Component::*, Hook, kernel::Kernels};
+
+/// Token ids of prompts of one length, on a device.
+///
+/// # Shapes
+/// - result: `[batch, pos]`
+pub fn ids_tensor<B: Backend>(
+    rows: impl IntoIterator<Item = impl AsRef<[u32]>>,
+    device: &B::Device,
+) -> Tensor<B, 2, Int> {
+    let (mut ids, mut n_rows) = (Vec::new(), 0);
+    for row in rows {
+        ids.extend(row.as_ref().iter().map(|id| *id as i32)); // a vocabulary has fewer tokens than 2^24
+        n_rows += 1;
+    }
+    let pos = ids.len().checked_div(n_rows).unwrap_or(0);
+    Tensor::from_data(TensorData::new(ids, [n_rows, pos]), device)
+}
 
 /// A GPT-2 language model: embeddings, blocks, final norm; the head is tied to the token embedding unless it has its own.
 #[derive(Module, Debug)]
@@ -40,6 +57,11 @@ impl<B: Backend> Gpt2<B> {
             block.mlp.kernels = kernels;
         }
         self
+    }
+
+    /// Device that it is on.
+    pub fn device(&self) -> B::Device {
+        self.wte.weight.val().device()
     }
 
     /// Number of layers.

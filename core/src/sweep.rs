@@ -146,7 +146,7 @@ impl SweepResult {
         file.expect("format_version", FORMAT_VERSION)?;
         let name = file.text("method")?;
         let Some(method) = Method::of_name(name) else {
-            let expected = Method::ALL.map(|(_, name)| name).join(", ");
+            let expected = Method::ALL.map(|(_, name, _)| name).join(", ");
             let expected = format!("one of {expected}");
             return Err(value_error(KIND, "method", &expected, name));
         };

@@ -6,13 +6,13 @@ mod inside;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 use sha2::{Digest, Sha256};
 use swivel_core::{
     Error, Gpt2, Gpt2Config, Site, Weights,
     cone::Cone,
     direction::Direction,
-    hex,
+    hex, ids_tensor,
     intervention::{Source, Units},
     kernel::Kernels,
     plan::{CheckedPlan, Outcome, Plan, Record},
@@ -55,7 +55,7 @@ impl<B: Backend> Engine<B> {
     /// An engine of a model that is on a device.
     pub fn new(config: Gpt2Config, model: Gpt2<B>, limits: Limits) -> Self {
         Self {
-            device: model.wte.weight.val().device(),
+            device: model.device(),
             config,
             model,
             runs: Cache::new(limits),
@@ -249,12 +249,9 @@ impl<B: Backend> Engine<B> {
     }
 
     async fn compute(&self, ids: &[Vec<u32>]) -> Result<Run<B>> {
-        let (n_rows, n_tokens) = (ids.len(), ids[0].len());
-        let values: Vec<i32> = ids.iter().flatten().map(|id| *id as i32).collect();
-        let tensor: Tensor<B, 2, Int> =
-            Tensor::from_data(TensorData::new(values, [n_rows, n_tokens]), &self.device);
+        let n_tokens = ids[0].len();
         let cone = Cone::whole(self.config.n_layers, n_tokens);
-        let cached = self.model.cache_run(tensor, &cone);
+        let cached = self.model.cache_run(ids_tensor(ids, &self.device), &cone);
         let stream = cached.stream(self.config.n_layers);
         let last = stream.narrow(1, n_tokens - 1, 1);
         let logits = read(self.model.unembed(last, &mut ())).await?;

@@ -9,17 +9,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use swivel_core::{
-    Gpt2, Gpt2Config, Place,
+    Gpt2, Gpt2Config, Place, Position,
     cone::{CachedRun, CachedSource, row_indices},
+    ids_tensor,
     task::{Pair, PairShape},
     train::CachedPairs,
 };
 
-use crate::{
-    interrupt, report,
-    side_by_side::side_by_side,
-    tensors::{device_of, ids_tensor, label_ids},
-};
+use crate::{interrupt, report, side_by_side::side_by_side, tensors::label_ids};
 use row_file::RowFile;
 pub use wanted::{CacheConfig, Memory, Wanted};
 
@@ -54,7 +51,7 @@ impl<B: Backend> CachedRuns<B> {
         what: &'static str,
     ) -> Result<Self> {
         let shape = PairShape::of(pairs, config)?;
-        let device = device_of(model);
+        let device = model.device();
         let is_file = wanted.n_bytes(config, pairs)? > wanted.memory;
         let cone = wanted.cone(config)?;
         let bar = report::progress(what, pairs.len());
@@ -183,6 +180,24 @@ struct FileRows<B: Backend> {
 }
 
 impl<B: Backend> Cached<B> {
+    /// Runs pairs once, for the positions that they name at this site and head; also says how many bytes are cached.
+    pub fn run(
+        model: &Gpt2<B>,
+        config: &Gpt2Config,
+        place: Place,
+        pairs: &[Pair],
+        wanted: &Wanted,
+        what: &'static str,
+    ) -> Result<(Self, usize)> {
+        let runs = CachedRuns::run(model, config, pairs, wanted, what)?;
+        let [base, source] = wanted.positions();
+        let position = Position::Index(base);
+        Ok((
+            runs.at(Place { position, ..place }, source)?,
+            runs.n_bytes(),
+        ))
+    }
+
     /// Number of pairs.
     pub fn len(&self) -> usize {
         self.labels.len()

@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// It is kept, and the work whose result would replace it is refused before it begins.
-    CacheConfig,
+    Keep,
     /// It is replaced.
     Replace,
 }
@@ -23,13 +23,13 @@ impl Existing {
     pub fn of(force: bool) -> Self {
         match force {
             true => Self::Replace,
-            false => Self::CacheConfig,
+            false => Self::Keep,
         }
     }
 
     /// Refuses a path where a file is that is to be kept.
     pub fn check(self, path: &Path) -> Result<()> {
-        if self == Self::CacheConfig && path.exists() {
+        if self == Self::Keep && path.exists() {
             bail!(
                 "{} is there already; choose another place with --out, or replace it with --force",
                 path.display()

@@ -20,14 +20,14 @@ use burn::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
-use swivel_core::{Gpt2, Gpt2Config, Tokenizer, Weights, metric, train::cross_entropy};
+use swivel_core::{Gpt2, Gpt2Config, Tokenizer, Weights, ids_tensor, metric, train::cross_entropy};
 
 use crate::{
     device::Job,
     interrupt,
     output::Output,
     report::{self, Report},
-    tensors::{device_of, ids_tensor, label_ids, read_floats, read_ids},
+    tensors::{label_ids, read_floats, read_ids},
     weights::{self, Format},
 };
 pub use lines::{LINE, Lines};
@@ -101,7 +101,7 @@ impl Pretrain {
         started: Instant,
     ) -> Result<Gpt2<A>> {
         let (rng, trained) = data;
-        let device = device_of(&model);
+        let device = model.device();
         let bar = report::progress("pretraining", stage.steps);
         let mut running = 0.5;
         for step in 0..stage.steps {
@@ -144,7 +144,7 @@ impl Pretrain {
 
     /// Accuracy on prompts with this many demonstrations whose queries were never trained on.
     fn score<B: Backend>(&self, model: &Gpt2<B>, shots: usize, trained: &Trained) -> Result<f64> {
-        let device = device_of(model);
+        let device = model.device();
         let n_all = self.settings.test_prompts;
         let mut rng = ChaCha8Rng::seed_from_u64(!self.settings.seed.wrapping_add(shots as u64));
         let (mut top_1, mut answers) = (Vec::new(), Vec::new());
@@ -153,10 +153,7 @@ impl Pretrain {
             let n_prompts = SCORE_BATCH.min(n_all - answers.len());
             let (prompts, expected) = self.lines.held_out(n_prompts, shots, &mut rng, trained);
             answers.extend(expected);
-            let logits = model.forward(
-                ids_tensor(prompts.iter().map(Vec::as_slice), &device),
-                &mut (),
-            );
+            let logits = model.forward(ids_tensor(&prompts, &device), &mut ());
             let [_, pos, _] = logits.dims();
             top_1.extend(read_ids(metric::top_1(
                 logits.narrow(1, pos - 1, 1).squeeze_dim(1),

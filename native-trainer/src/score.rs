@@ -14,7 +14,7 @@ use swivel_core::{
 use crate::{
     cached::Cached,
     readout::{Swap, top},
-    tensors::{device_of, read_floats, read_ids},
+    tensors::{read_floats, read_ids},
 };
 
 /// Random subspaces that a control is the mean of.
@@ -82,7 +82,7 @@ impl<B: Backend> Cached<B> {
 
     /// IIA of random subspaces of this rank of a site of this width, the mean over [`RANDOM_BASES`] of them.
     fn random_iia(&self, model: &Gpt2<B>, [width, rank]: [usize; 2], seed: u64) -> Result<f64> {
-        let device = device_of(model);
+        let device = model.device();
         let mut sum = 0.0;
         for idx in 0..RANDOM_BASES {
             // Other seeds than the one that training starts from.

@@ -1,36 +1,13 @@
-//! Token ids and numbers, to the device and back.
+//! Labels to the device, token ids and numbers back.
 
 use anyhow::Result;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use swivel_core::Gpt2;
-
-/// The device that a model is on.
-pub fn device_of<B: Backend>(model: &Gpt2<B>) -> B::Device {
-    model.wte.weight.val().device()
-}
 
 /// Labels as a tensor.
 pub fn label_ids<B: Backend>(labels: &[u32], device: &B::Device) -> Tensor<B, 1, Int> {
     let ids: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
     let n = ids.len();
     Tensor::from_data(TensorData::new(ids, [n]), device)
-}
-
-/// Token ids as a tensor.
-///
-/// # Shapes
-/// - result: `[batch, pos]`
-pub fn ids_tensor<'a, B: Backend>(
-    rows: impl Iterator<Item = &'a [u32]>,
-    device: &B::Device,
-) -> Tensor<B, 2, Int> {
-    let rows: Vec<&[u32]> = rows.collect();
-    let pos = rows.first().map_or(0, |ids| ids.len());
-    let ids: Vec<i64> = rows
-        .iter()
-        .flat_map(|ids| ids.iter().map(|id| i64::from(*id)))
-        .collect();
-    Tensor::from_data(TensorData::new(ids, [rows.len(), pos]), device)
 }
 
 /// Reads token ids back from the device.

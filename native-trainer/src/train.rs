@@ -11,14 +11,14 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::Serialize;
 use serde_json::json;
 use swivel_core::{
-    Gpt2, Place, Position,
+    Gpt2, Place,
     direction::{Controls, Direction, Facts, Probe},
     task::Pair,
     train::{Rotation, orthonormal},
 };
 
 use crate::{
-    cached::{CacheConfig, Cached, CachedRuns, Wanted},
+    cached::{CacheConfig, Cached, Wanted},
     device::Job,
     direction_file::{CREATED_BY, read_bytes},
     learn::{Rule, shuffled},
@@ -79,7 +79,7 @@ impl Target {
     /// - If another file is there that is to be kept, or it cannot be written there.
     pub fn open(out: &Path, existing: Existing, there: Option<Vec<u8>>) -> Result<Self> {
         Ok(match (existing, there) {
-            (Existing::CacheConfig, Some(bytes)) => Self::There { bytes },
+            (Existing::Keep, Some(bytes)) => Self::There { bytes },
             (existing, _) => Self::New(Output::create(out, existing)?),
         })
     }
@@ -215,7 +215,7 @@ impl Train {
         }
     }
 
-    /// Runs pairs once and keeps what the place needs.
+    /// Runs pairs once and caches what the place needs.
     fn cached<B: Backend>(
         &self,
         model: &Gpt2<B>,
@@ -226,17 +226,7 @@ impl Train {
         let wanted = Wanted::at(self.place.site, pairs, config, self.cache)?;
         let cached = wanted.describe(pairs, config)?;
         self.report.line(format!("  caching   {what}: {cached}"));
-        let runs = CachedRuns::run(model, config, pairs, &wanted, what)?;
-        let [base, source] = wanted.positions();
-        let position = Position::Index(base);
-        let cached = runs.at(
-            Place {
-                position,
-                ..self.place
-            },
-            source,
-        )?;
-        Ok((cached, runs.n_bytes()))
+        Cached::run(model, config, self.place, pairs, &wanted, what)
     }
 
     /// Learns the direction, and says of each epoch how it went.

@@ -254,7 +254,7 @@ fn whole_values_of_every_component_and_head_score_as_in_full_runs() {
     let last = runs.pairs[0].base.len() - 1;
     let components = names(Component::ALL.into_iter().map(|(component, ..)| component));
     let places = ["--components", &components, "--positions", "0,12,last"];
-    for (method, name) in Method::ALL {
+    for (method, name, _) in Method::ALL {
         let op = match method {
             Method::Das => continue,
             Method::Zero => Op::Zero,

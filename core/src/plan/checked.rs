@@ -2,12 +2,13 @@
 
 use std::{ops::Range, sync::Arc};
 
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
 
 use super::Operation;
 use crate::{
     Gpt2, Gpt2Config, Recorder, Site,
     direction::Direction,
+    ids_tensor,
     intervention::{Edit, Editor, Featurizer, Intervention, InterventionError, Source, Units},
 };
 
@@ -144,12 +145,8 @@ impl CheckedPlan {
     /// - [`InterventionError::Unapplied`] if a run never reached an intervention's site.
     /// - Whatever [`Editor::new`] refuses, if the model is not of the config that the plan was checked against.
     pub fn run<B: Backend>(&self, model: &Gpt2<B>) -> Result<Outcome<B>, InterventionError> {
-        let device = model.wte.weight.val().device();
-        let ids = |run: usize| -> Tensor<B, 2, Int> {
-            let rows = &self.runs[run];
-            let ids: Vec<i64> = rows.iter().flatten().map(|id| i64::from(*id)).collect();
-            Tensor::from_data(TensorData::new(ids, [rows.len(), rows[0].len()]), &device)
-        };
+        let device = model.device();
+        let ids = |run: usize| ids_tensor(&self.runs[run], &device);
         let run = |run: usize, sources: &[Recorder<B>], sites: Vec<Site>| {
             let value = |source: usize,
                          site: Site,

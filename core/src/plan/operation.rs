@@ -82,6 +82,11 @@ impl Operation {
     pub const ZERO: &'static Self = &OPERATIONS[1];
     /// Swaps the content of a learned subspace (DAS).
     pub const LOW_RANK: &'static Self = &OPERATIONS[4];
+
+    /// Those that are done to a whole value, without a direction.
+    pub fn of_whole_values() -> impl Iterator<Item = &'static Self> {
+        OPERATIONS.iter().filter(|operation| !operation.is_learned)
+    }
 }
 
 impl fmt::Display for Operation {

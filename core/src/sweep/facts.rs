@@ -18,12 +18,12 @@ pub enum Method {
 }
 
 impl Method {
-    /// Every method with its name.
-    pub const ALL: [(Method, &'static str); 4] = [
-        (Method::Das, direction::DAS),
-        (Method::Interchange, "interchange"),
-        (Method::Zero, "zero"),
-        (Method::Mean, "mean"),
+    /// Every method with its name, and other names by which it is found.
+    pub const ALL: [(Method, &'static str, &'static [&'static str]); 4] = [
+        (Method::Das, direction::DAS, &[direction::LOW_RANK]),
+        (Method::Interchange, "interchange", &[]),
+        (Method::Zero, "zero", &[]),
+        (Method::Mean, "mean", &[]),
     ];
 
     /// The name that files store.
@@ -31,11 +31,11 @@ impl Method {
         Self::ALL[self as usize].1
     }
 
-    /// The method of this name; DAS is also found by pyvene's.
+    /// The method of this name.
     pub fn of_name(name: &str) -> Option<Self> {
-        let name = direction::method_of_name(name);
         let mut all = Self::ALL.into_iter();
-        all.find(|(_, own)| *own == name).map(|(method, _)| method)
+        let found = all.find(|(_, own, others)| *own == name || others.contains(&name));
+        found.map(|(method, ..)| method)
     }
 }
 

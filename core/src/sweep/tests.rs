@@ -88,7 +88,7 @@ fn part_of_a_map_is_read_as_one() {
 
 #[test]
 fn every_method_round_trips() {
-    for (method, _) in Method::ALL {
+    for (method, ..) in Method::ALL {
         let mut result = SweepResult::new(facts(method)).unwrap();
         let mut cell = cell(0, 0, 0.5);
         if method != Method::Das {

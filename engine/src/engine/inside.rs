@@ -15,6 +15,7 @@ use crate::{
 const LENS_CHUNK: usize = 64;
 /// Intervened runs whose streams are cached, since the lens asks for them layer by layer.
 const MOST_STREAMS: usize = 4;
+
 /// What an intervened run has after each layer.
 pub(super) struct Streams<B: Backend> {
     plan: Plan,

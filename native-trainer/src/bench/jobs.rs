@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use swivel_core::{
     Component, Gpt2, Place, Position, Site,
     cone::{Cone, Storage},
-    metric,
+    ids_tensor, metric,
     task::Pair,
     train::Rotation,
 };
@@ -34,7 +34,7 @@ use crate::{
     report::Report,
     score::swap_whole,
     side_by_side::side_by_side,
-    tensors::{device_of, ids_tensor, label_ids, read_floats},
+    tensors::{label_ids, read_floats},
 };
 
 /// A job and what it is done on.
@@ -219,7 +219,7 @@ fn open<B: Backend>(model: &Path, device: &B::Device) -> Result<(ModelFiles, Gpt
 
 /// Waits until the device has done what it was told.
 fn sync<B: Backend>(model: &Gpt2<B>) -> Result<()> {
-    let device = device_of(model);
+    let device = model.device();
     B::sync(&device).map_err(|error| anyhow::anyhow!("waiting for the device: {error:?}"))
 }
 
@@ -247,9 +247,9 @@ fn rule(epochs: usize, batch_size: usize) -> Rule {
 
 /// Probability of the label after each swap, layer by layer.
 fn map<B: Backend>(model: &Gpt2<B>, files: &ModelFiles, pair: &Pair) -> Result<Vec<Vec<f32>>> {
-    let device = device_of(model);
+    let device = model.device();
     let (n_layers, n_tokens) = (files.config.n_layers, pair.base.len());
-    let ids = |ids: &[u32]| ids_tensor::<B>([ids].into_iter(), &device);
+    let ids = |ids: &[u32]| ids_tensor::<B>([ids], &device);
     let base = model.cache_run(ids(&pair.base), &Cone::whole(n_layers, n_tokens));
     let sites: Vec<Site> = (0..n_layers)
         .map(|l| Component::BlockOutput.at(l))

@@ -11,7 +11,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    Gpt2, Gpt2Config, Place, Position,
+    Gpt2, Gpt2Config, Place,
     direction::{Direction, Facts},
     intervention::Intervention,
     task::Pair,
@@ -22,7 +22,7 @@ use super::options::{
     refuse_beside,
 };
 use crate::{
-    cached::{CacheConfig, Cached, CachedRuns, Wanted},
+    cached::{CacheConfig, Cached, Wanted},
     device::{self, Job},
     direction_file::{Opened, check_weights, no_map},
     map::cell_name,
@@ -253,7 +253,7 @@ impl Job for Eval {
     }
 }
 
-/// Keeps the runs of pairs at the place that they name.
+/// Runs pairs once and caches what the place needs.
 fn cache_pairs<B: Backend>(
     model: &Gpt2<B>,
     config: &Gpt2Config,
@@ -262,10 +262,7 @@ fn cache_pairs<B: Backend>(
     cache: CacheConfig,
 ) -> Result<Cached<B>> {
     let wanted = Wanted::at(place.site, pairs, config, cache)?;
-    let runs = CachedRuns::run(model, config, pairs, &wanted, "test pairs")?;
-    let [base, source] = wanted.positions();
-    let position = Position::Index(base);
-    runs.at(Place { position, ..place }, source)
+    Ok(Cached::run(model, config, place, pairs, &wanted, "test pairs")?.0)
 }
 
 /// Runs the pair that the file carries: the right file on the right model gives the recorded answer.

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{
     Args,
-    builder::{PossibleValue, PossibleValuesParser},
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use swivel_core::{
     Component, PromptError,
     cone::Storage,
+    sweep::Method,
     task::programs::{self, Lexicon},
 };
 
@@ -39,13 +40,14 @@ pub mod heading {
     pub const OUTPUT: &str = "Output";
 }
 
-/// Parses the name of a method; pyvene's name for DAS is taken, too.
-pub fn method_names(names: &[&'static str]) -> PossibleValuesParser {
-    let value = |name: &&'static str| match *name {
-        "das" => PossibleValue::new("das").alias("low_rank"),
-        name => PossibleValue::new(name),
-    };
-    names.iter().map(value).collect::<Vec<_>>().into()
+/// Parses the name of one of these methods.
+pub fn method(of: &[Method]) -> impl TypedValueParser<Value = Method> {
+    let all = Method::ALL
+        .into_iter()
+        .filter(|(method, ..)| of.contains(method));
+    let values = all.map(|(_, name, others)| PossibleValue::new(name).aliases(others));
+    let unknown = |name: String| Method::of_name(&name).ok_or("no method");
+    PossibleValuesParser::new(values).try_map(unknown)
 }
 
 /// Demonstrations in front of each query, where it is not said how many.

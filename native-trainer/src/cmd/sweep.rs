@@ -17,7 +17,7 @@ use swivel_core::{
 use super::{
     options::{
         CacheArgs, LearnArgs, ReportArgs, SOLVED, TaskArgs, check_counts, heading, help_end,
-        method_names, refuse_beside,
+        method, refuse_beside,
     },
     span::Span,
 };
@@ -51,8 +51,8 @@ pub struct Args {
     #[command(flatten)]
     cache: CacheArgs,
     /// What is done at each cell: das learns a direction; interchange, zero and mean need no training
-    #[arg(long, default_value = "das", value_parser = method_names(&Method::ALL.map(|(_, name)| name)), help_heading = heading::LEARNING)]
-    method: String,
+    #[arg(long, default_value = "das", value_parser = method(&Method::ALL.map(|(method, ..)| method)), help_heading = heading::LEARNING)]
+    method: Method,
     /// Layers: `all`, `last`, numbers and ranges, as in 0,3-5
     #[arg(long, default_value = "all", value_name = "LIST", help_heading = heading::PLACE)]
     layers: Span,
@@ -113,9 +113,7 @@ pub struct Args {
 /// Runs `sweep`.
 pub fn run(args: Args) -> Result<ExitCode> {
     let report = args.report.report();
-    let Some(method) = Method::of_name(&args.method) else {
-        bail!("unknown method `{}`", args.method);
-    };
+    let method = args.method;
     let is_learned = method == Method::Das;
     let learning = args.learn.resolve(true, args.seed)?;
     let cache = args.cache.resolve()?;

@@ -16,7 +16,7 @@ use super::{
     eval,
     options::{
         CacheArgs, Common, ForceArgs, LearnArgs, ReportArgs, SOLVED, TEST_PAIRS, TaskArgs,
-        check_counts, heading, help_end, method_names, refuse_beside,
+        check_counts, heading, help_end, method, refuse_beside,
     },
 };
 use crate::{
@@ -83,8 +83,8 @@ pub struct Args {
     #[arg(long, help_heading = heading::LEARNING)]
     no_shuffle: bool,
     /// How the direction is learned
-    #[arg(long, default_value = "das", value_parser = method_names(&["das"]), help_heading = heading::LEARNING)]
-    method: String,
+    #[arg(long, default_value = "das", value_parser = method(&[Method::Das]), help_heading = heading::LEARNING)]
+    method: Method,
     /// Where the direction goes, a file or a folder that is there; its own name is MODEL-PROGRAM-VARIABLE-layerLAYER-rankRANK
     /// and every other setting that is not the default one [default: directions]
     #[arg(long, value_name = "FILE|DIR", help_heading = heading::OUTPUT)]
@@ -208,7 +208,7 @@ fn prepare(args: Args) -> Result<Train> {
         component: site.component.to_string(),
         head,
         position: position.to_string(),
-        method: Method::of_name(&method).map_or(method, |method| method.name().to_owned()),
+        method: method.name().to_owned(),
         rank,
         rule: learning.at_width(width),
         train_pairs: train.len(),

@@ -33,7 +33,7 @@ use crate::{
     score::{batches, swap_along, swap_whole},
     side_by_side::{in_workers, n_workers},
     site::width_at,
-    tensors::{device_of, read_floats},
+    tensors::read_floats,
 };
 
 /// Jobs: cells that are computed together, by their indices in the plan.
@@ -189,7 +189,7 @@ impl<B: Backend> CachedVariable<B> {
             train,
             probe,
             reference,
-            device: device_of(model),
+            device: model.device(),
             test,
         })
     }

@@ -6,12 +6,11 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use swivel_core::{
-    Gpt2,
+    Gpt2, ids_tensor,
     task::programs::{Lexicon, P_OPS, Program},
 };
 
 use super::settings::Stage;
-use crate::tensors::{device_of, ids_tensor};
 
 /// Tokens of a line with its answer and the newline.
 pub const LINE: usize = 12;
@@ -111,8 +110,8 @@ impl Lines {
 /// # Shapes
 /// - result: `[batch * lines, d_vocab]`
 pub fn answer_logits<B: Backend>(model: &Gpt2<B>, batch: &Batch, lines: usize) -> Tensor<B, 2> {
-    let device = device_of(model);
-    let ids = ids_tensor::<B>(batch.ids.iter().map(Vec::as_slice), &device);
+    let device = model.device();
+    let ids = ids_tensor::<B>(&batch.ids, &device);
     let [n_rows, pos] = ids.dims();
     let positions: Vec<i64> = batch
         .first_lines

@@ -1,7 +1,7 @@
 //! The guide: what can be done on the live page, step by step.
 
 use leptos::prelude::*;
-use swivel_core::plan::OPERATIONS;
+use swivel_core::plan::Operation;
 
 use crate::{
     page_state::{Action, PageState},
@@ -10,8 +10,7 @@ use crate::{
 
 /// Every operation on a whole value, and what becomes of the value.
 fn operations() -> String {
-    let of_whole_values = OPERATIONS.iter().filter(|operation| !operation.is_learned);
-    let texts: Vec<String> = of_whole_values
+    let texts: Vec<String> = Operation::of_whole_values()
         .map(|operation| format!("{} ({})", operation.verb, operation.about))
         .collect();
     texts.join(", ")

@@ -1,7 +1,7 @@
 //! What is done at a cell: an operation, to which value, in which head.
 
 use leptos::prelude::*;
-use swivel_core::{Component, plan::OPERATIONS};
+use swivel_core::{Component, plan::Operation};
 
 use crate::{page_state::PageState, session::Session};
 
@@ -32,7 +32,6 @@ pub fn ValueChoice(
     /// State and actions.
     page: PageState,
 ) -> impl IntoView {
-    let of_whole_values = || OPERATIONS.iter().filter(|operation| !operation.is_learned);
     let is_per_head = move || page.component.get().is_per_head();
     view! {
         <span class="value-choice">
@@ -45,7 +44,7 @@ pub fn ValueChoice(
                     }
                 }
             >
-                {of_whole_values()
+                {Operation::of_whole_values()
                     .map(|operation| {
                         view! {
                             <option
