@@ -5,7 +5,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, DirEntry},
+    io,
     path::Path as FilePath,
 };
 
@@ -99,8 +100,9 @@ fn is_test(attributes: &[Attribute]) -> bool {
 
 /// Every module below a folder.
 fn read(folder: &FilePath, module: &Module, found: &mut BTreeMap<Module, Source>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<DirEntry>>>);
+    for entry in entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.path();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         if name == "tests" {
             continue;
