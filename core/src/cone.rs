@@ -5,9 +5,9 @@
 //! of the layers above at the earlier positions. Which layers and first positions it serves is its [`Cone`]; whatever lies
 //! outside is not cached and, where nothing cached depends on it, not computed. The head is computed only for rows that are read.
 //!
-//! 1. [`Gpt2::cache_run`] runs the base prompts, [`Gpt2::cache_source`] the source prompts as far as their values are wanted.
+//! 1. [`Decoder::cache_run`] runs the base prompts, [`Decoder::cache_source`] the source prompts as far as their values are wanted.
 //! 2. [`CachedRun::base_at`] cuts out what runs need that resume at one place, a [`CachedBase`].
-//! 3. [`Gpt2::resume`] goes on from there, with a hook that edits any component. [`Gpt2::intervene_each`] resumes at many
+//! 3. [`Decoder::resume`] goes on from there, with a hook that edits any component. [`Decoder::intervene_each`] resumes at many
 //!    positions at once.
 //!
 //! A resumed run equals the full run: that is tested at every component, unit and position.
@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use crate::{Component, Gpt2, Gpt2Config, Hook, Recorder, Site, model::KeyValue};
+use crate::{Component, Decoder, Sizes, Hook, Recorder, Site, model::KeyValue};
 pub use cached::{CachedBase, CachedRun, CachedSource, Storage, row_indices};
 
 /// Where runs may be resumed.
@@ -58,12 +58,12 @@ impl Cone {
     }
 
     /// Bytes that are cached of a prompt of `n_tokens` tokens.
-    pub fn n_bytes(&self, config: &Gpt2Config, n_tokens: usize, storage: Storage) -> usize {
+    pub fn n_bytes(&self, sizes: &Sizes, n_tokens: usize, storage: Storage) -> usize {
         let n_streams = self.layers.end() + 1 - self.layers.start();
-        let n_keys_values = 2 * (config.n_layers - self.layers.start());
-        let n_values = n_streams * (n_tokens - self.starts.start()) // streams
-            + n_keys_values * self.starts.end();
-        n_values * config.d_model * storage.n_bytes()
+        let n_keys_values = 2 * (sizes.n_layers - self.layers.start());
+        let n_values = n_streams * (n_tokens - self.starts.start()) * sizes.d_model
+            + n_keys_values * self.starts.end() * sizes.n_kv_heads * sizes.d_head;
+        n_values * storage.n_bytes()
     }
 
     /// For each layer, and last for the final norm: up to which position the stream that enters it is needed.
@@ -83,7 +83,7 @@ impl Cone {
     }
 }
 
-impl<B: Backend> Gpt2<B> {
+impl<B: Backend> Decoder<B> {
     /// Runs prompts and keeps what runs need that resume in the cone.
     ///
     /// # Shapes
@@ -109,7 +109,7 @@ impl<B: Backend> Gpt2<B> {
                     .streams
                     .push(x.clone().narrow(1, start - from, n_tokens - start));
             }
-            let Some(block) = self.h.get(l).filter(|_| needed[l] > 0) else {
+            let Some(layer) = self.layers.get(l).filter(|_| needed[l] > 0) else {
                 break;
             };
             // Only norm and head are left above the last block, and nothing reads the positions before the cone there.
@@ -120,14 +120,14 @@ impl<B: Backend> Gpt2<B> {
                 0 => end,
                 _ => from,
             };
-            let before = (past > 0).then(|| block.keys_values(x.clone().narrow(1, 0, past)));
-            let mut recorder = Recorder::new(key_value_sites(l));
+            let before = (past > 0).then(|| layer.keys_values(x.clone().narrow(1, 0, past)));
+            let mut here = None;
             if next > 0 {
                 let rest = x.narrow(1, from, next - from);
-                x = block.forward(rest, before.as_ref(), l, &mut recorder);
+                let (after, keys_values) = layer.forward(rest, before.as_ref(), l, &mut ());
+                (x, here) = (after, Some(keys_values));
             }
             if l >= first && end > 0 {
-                let here = recorded_keys_values(&recorder, l);
                 let all: Vec<KeyValue<B>> = before.into_iter().chain(here).collect();
                 let all = KeyValue::cat(all, 2);
                 cached.keys_values.push(all.map(|x| x.narrow(2, 0, end)));
@@ -155,11 +155,11 @@ impl<B: Backend> Gpt2<B> {
         let n_blocks = n_blocks.unwrap_or(0);
         let mut recorder = Recorder::new(sites.iter().copied());
         let mut x = self.embed(ids.narrow(1, 0, n_tokens), &mut recorder);
-        for (l, block) in self.h[..n_blocks].iter().enumerate() {
+        for (l, layer) in self.layers[..n_blocks].iter().enumerate() {
             let from = if l + 1 == n_blocks { start } else { 0 };
-            let before = (from > 0).then(|| block.keys_values(x.clone().narrow(1, 0, from)));
+            let before = (from > 0).then(|| layer.keys_values(x.clone().narrow(1, 0, from)));
             let rest = x.narrow(1, from, n_tokens - from);
-            x = block.forward(rest, before.as_ref(), l, &mut recorder);
+            (x, _) = layer.forward(rest, before.as_ref(), l, &mut recorder);
         }
         // What is offered before the next block, or after the last.
         if n_blocks == n_layers {
@@ -178,7 +178,8 @@ impl<B: Backend> Gpt2<B> {
     /// Computes one layer of a cached run again, at the positions `>= start`, and offers its values to a hook.
     pub fn replay(&self, run: &CachedRun<B>, layer: usize, start: usize, hook: &mut dyn Hook<B>) {
         let cached = run.base_at(layer, start);
-        self.h[layer].forward(cached.tail(), cached.past().next().as_ref(), layer, hook);
+        let past = cached.past().next();
+        self.layers[layer].forward(cached.tail(), past.as_ref(), layer, hook);
     }
 
     /// Resumes a base run and returns the logits of its positions from `read` on. The hook sees the stream that the run starts
@@ -196,7 +197,7 @@ impl<B: Backend> Gpt2<B> {
         self.head(self.resume_to_norm(cached, read, hook))
     }
 
-    /// [`Gpt2::resume`] without the head.
+    /// [`Decoder::resume`] without the head.
     ///
     /// # Shapes
     /// - result: `[batch, pos - read, d_model]`, normed
@@ -212,27 +213,11 @@ impl<B: Backend> Gpt2<B> {
             Some(l) => hook.at(Component::BlockOutput.at(l), tail),
         };
         let mut past = cached.past();
-        for (l, block) in self.h.iter().enumerate().skip(cached.layer) {
-            x = block.forward(x, past.next().as_ref(), l, hook);
+        for (l, layer) in self.layers.iter().enumerate().skip(cached.layer) {
+            (x, _) = layer.forward(x, past.next().as_ref(), l, hook);
         }
         let pos = x.dims()[1];
         let x = self.final_norm(x, hook); // the hook sees all cached positions
         x.narrow(1, read, pos - read)
     }
-}
-
-fn key_value_sites(l: usize) -> [Site; 2] {
-    [
-        Component::HeadKeyOutput.at(l),
-        Component::HeadValueOutput.at(l),
-    ]
-}
-
-/// Keys and values that a recorder of both saw in layer `l`.
-fn recorded_keys_values<B: Backend>(recorder: &Recorder<B>, l: usize) -> Option<KeyValue<B>> {
-    let [key, value] = key_value_sites(l).map(|site| recorder.get_heads(site).cloned());
-    Some(KeyValue {
-        key: key?,
-        value: value?,
-    })
 }

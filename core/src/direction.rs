@@ -25,7 +25,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde_json::json;
 
 use crate::{
-    Component, Gpt2Config, Place, Site,
+    Component, Sizes, Place, Site,
     tensor_file::{self, FileError, TensorFile, value_error},
 };
 
@@ -106,8 +106,8 @@ impl Direction {
     ///
     /// # Errors
     /// - those of [`Basis::check`]
-    pub fn check(&self, config: &Gpt2Config) -> Result<(), FileError> {
-        self.basis.check(self.facts.place, config)
+    pub fn check(&self, sizes: &Sizes) -> Result<(), FileError> {
+        self.basis.check(self.facts.place, sizes)
     }
 
     /// Checks that the direction was learned on these weights.

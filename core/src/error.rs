@@ -5,7 +5,7 @@
 //! causes, says each cause once. No module of this crate uses [`Error`]: it is for those who call several of them.
 
 use crate::{
-    config::{ConfigError, PromptError},
+    model::{ConfigError, PromptError},
     intervention::InterventionError,
     load::TensorError,
     plan::PlanError,
@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Gpt2Config, Position, Weights, direction::Direction, plan::Plan, sweep::SweepResult,
+        Config, Position, Weights, direction::Direction, plan::Plan, sweep::SweepResult,
     };
 
     fn error<T>(result: Result<T, impl Into<Error>>) -> Error {
@@ -71,7 +71,7 @@ mod tests {
         let wrong_layer =
             r#"{"version": 1, "base": {"ids": [[1]]}, "interventions": [{"layer": "x"}]}"#;
         for (error, cause) in [
-            (error(Gpt2Config::from_json(b"{")), "config.json: EOF"),
+            (error(Config::from_json(b"{")), "config.json: EOF"),
             (error(Weights::new(&[b"<html>"])), "file: header too"),
             (error(Direction::from_bytes(b"<html>")), "file: header too"),
             (

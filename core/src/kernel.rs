@@ -66,14 +66,20 @@ impl<B: Backend> Kernels<B> {
         (self.linear)(x, layer.weight.val(), bias)
     }
 
-    /// Hides later keys from each query; the queries are the last `q_pos` of the `k_pos` positions.
+    /// Hides from each query the keys that come later, and those before its window; the queries are the last `q_pos` of the
+    /// `k_pos` positions.
     ///
     /// # Shapes
     /// - `score`, result: `[batch, head, q_pos, k_pos]`
-    pub(crate) fn hide_later(&self, score: Tensor<B, 4>) -> Tensor<B, 4> {
-        match score.dims()[2] {
+    pub(crate) fn hide(&self, score: Tensor<B, 4>, window: Option<usize>) -> Tensor<B, 4> {
+        let [_, _, q_pos, k_pos] = score.dims();
+        let score = match q_pos {
             1 => score,
             _ => (self.causal)(score),
+        };
+        match window.filter(|window| *window < k_pos) {
+            Some(window) => hide_before(score, window),
+            None => score,
         }
     }
 }
@@ -107,6 +113,14 @@ pub fn causal_mask<B: Backend>(score: Tensor<B, 4>) -> Tensor<B, 4> {
     let [_, _, q_pos, k_pos] = score.dims();
     let past = (k_pos - q_pos) as i64;
     let hidden = Tensor::<B, 2, Bool>::tril_mask([q_pos, k_pos], past, &score.device()); // true = hidden
+    score.mask_fill(hidden.unsqueeze::<4>(), f32::NEG_INFINITY)
+}
+
+/// Minus infinity where a key lies `window` or more positions before its query.
+fn hide_before<B: Backend>(score: Tensor<B, 4>, window: usize) -> Tensor<B, 4> {
+    let [_, _, q_pos, k_pos] = score.dims();
+    let first = (k_pos - q_pos) as i64 - window as i64; // the last hidden key of query 0
+    let hidden = Tensor::<B, 2, Bool>::triu_mask([q_pos, k_pos], first + 1, &score.device());
     score.mask_fill(hidden.unsqueeze::<4>(), f32::NEG_INFINITY)
 }
 

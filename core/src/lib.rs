@@ -1,15 +1,15 @@
-//! Swivel's core: GPT-2 and interventions on its activations, generic over burn's backends.
+//! Swivel's core: language models and interventions on their activations, generic over burn's backends.
 //!
 //! A run offers every value to a hook; a hook reads it or changes it. Swapping a learned direction between two runs:
 //!
 //! ```no_run
 //! use burn::tensor::{Int, Tensor, backend::Backend};
-//! use swivel_core::{Gpt2, Gpt2Config, Recorder, Result, direction::Direction, intervention::*};
+//! use swivel_core::{Decoder, Sizes, Recorder, Result, direction::Direction, intervention::*};
 //!
 //! /// Logits of the base run with the direction's content taken from the source run.
 //! fn swap<B: Backend>(
-//!     model: &Gpt2<B>,
-//!     config: &Gpt2Config,
+//!     model: &Decoder<B>,
+//!     sizes: &Sizes,
 //!     direction: &Direction,
 //!     [base, source]: [Tensor<B, 2, Int>; 2],
 //! ) -> Result<Tensor<B, 3>> {
@@ -23,14 +23,13 @@
 //!
 //!     let featurizer = Featurizer::Subspace(direction.basis(&base.device()));
 //!     let intervention = Intervention::new(Op::Interchange, featurizer);
-//!     let mut editor = Editor::new(config, n_tokens, vec![Edit { site, units, intervention, source }])?;
+//!     let mut editor = Editor::new(sizes, n_tokens, vec![Edit { site, units, intervention, source }])?;
 //!     let logits = model.forward(base, &mut editor);
 //!     editor.finish()?; // an edit that was not applied is an error
 //!     Ok(logits)
 //! }
 //! ```
 
-mod config;
 mod error;
 mod hex;
 mod hook;
@@ -55,13 +54,13 @@ pub mod sweep;
 pub mod task;
 pub mod train;
 
-pub use config::{ConfigError, Gpt2Config, PromptError};
 pub use error::{Error, Result};
 pub use hex::hex;
 pub use hook::{Hook, Recorder};
-pub use load::{Dtype, StoredTensor, gguf};
-pub use load::{TensorError, Weights};
-pub use model::{Attention, Block, Gpt2, KeyValue, Mlp, ids_tensor};
+pub use load::{Dtype, Loader, StoredTensor, TensorError, Wanted, WeightFile, Weights, gguf};
+pub use model::{
+    Config, ConfigError, Decoder, Family, KeyValue, Layer, Norm, PromptError, Sizes, ids_tensor,
+};
 pub use place::{Place, Position};
 pub use site::{Component, PlaceError, Site};
 pub use task::causal;

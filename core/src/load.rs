@@ -1,27 +1,22 @@
-//! Weights: safetensors bytes to a [`Gpt2`], with every name, shape and value checked.
-//!
-//! Linear weights stay as they are: burn's `[d_input, d_output]` is the layout of GPT-2's `Conv1D`.
+//! Weights: what files hold, and a [`Decoder`] from it, with every name, shape and value checked.
 
+mod decoder;
 mod dtype;
+mod expected;
 pub mod gguf;
+mod loader;
 
 use std::ops::Range;
 
-use burn::{
-    module::Param,
-    nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear},
-    tensor::{Tensor, TensorData, backend::Backend},
-};
+use burn::tensor::backend::Backend;
 use safetensors::{SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    Gpt2Config, hex,
-    kernel::Kernels,
-    model::{Attention, Block, Gpt2, Mlp},
-};
+use crate::{Config, Decoder, hex};
 
 pub use dtype::Dtype;
+pub(crate) use expected::Names;
+pub use loader::{Loader, Wanted, WeightFile};
 
 /// A tensor of a file: what it is, and where its bytes lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +31,10 @@ pub struct StoredTensor {
     pub bytes: Range<u64>,
 }
 
-/// Weight files of one model: one safetensors file, or its shards in the order of their names.
+/// Safetensors files of one model in memory, shards in the order of their names.
 pub struct Weights<'a> {
-    shards: Vec<SafeTensors<'a>>,
-    sha256: String,
+    files: Vec<&'a [u8]>,
+    headers: Vec<WeightFile>,
 }
 
 impl<'a> Weights<'a> {
@@ -48,66 +43,69 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// - [`TensorError::Safetensors`] if a file is truncated, longer than its header says or of another format.
     pub fn new(files: &[&'a [u8]]) -> Result<Self, TensorError> {
-        let mut hasher = Sha256::new();
-        let mut shards = Vec::with_capacity(files.len());
-        for file in files {
-            hasher.update(file);
-            shards.push(
-                SafeTensors::deserialize(file)
-                    .map_err(|cause| TensorError::Safetensors { cause })?,
-            );
-        }
-        let sha256 = hex(&hasher.finalize());
-        Ok(Self { shards, sha256 })
+        let headers = files.iter().map(|file| header(file));
+        Ok(Self {
+            files: files.to_vec(),
+            headers: headers.collect::<Result<_, _>>()?,
+        })
     }
 
     /// SHA-256 of the files' bytes, hexadecimal: the identity that direction files carry.
-    pub fn sha256(&self) -> &str {
-        &self.sha256
+    pub fn sha256(&self) -> String {
+        let mut hasher = Sha256::new();
+        self.files.iter().for_each(|file| hasher.update(file));
+        hex(&hasher.finalize())
     }
+}
 
-    /// Names of the tensors that a model of this config does not use, buffers of old checkpoints left out.
-    pub fn unused(&self, config: &Gpt2Config) -> Vec<String> {
-        let layer = |name: &str| name.split('.').nth(1).and_then(|l| l.parse::<usize>().ok());
-        let is_used = |name: &str| {
-            let name = name.strip_prefix("transformer.").unwrap_or(name);
-            let is_model = ["wte.", "wpe.", "ln_f.", "lm_head."]
-                .iter()
-                .any(|prefix| name.starts_with(prefix));
-            is_model || (name.starts_with("h.") && layer(name).is_some_and(|l| l < config.n_layers))
-        };
-        let mut names: Vec<String> = self
-            .shards
-            .iter()
-            .flat_map(|shard| shard.names())
-            .filter(|name| !is_used(name))
-            .map(String::from)
-            .collect();
-        names.sort();
-        names
-    }
-
-    fn find(&self, name: &str) -> Option<TensorView<'_>> {
-        let prefixed = format!("transformer.{name}");
-        self.shards
-            .iter()
-            .find_map(|shard| shard.tensor(name).or_else(|_| shard.tensor(&prefixed)).ok())
-    }
-
-    fn tensor<B: Backend, const D: usize>(
-        &self,
-        name: &str,
-        shape: [usize; D],
-        device: &B::Device,
-    ) -> Result<Param<Tensor<B, D>>, TensorError> {
-        let view = self.find(name).ok_or_else(|| TensorError::Missing {
+fn header(file: &[u8]) -> Result<WeightFile, TensorError> {
+    let bad = |cause| TensorError::Safetensors { cause };
+    let tensors = SafeTensors::deserialize(file).map_err(bad)?;
+    let stored = tensors.iter().map(|(name, view)| {
+        let start = view.data().as_ptr() as usize - file.as_ptr() as usize;
+        Ok(StoredTensor {
             name: name.to_owned(),
-        })?;
-        let values = floats(name, &shape, &view)?;
-        Ok(Param::from_tensor(Tensor::from_data(
-            TensorData::new(values, shape),
-            device,
-        )))
+            shape: view.shape().to_vec(),
+            dtype: dtype_of(name, &view)?,
+            bytes: start as u64..(start + view.data().len()) as u64,
+        })
+    });
+    Ok(WeightFile {
+        n_bytes: file.len() as u64,
+        tensors: stored.collect::<Result<_, TensorError>>()?,
+    })
+}
+
+fn dtype_of(name: &str, view: &TensorView<'_>) -> Result<Dtype, TensorError> {
+    match view.dtype() {
+        safetensors::Dtype::F32 => Ok(Dtype::F32),
+        safetensors::Dtype::F16 => Ok(Dtype::F16),
+        safetensors::Dtype::BF16 => Ok(Dtype::BF16),
+        other => Err(TensorError::Dtype {
+            name: name.to_owned(),
+            found: format!("{other:?}"),
+            expected: "f32, f16 or bf16".to_owned(),
+        }),
+    }
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Builds the model from weights in memory; names with and without the family's prefix are read. Returns it with the names
+    /// of tensors that are not part of it.
+    ///
+    /// # Errors
+    /// - [`TensorError::Missing`], [`TensorError::Twice`], [`TensorError::Shape`], [`TensorError::Value`] if a tensor does
+    ///   not fit the config.
+    pub fn load(
+        config: &Config,
+        weights: &Weights<'_>,
+        device: &B::Device,
+    ) -> Result<Self, TensorError> {
+        let mut loader = Loader::new(config, Names::Family, &weights.headers, device)?;
+        while let Some(Wanted { file, bytes }) = loader.wants() {
+            loader.give(&weights.files[file][bytes.start as usize..bytes.end as usize])?;
+        }
+        Ok(loader.finish()?.0)
     }
 }
 
@@ -129,19 +127,7 @@ pub(crate) fn floats(
             found: view.shape().to_vec(),
         });
     }
-    let dtype = match view.dtype() {
-        safetensors::Dtype::F32 => Dtype::F32,
-        safetensors::Dtype::F16 => Dtype::F16,
-        safetensors::Dtype::BF16 => Dtype::BF16,
-        other => {
-            return Err(TensorError::Dtype {
-                name: name.to_owned(),
-                found: format!("{other:?}"),
-                expected: "f32, f16 or bf16".to_owned(),
-            });
-        }
-    };
-    let values = dtype.to_f32(view.data());
+    let values = dtype_of(name, view)?.to_f32(view.data());
     match values.iter().position(|value| !value.is_finite()) {
         Some(index) => Err(TensorError::Value {
             name: name.to_owned(),
@@ -149,79 +135,6 @@ pub(crate) fn floats(
             found: values[index],
         }),
         None => Ok(values),
-    }
-}
-
-impl<B: Backend> Gpt2<B> {
-    /// Builds the model from its weights; names with and without `transformer.` are read.
-    ///
-    /// # Errors
-    /// - [`TensorError::Missing`], [`TensorError::Shape`], [`TensorError::Dtype`], [`TensorError::Value`] if a tensor
-    ///   does not fit the config.
-    pub fn load(
-        config: &Gpt2Config,
-        weights: &Weights<'_>,
-        device: &B::Device,
-    ) -> Result<Self, TensorError> {
-        let (d_model, d_mlp, d_vocab) = (config.d_model, config.d_mlp(), config.d_vocab);
-        let linear = |name: String,
-                      [d_input, d_output]: [usize; 2]|
-         -> Result<Linear<B>, TensorError> {
-            Ok(Linear {
-                weight: weights.tensor(&format!("{name}.weight"), [d_input, d_output], device)?,
-                bias: Some(weights.tensor(&format!("{name}.bias"), [d_output], device)?),
-            })
-        };
-        let norm = |name: String| -> Result<LayerNorm<B>, TensorError> {
-            let mut norm = LayerNormConfig::new(d_model)
-                .with_epsilon(config.layer_norm_epsilon)
-                .init(device);
-            norm.gamma = weights.tensor(&format!("{name}.weight"), [d_model], device)?;
-            norm.beta = Some(weights.tensor(&format!("{name}.bias"), [d_model], device)?);
-            Ok(norm)
-        };
-        let embedding = |name: &str, n: usize| -> Result<Embedding<B>, TensorError> {
-            let mut embedding = EmbeddingConfig::new(1, 1).init(device);
-            embedding.weight = weights.tensor(&format!("{name}.weight"), [n, d_model], device)?;
-            Ok(embedding)
-        };
-        let block = |l: usize| -> Result<Block<B>, TensorError> {
-            Ok(Block {
-                ln_1: norm(format!("h.{l}.ln_1"))?,
-                attn: Attention {
-                    c_attn: linear(format!("h.{l}.attn.c_attn"), [d_model, 3 * d_model])?,
-                    c_proj: linear(format!("h.{l}.attn.c_proj"), [d_model, d_model])?,
-                    n_heads: config.n_heads,
-                    kernels: Kernels::default(),
-                },
-                ln_2: norm(format!("h.{l}.ln_2"))?,
-                mlp: Mlp {
-                    c_fc: linear(format!("h.{l}.mlp.c_fc"), [d_model, d_mlp])?,
-                    c_proj: linear(format!("h.{l}.mlp.c_proj"), [d_mlp, d_model])?,
-                    kernels: Kernels::default(),
-                },
-            })
-        };
-        let lm_head = match weights.find("lm_head.weight") {
-            None => None,
-            Some(view) => {
-                let values = floats("lm_head.weight", &[d_vocab, d_model], &view)?;
-                let head =
-                    Tensor::<B, 2>::from_data(TensorData::new(values, [d_vocab, d_model]), device);
-                Some(Linear {
-                    weight: Param::from_tensor(head.transpose()),
-                    bias: None,
-                })
-            }
-        };
-        Ok(Self {
-            wte: embedding("wte", d_vocab)?,
-            wpe: embedding("wpe", config.n_ctx)?,
-            h: (0..config.n_layers).map(block).collect::<Result<_, _>>()?,
-            ln_f: norm("ln_f".to_owned())?,
-            kernels: Kernels::default(),
-            lm_head,
-        })
     }
 }
 
@@ -246,9 +159,17 @@ pub enum TensorError {
         found: String,
     },
     /// A weight that the config calls for is in none of the files.
-    #[error("tensor `{name}` is missing from the weights; is this a GPT-2 checkpoint?")]
+    #[error("tensor `{name}` is missing from the weights; are they a checkpoint of {family}?")]
     Missing {
-        /// Name without the `transformer.` prefix.
+        /// Its name, without what the family puts before it.
+        name: String,
+        /// The family by the config.
+        family: &'static str,
+    },
+    /// A tensor is there more than once.
+    #[error("tensor `{name}` is in the weights twice")]
+    Twice {
+        /// Its name.
         name: String,
     },
     /// A tensor has another shape than expected.

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Gpt2Config, Site, config::PromptError, site::PlaceError};
+use crate::{Sizes, Site, model::PromptError, site::PlaceError};
 
 /// A token of a prompt, counted from its begin or from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -137,15 +137,15 @@ impl Place {
     /// # Errors
     /// - [`PlaceError::LayerOutside`], [`PlaceError::HeadOutside`] if it has not.
     /// - [`PlaceError::ComponentUnsupported`] if a head is named at a component that is not per head.
-    pub fn check(self, config: &Gpt2Config) -> Result<Self, PlaceError> {
-        let component = self.site.check(config)?.component;
-        component.check_heads(self.head.as_ref().map(std::slice::from_ref), config)?;
+    pub fn check(self, sizes: &Sizes) -> Result<Self, PlaceError> {
+        let component = self.site.check(sizes)?.component;
+        component.check_heads(self.head.as_ref().map(std::slice::from_ref), sizes)?;
         Ok(self)
     }
 
     /// Number of values here, in one head where the component is per head; `None` where the last axis is a position.
-    pub fn width(self, config: &Gpt2Config) -> Option<usize> {
-        self.site.component.width(config)
+    pub fn width(self, sizes: &Sizes) -> Option<usize> {
+        self.site.component.width(sizes)
     }
 }
 

@@ -43,7 +43,7 @@ use std::{fmt, sync::Arc};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
-use crate::{Component, Gpt2Config, Position, Site, Tokenizer, by_name, direction::Direction};
+use crate::{Component, Sizes, Position, Site, Tokenizer, by_name, direction::Direction};
 
 pub use checked::{CheckedPlan, Outcome, Record};
 pub use error::PlanError;
@@ -240,11 +240,11 @@ impl Plan {
     /// - [`PlanError::File`] if a direction file cannot be read.
     pub fn check<E: fmt::Display>(
         &self,
-        config: &Gpt2Config,
+        sizes: &Sizes,
         tokenizer: Option<&Tokenizer>,
         read: impl Fn(&str) -> Result<Arc<Direction>, E>,
     ) -> Result<CheckedPlan, PlanError> {
-        check::check(self, config, tokenizer, read)
+        check::check(self, sizes, tokenizer, read)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::{Component, Gpt2Config, Site};
+use crate::{Component, Sizes, Site};
 
 impl Site {
     /// First layer that a run must compute after an edit here, in a model of `n_layers` layers;
@@ -49,12 +49,9 @@ impl Site {
     }
 
     /// Number of values here at one token of a prompt of `n_tokens` tokens.
-    pub fn n_values(self, config: &Gpt2Config, n_tokens: usize) -> usize {
-        let width = self.component.width(config).unwrap_or(n_tokens);
-        match self.component.is_per_head() {
-            true => width * config.n_heads,
-            false => width,
-        }
+    pub fn n_values(self, sizes: &Sizes, n_tokens: usize) -> usize {
+        let width = self.component.width(sizes).unwrap_or(n_tokens);
+        self.component.n_heads(sizes).unwrap_or(1) * width
     }
 
     /// Number of blocks that a run computes, the last one for the wanted positions only, to have the value here.

@@ -4,7 +4,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{Gpt2Config, config::PromptError};
+use crate::{Sizes, model::PromptError};
 
 /// What is computed at a place of a GPT-2 block, in the order of the forward pass.
 ///
@@ -44,18 +44,21 @@ pub enum Component {
     HeadAttentionValueOutput,
     AttentionValueOutput,
     AttentionOutput,
+    AttentionUpdate,
     BlockMiddle,
     MlpInput,
     MlpPreActivation,
     MlpActivation,
+    MlpGated,
     MlpOutput,
+    MlpUpdate,
     BlockOutput,
     FinalNorm,
 }
 
 impl Component {
     /// Every component with its name and TransformerLens' names for it (short and inside a block).
-    pub const ALL: [(Component, &'static str, &'static [&'static str]); 21] = [
+    pub const ALL: [(Component, &'static str, &'static [&'static str]); 24] = [
         (Component::Embedding, "embedding", &[]),
         (
             Component::BlockInput,
@@ -101,11 +104,8 @@ impl Component {
             "attention_value_output",
             &[],
         ),
-        (
-            Component::AttentionOutput,
-            "attention_output",
-            &["attn_out", "hook_attn_out"],
-        ),
+        (Component::AttentionOutput, "attention_output", &[]),
+        (Component::AttentionUpdate, "attention_update", &[]),
         (
             Component::BlockMiddle,
             "block_middle",
@@ -117,16 +117,10 @@ impl Component {
             "mlp_pre_activation",
             &["mlp_pre", "mlp.hook_pre"],
         ),
-        (
-            Component::MlpActivation,
-            "mlp_activation",
-            &["mlp_post", "mlp.hook_post"],
-        ),
-        (
-            Component::MlpOutput,
-            "mlp_output",
-            &["mlp_out", "hook_mlp_out"],
-        ),
+        (Component::MlpActivation, "mlp_activation", &[]),
+        (Component::MlpGated, "mlp_gated", &[]),
+        (Component::MlpOutput, "mlp_output", &[]),
+        (Component::MlpUpdate, "mlp_update", &[]),
         (
             Component::BlockOutput,
             "block_output",
@@ -163,15 +157,65 @@ impl Component {
     }
 
     /// Size of the last axis; `None` for attention scores and weights, whose last axis is a position.
-    pub fn width(self, config: &Gpt2Config) -> Option<usize> {
+    pub fn width(self, sizes: &Sizes) -> Option<usize> {
         use Component::*;
         match self {
             AttentionScore | AttentionWeight => None,
             HeadQueryOutput | HeadKeyOutput | HeadValueOutput | HeadAttentionValueOutput => {
-                Some(config.d_head())
+                Some(sizes.d_head)
             }
-            MlpPreActivation | MlpActivation => Some(config.d_mlp()),
-            _ => Some(config.d_model),
+            QueryOutput | AttentionValueOutput => Some(sizes.n_heads * sizes.d_head),
+            KeyOutput | ValueOutput => Some(sizes.n_kv_heads * sizes.d_head),
+            MlpPreActivation | MlpActivation | MlpGated => Some(sizes.d_mlp),
+            _ => Some(sizes.d_model),
+        }
+    }
+
+    /// Number of heads here; `None` where the values are not per head.
+    pub fn n_heads(self, sizes: &Sizes) -> Option<usize> {
+        use Component::*;
+        match self {
+            HeadKeyOutput | HeadValueOutput => Some(sizes.n_kv_heads),
+            _ => self.is_per_head().then_some(sizes.n_heads),
+        }
+    }
+
+    /// Checks that blocks of this model have the component.
+    ///
+    /// # Errors
+    /// - [`PlaceError::ComponentLacking`] if they have not.
+    fn check(self, sizes: &Sizes) -> Result<(), PlaceError> {
+        use Component::*;
+        let (is_there, reason, instead) = match self {
+            BlockMiddle => (
+                !sizes.is_parallel,
+                "attention and MLP read the same stream",
+                BlockInput,
+            ),
+            MlpGated => (
+                sizes.is_gated,
+                "its MLP has no gate",
+                MlpActivation,
+            ),
+            AttentionUpdate => (
+                sizes.has_update_norms,
+                "no norm stands behind the attention",
+                AttentionOutput,
+            ),
+            MlpUpdate => (
+                sizes.has_update_norms,
+                "no norm stands behind the MLP",
+                MlpOutput,
+            ),
+            _ => return Ok(()),
+        };
+        match is_there {
+            true => Ok(()),
+            false => Err(PlaceError::ComponentLacking {
+                name: self.name(),
+                reason,
+                instead: instead.name(),
+            }),
         }
     }
 
@@ -183,18 +227,18 @@ impl Component {
     pub(crate) fn check_heads(
         self,
         heads: Option<&[usize]>,
-        config: &Gpt2Config,
+        sizes: &Sizes,
     ) -> Result<(), PlaceError> {
         let Some(heads) = heads else {
             return Ok(());
         };
-        if !self.is_per_head() {
+        let Some(n_heads) = self.n_heads(sizes) else {
             return Err(PlaceError::ComponentUnsupported {
                 name: self.to_string(),
                 expected: "a component that is per head (`head_…`, `attention_weight`)".to_owned(),
             });
-        }
-        let last = config.n_heads - 1;
+        };
+        let last = n_heads - 1;
         match heads.iter().find(|head| **head > last) {
             Some(&head) => Err(PlaceError::HeadOutside { head, last }),
             None => Ok(()),
@@ -208,10 +252,37 @@ impl fmt::Display for Component {
     }
 }
 
+/// TransformerLens' names that are one component in some families and another one in others: which, where blocks have both.
+const AMBIGUOUS: [(&[&str], Component, Component); 3] = [
+    (
+        &["attn_out", "hook_attn_out"],
+        Component::AttentionOutput,
+        Component::AttentionUpdate,
+    ),
+    (
+        &["mlp_post", "mlp.hook_post"],
+        Component::MlpActivation,
+        Component::MlpGated,
+    ),
+    (
+        &["mlp_out", "hook_mlp_out"],
+        Component::MlpOutput,
+        Component::MlpUpdate,
+    ),
+];
+
 impl FromStr for Component {
     type Err = PlaceError;
 
     fn from_str(name: &str) -> Result<Self, PlaceError> {
+        let ambiguous = AMBIGUOUS.iter().find(|(names, ..)| names.contains(&name));
+        if let Some((_, plain, other)) = ambiguous {
+            return Err(PlaceError::ComponentAmbiguous {
+                name: name.to_owned(),
+                plain: plain.name(),
+                other: other.name(),
+            });
+        }
         Self::ALL
             .iter()
             .find(|(_, own, aliases)| *own == name || aliases.contains(&name))
@@ -233,14 +304,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// Checks that a model of this config has the site.
+    /// Checks that a model of this sizes has the site.
     ///
     /// # Errors
     /// - [`PlaceError::LayerOutside`] if the model has no such layer, or the component does not exist in that layer.
-    pub fn check(self, config: &Gpt2Config) -> Result<Self, PlaceError> {
+    /// - [`PlaceError::ComponentLacking`] if it exists in no layer.
+    pub fn check(self, sizes: &Sizes) -> Result<Self, PlaceError> {
+        self.component.check(sizes)?;
         let last = match self.component {
             Component::Embedding => 0,
-            _ => config.n_layers - 1,
+            _ => sizes.n_layers - 1,
         };
         let first = if self.component == Component::FinalNorm {
             last
@@ -283,6 +356,28 @@ pub enum PlaceError {
         name: String,
         /// What would be valid.
         expected: String,
+    },
+    /// A component that this model's blocks do not have.
+    #[error("this model has no `{name}`, since {reason}; `{instead}` is what it has")]
+    ComponentLacking {
+        /// The component.
+        name: &'static str,
+        /// What of its blocks is different.
+        reason: &'static str,
+        /// The component that says the same, or comes nearest.
+        instead: &'static str,
+    },
+    /// A name of TransformerLens that means different modules in different families.
+    #[error(
+        "`{name}` is `{plain}` in some models and `{other}` in those that have both; say which"
+    )]
+    ComponentAmbiguous {
+        /// What was typed.
+        name: String,
+        /// What it is in plain blocks.
+        plain: &'static str,
+        /// What it is in blocks that have both.
+        other: &'static str,
     },
     /// A layer that the model does not have.
     #[error("layer {layer} is outside the model, which has layers 0 to {last}")]

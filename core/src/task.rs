@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Gpt2Config, Position, config::PromptError, site::PlaceError};
+use crate::{Sizes, Position, model::PromptError, site::PlaceError};
 
 /// Prompts of a base and a source run and what the base run must answer once the variable has the source's value.
 ///
@@ -65,7 +65,7 @@ impl PairShape {
     /// - [`TaskError::Prompt`] if there are no pairs, or the model cannot read a prompt.
     /// - [`TaskError::PairShape`] if a pair differs from the first one.
     /// - [`TaskError::Place`] if a position is outside its prompt.
-    pub fn of(pairs: &[Pair], config: &Gpt2Config) -> Result<Self, TaskError> {
+    pub fn of(pairs: &[Pair], sizes: &Sizes) -> Result<Self, TaskError> {
         let shape = |pair: &Pair| Self {
             n_base: pair.base.len(),
             n_source: pair.source.len(),
@@ -81,10 +81,10 @@ impl PairShape {
                     found: shape(pair),
                 });
             }
-            config.check_ids(&[&pair.base])?;
-            config.check_ids(&[&pair.source])?;
+            sizes.check_ids(&[&pair.base])?;
+            sizes.check_ids(&[&pair.source])?;
             let labels = [Some(pair.label), pair.base_label];
-            config.check_ids(&[labels.into_iter().flatten().collect::<Vec<_>>()])?;
+            sizes.check_ids(&[labels.into_iter().flatten().collect::<Vec<_>>()])?;
         }
         Position::Index(common.base_position).resolve(common.n_base)?;
         Position::Index(common.source_position).resolve(common.n_source)?;

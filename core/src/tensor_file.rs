@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::{
-    config::PromptError,
+    model::PromptError,
     intervention::InterventionError,
     load::{TensorError, floats},
     site::PlaceError,

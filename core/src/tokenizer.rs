@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt};
 
 use tokenizers::{AddedToken, models::bpe::BPE, pre_tokenizers::byte_level::ByteLevel};
 
-use crate::Gpt2Config;
+use crate::Sizes;
 
 /// A byte-level BPE tokenizer, as GPT-2's.
 #[derive(Clone)]
@@ -125,12 +125,12 @@ impl Tokenizer {
     ///
     /// # Errors
     /// - [`TokenizerError::TooLarge`] if it has not.
-    pub fn check(&self, config: &Gpt2Config) -> Result<(), TokenizerError> {
+    pub fn check(&self, sizes: &Sizes) -> Result<(), TokenizerError> {
         match self.0.get_vocab(true).into_iter().max_by_key(|(_, id)| *id) {
-            Some((token, id)) if id as usize >= config.d_vocab => Err(TokenizerError::TooLarge {
+            Some((token, id)) if id as usize >= sizes.d_vocab => Err(TokenizerError::TooLarge {
                 token,
                 id,
-                d_vocab: config.d_vocab,
+                d_vocab: sizes.d_vocab,
             }),
             _ => Ok(()),
         }

@@ -12,13 +12,13 @@ use burn::{
     module::{AutodiffModule, Module},
     optim::{Adam, AdamConfig, AdamState, SimpleOptimizer},
     tensor::{
-        Int, Tensor, activation,
+        IndexingUpdateOp, Int, Tensor, activation,
         backend::{AutodiffBackend, Backend},
     },
 };
 
 use crate::{
-    Gpt2,
+    Decoder,
     intervention::{Featurizer, Intervention, Op},
 };
 
@@ -68,9 +68,9 @@ impl TrainConfig {
 
 /// Learns a basis on cached pairs, one step at a time.
 pub struct DasTrainer<A: AutodiffBackend> {
-    model: Gpt2<A>,
+    model: Decoder<A>,
     /// The same weights off the tape: head and loss are differentiated by hand.
-    head: Gpt2<A::InnerBackend>,
+    head: Decoder<A::InnerBackend>,
     rotation: Rotation<A::InnerBackend>,
     optimizer: Adam,
     state: Option<AdamState<A::InnerBackend, 2>>,
@@ -81,7 +81,7 @@ pub struct DasTrainer<A: AutodiffBackend> {
 impl<A: AutodiffBackend> DasTrainer<A> {
     /// A trainer that starts from `rotation`.
     pub fn new(
-        model: &Gpt2<A::InnerBackend>,
+        model: &Decoder<A::InnerBackend>,
         rotation: Rotation<A::InnerBackend>,
         config: TrainConfig,
     ) -> Self {
@@ -91,7 +91,7 @@ impl<A: AutodiffBackend> DasTrainer<A> {
             .with_epsilon(config.epsilon)
             .build();
         Self {
-            model: Gpt2::from_inner(model.clone()).no_grad(),
+            model: Decoder::from_inner(model.clone()).no_grad(),
             head: model.clone(),
             rotation,
             optimizer,
@@ -175,7 +175,7 @@ impl<A: AutodiffBackend> DasTrainer<A> {
 /// # Shapes
 /// - `normed`, gradient: `[batch, 1, d_model]`; `labels`, losses: `[batch]`, nats
 fn losses_and_gradient<B: Backend>(
-    model: &Gpt2<B>,
+    model: &Decoder<B>,
     normed: Tensor<B, 3>,
     labels: Tensor<B, 1, Int>,
 ) -> (Tensor<B, 1>, Tensor<B, 3>) {
@@ -183,12 +183,13 @@ fn losses_and_gradient<B: Backend>(
     let logits: Tensor<B, 2> = model.head(normed).squeeze_dim(1); // [batch, d_vocab]
     let max = logits.clone().max_dim(1); // [batch, 1]
     let label = logits.clone().gather(1, labels.clone().reshape([batch, 1]));
-    let exp = (logits - max.clone()).exp(); // [batch, d_vocab]
+    let exp = (logits.clone() - max.clone()).exp(); // [batch, d_vocab]
     let sum = exp.clone().sum_dim(1); // [batch, 1]
     let losses = (sum.clone().log() + max - label).squeeze_dim(1);
-    let weight = model.head_weight(); // [d_vocab, d_model]
-    let expected = exp.matmul(weight.clone()) / sum; // mean row of the head under the model's answer, [batch, d_model]
-    let gradient = expected - weight.select(0, labels);
+    // The gradient of each loss with respect to the logits is the probabilities, less 1 at the label; here times `sum`.
+    let labels = labels.reshape([batch, 1]);
+    let gradient = exp.scatter(1, labels, sum.clone().neg(), IndexingUpdateOp::Add);
+    let gradient = model.head_backward(&logits, gradient) / sum; // [batch, d_model]
     (losses, gradient.reshape([batch, 1, d_model]))
 }
 

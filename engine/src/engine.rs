@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 use burn::tensor::{Tensor, backend::Backend};
 use sha2::{Digest, Sha256};
 use swivel_core::{
-    Error, Gpt2, Gpt2Config, Site, Weights,
+    Error, Decoder, Sizes, Site, Weights,
     cone::Cone,
     direction::Direction,
     hex, ids_tensor,
@@ -32,8 +32,8 @@ pub const MOST_DIRECTIONS: usize = 1024;
 
 /// A model on a device.
 pub struct Engine<B: Backend> {
-    config: Gpt2Config,
-    model: Gpt2<B>,
+    sizes: Sizes,
+    model: Decoder<B>,
     device: B::Device,
     runs: Cache<B>,
     /// Latest last, by name.
@@ -47,16 +47,16 @@ impl<B: Backend> Engine<B> {
     ///
     /// # Errors
     /// - [`crate::Failure::Request`] if the files hold no such model.
-    pub fn load(config: Gpt2Config, weights: &Weights<'_>, device: B::Device) -> Result<Self> {
-        let model = Gpt2::load(&config, weights, &device).map_err(Error::from)?;
-        Ok(Self::new(config, model, Limits::PAGE))
+    pub fn load(sizes: Sizes, weights: &Weights<'_>, device: B::Device) -> Result<Self> {
+        let model = Decoder::load(&sizes, weights, &device).map_err(Error::from)?;
+        Ok(Self::new(sizes, model, Limits::PAGE))
     }
 
     /// An engine of a model that is on a device.
-    pub fn new(config: Gpt2Config, model: Gpt2<B>, limits: Limits) -> Self {
+    pub fn new(sizes: Sizes, model: Decoder<B>, limits: Limits) -> Self {
         Self {
             device: model.device(),
-            config,
+            sizes,
             model,
             runs: Cache::new(limits),
             directions: VecDeque::new(),
@@ -77,7 +77,7 @@ impl<B: Backend> Engine<B> {
         let name = direction_name(bytes);
         if !self.directions.iter().any(|(own, _)| *own == name) {
             let direction = Direction::from_bytes(bytes).map_err(Error::from)?;
-            direction.check(&self.config).map_err(Error::from)?;
+            direction.check(&self.sizes).map_err(Error::from)?;
             self.directions
                 .push_back((name.clone(), Arc::new(direction)));
             if self.directions.len() > MOST_DIRECTIONS {
@@ -97,7 +97,7 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// - [`crate::Failure::Device`] if the device fails.
     pub async fn rehearse(&self, n_tokens: usize) -> Result<()> {
-        let ids = vec![0; n_tokens.clamp(1, self.config.n_ctx)];
+        let ids = vec![0; n_tokens.clamp(1, self.sizes.n_ctx)];
         self.compute(&[ids]).await.map(drop)
     }
 
@@ -160,7 +160,7 @@ impl<B: Backend> Engine<B> {
             plan.record(),
             Logits::All,
         )?;
-        let stream = base.cached.stream(self.config.n_layers);
+        let stream = base.cached.stream(self.sizes.n_layers);
         let before = self.model.unembed(stream, &mut ());
         let intervened = match &stage.changed {
             None => before.clone(),
@@ -191,13 +191,13 @@ impl<B: Backend> Engine<B> {
                 .map(|(_, direction)| Arc::clone(direction))
                 .ok_or("the engine was not given it")
         };
-        Ok(plan.check(&self.config, None, read).map_err(Error::from)?)
+        Ok(plan.check(&self.sizes, None, read).map_err(Error::from)?)
     }
 
     fn stages<'a>(&'a self, plan: &'a CheckedPlan) -> Stages<'a, B> {
         Stages {
             model: &self.model,
-            config: &self.config,
+            sizes: &self.sizes,
             device: &self.device,
             plan,
         }
@@ -241,7 +241,7 @@ impl<B: Backend> Engine<B> {
         if let Some(run) = self.runs.get(asker, ids) {
             return Ok(run);
         }
-        self.config.check_ids(ids).map_err(Error::from)?;
+        self.sizes.check_ids(ids).map_err(Error::from)?;
         let run = self.compute(ids).await?;
         let run = self.runs.put(asker, run);
         look(is_wanted).await?;
@@ -250,9 +250,9 @@ impl<B: Backend> Engine<B> {
 
     async fn compute(&self, ids: &[Vec<u32>]) -> Result<Run<B>> {
         let n_tokens = ids[0].len();
-        let cone = Cone::whole(self.config.n_layers, n_tokens);
+        let cone = Cone::whole(self.sizes.n_layers, n_tokens);
         let cached = self.model.cache_run(ids_tensor(ids, &self.device), &cone);
-        let stream = cached.stream(self.config.n_layers);
+        let stream = cached.stream(self.sizes.n_layers);
         let last = stream.narrow(1, n_tokens - 1, 1);
         let logits = read(self.model.unembed(last, &mut ())).await?;
         let ids = ids.to_vec();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, backend::Backend};
 use swivel_core::{
-    Component, Gpt2, Gpt2Config, Recorder, Result, Site,
+    Component, Decoder, Sizes, Recorder, Result, Site,
     intervention::{Editor, Source, Units},
     plan::CheckedPlan,
 };
@@ -43,8 +43,8 @@ pub(crate) enum Logits {
 
 /// A model with what runs need that go on from cached ones.
 pub(crate) struct Stages<'a, B: Backend> {
-    pub model: &'a Gpt2<B>,
-    pub config: &'a Gpt2Config,
+    pub model: &'a Decoder<B>,
+    pub sizes: &'a Sizes,
     pub device: &'a B::Device,
     pub plan: &'a CheckedPlan,
 }
@@ -77,8 +77,8 @@ impl<B: Backend> Stages<'_, B> {
             Ok::<_, swivel_core::Error>(self.value(&sources[source], site, units))
         };
         let edits = self.plan.edits(idx, self.device, value)?;
-        let n_layers = self.config.n_layers;
-        let editor = Editor::new(self.config, plain.cached.n_tokens(), edits)?;
+        let n_layers = self.sizes.n_layers;
+        let editor = Editor::new(self.sizes, plain.cached.n_tokens(), edits)?;
         let Some((layer, start)) = editor.resumes_at(n_layers) else {
             return Ok(stage);
         };
@@ -138,7 +138,7 @@ impl<B: Backend> Stages<'_, B> {
             Component::FinalNorm => {
                 let x = run
                     .cached
-                    .stream(self.config.n_layers)
+                    .stream(self.sizes.n_layers)
                     .narrow(1, from, rest);
                 return Source::Positions(self.model.ln_f.forward(x));
             }

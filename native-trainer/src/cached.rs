@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use swivel_core::{
-    Gpt2, Gpt2Config, Place, Position,
+    Decoder, Sizes, Place, Position,
     cone::{CachedRun, CachedSource, row_indices},
     ids_tensor,
     task::{Pair, PairShape},
@@ -44,8 +44,8 @@ enum Store<B: Backend> {
 impl<B: Backend> CachedRuns<B> {
     /// Runs each prompt once.
     pub fn run(
-        model: &Gpt2<B>,
-        config: &Gpt2Config,
+        model: &Decoder<B>,
+        sizes: &Sizes,
         pairs: &[Pair],
         wanted: &Wanted,
         what: &'static str,
@@ -56,7 +56,7 @@ impl<B: Backend> CachedRuns<B> {
         let cone = wanted.cone(config)?;
         let bar = report::progress(what, pairs.len());
         let n_tokens = shape.n_base.max(shape.n_source);
-        let n_pairs = (CACHE_VALUES / (config.d_mlp() * n_tokens)).max(1);
+        let n_pairs = (CACHE_VALUES / (sizes.d_mlp * n_tokens)).max(1);
         let batches: Vec<&[Pair]> = pairs.chunks(n_pairs).collect();
         let cache = |batch: &[Pair]| {
             let base = ids_tensor(batch.iter().map(|pair| pair.base.as_slice()), &device);
@@ -94,7 +94,7 @@ impl<B: Backend> CachedRuns<B> {
         Ok(Self {
             store,
             labels: pairs.iter().map(|pair| pair.label).collect(),
-            n_layers: config.n_layers,
+            n_layers: sizes.n_layers,
             device,
         })
     }
@@ -182,8 +182,8 @@ struct FileRows<B: Backend> {
 impl<B: Backend> Cached<B> {
     /// Runs pairs once, for the positions that they name at this site and head; also says how many bytes are cached.
     pub fn run(
-        model: &Gpt2<B>,
-        config: &Gpt2Config,
+        model: &Decoder<B>,
+        sizes: &Sizes,
         place: Place,
         pairs: &[Pair],
         wanted: &Wanted,

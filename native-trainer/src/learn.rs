@@ -6,7 +6,7 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use swivel_core::{
-    Gpt2,
+    Decoder,
     train::{DasTrainer, Rotation, TrainConfig},
 };
 
@@ -65,7 +65,7 @@ impl Rule {
     /// Trains a basis; `after_epoch` gets the epoch, from 1, the losses of its steps and the rotation.
     pub fn learn<A: AutodiffBackend>(
         &self,
-        model: &Gpt2<A::InnerBackend>,
+        model: &Decoder<A::InnerBackend>,
         pairs: &Cached<A::InnerBackend>,
         start: Rotation<A::InnerBackend>,
         mut after_epoch: impl FnMut(usize, Vec<f32>, &Rotation<A::InnerBackend>) -> Result<()>,
@@ -82,7 +82,7 @@ impl Rule {
     /// `after_epoch` gets the losses of the first one's steps.
     pub fn learn_together<A: AutodiffBackend>(
         &self,
-        model: &Gpt2<A::InnerBackend>,
+        model: &Decoder<A::InnerBackend>,
         places: &[Cached<A::InnerBackend>],
         start: Rotation<A::InnerBackend>,
         mut after_epoch: impl FnMut(usize, Vec<f32>, &[DasTrainer<A>]) -> Result<()>,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::backend::Backend;
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
-use swivel_core::{Gpt2, Gpt2Config, Tokenizer, Weights};
+use swivel_core::{Decoder, Sizes, Tokenizer, Weights};
 
 use crate::{input::read, report::Report};
 
@@ -23,7 +23,7 @@ pub struct ModelFiles {
     /// What the user called it.
     pub name: String,
     /// Its sizes.
-    pub config: Gpt2Config,
+    pub config: Sizes,
     tokenizer: Option<Tokenizer>,
     weights: Vec<Cow<'static, [u8]>>,
 }
@@ -44,7 +44,7 @@ impl ModelFiles {
             );
         }?;
         if let Some(tokenizer) = &files.tokenizer {
-            tokenizer.check(&files.config)?;
+            tokenizer.check(files.sizes())?;
         }
         Ok(files)
     }
@@ -52,7 +52,7 @@ impl ModelFiles {
     fn embedded() -> Result<Self> {
         Ok(Self {
             name: SOLVER.to_owned(),
-            config: Gpt2Config::from_json(include_bytes!("../../models/solver/config.json"))?,
+            config: Config::from_json(include_bytes!("../../models/solver/config.json"))?,
             tokenizer: Some(Tokenizer::from_json(include_bytes!(
                 "../../models/solver/tokenizer.json"
             ))?),
@@ -129,11 +129,11 @@ impl ModelFiles {
         &self,
         device: &B::Device,
         report: Report,
-    ) -> Result<(Gpt2<B>, String)> {
+    ) -> Result<(Decoder<B>, String)> {
         let files: Vec<&[u8]> = self.weights.iter().map(AsRef::as_ref).collect();
         let cannot = || format!("loading the weights of {}", self.name);
         let weights = Weights::new(&files).with_context(cannot)?;
-        let model = Gpt2::load(&self.config, &weights, device).with_context(cannot)?;
+        let model = Decoder::load(&self.config, &weights, device).with_context(cannot)?;
         let unused = weights.unused(&self.config);
         if !unused.is_empty() {
             report.warn(format!(
@@ -162,7 +162,7 @@ impl ModelFiles {
 
 /// A folder in Hugging Face's layout: which of its files are the model, all but the weights read.
 pub struct ModelFolder {
-    config: Gpt2Config,
+    config: Sizes,
     tokenizer: Option<Tokenizer>,
     /// All files but the weights.
     described_by: Vec<PathBuf>,
@@ -178,7 +178,7 @@ impl ModelFolder {
         let at = |file: &str| folder.join(file);
         let is_there = |file: &str| at(file).is_file();
         let mut described_by = vec![at("config.json")];
-        let config = Gpt2Config::from_json(&read(&at("config.json"))?)?;
+        let config = Config::from_json(&read(&at("config.json"))?)?;
         let tokenizer = if is_there("tokenizer.json") {
             described_by.push(at("tokenizer.json"));
             Some(Tokenizer::from_json(&read(&at("tokenizer.json"))?)?)

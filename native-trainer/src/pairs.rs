@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use swivel_core::{
-    Gpt2Config, Position,
+    Sizes, Position,
     task::{
         Pair, PairShape,
         programs::{Lexicon, Program, Sampler},
@@ -61,7 +61,7 @@ pub fn place(pairs: &mut [Pair], position: Position) -> Result<()> {
 }
 
 /// Reads pairs from a training data file.
-pub fn read_pairs(path: &Path, config: &Gpt2Config) -> Result<Vec<Pair>> {
+pub fn read_pairs(path: &Path, sizes: &Sizes) -> Result<Vec<Pair>> {
     let file = std::fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
     let mut pairs = Vec::new();
     for (idx, line) in BufReader::new(file).lines().enumerate() {

@@ -41,7 +41,7 @@ impl PlanFile {
         let files = ModelFiles::open(model)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let read = |name: &str| direction_file::read(&folder.join(name)).map(Arc::new);
-        let checked = plan.check(&files.config, files.tokenizer().ok(), read);
+        let checked = plan.check(files.sizes(), files.tokenizer().ok(), read);
         let checked = checked.with_context(cannot)?;
         Ok(Self {
             path,

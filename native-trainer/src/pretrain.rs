@@ -20,7 +20,7 @@ use burn::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
-use swivel_core::{Gpt2, Gpt2Config, Tokenizer, Weights, ids_tensor, metric, train::cross_entropy};
+use swivel_core::{Decoder, Sizes, Tokenizer, Weights, ids_tensor, metric, train::cross_entropy};
 
 use crate::{
     device::Job,
@@ -49,7 +49,7 @@ pub struct Pretrain {
     /// What it learns.
     pub lines: Lines,
     /// Its sizes.
-    pub config: Gpt2Config,
+    pub config: Sizes,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// Where it goes.
@@ -87,19 +87,19 @@ impl Log {
 }
 
 impl Pretrain {
-    fn load<B: Backend>(&self, bytes: &[u8], device: &B::Device) -> Result<Gpt2<B>> {
-        Ok(Gpt2::load(&self.config, &Weights::new(&[bytes])?, device)?)
+    fn load<B: Backend>(&self, bytes: &[u8], device: &B::Device) -> Result<Decoder<B>> {
+        Ok(Decoder::load(&self.config, &Weights::new(&[bytes])?, device)?)
     }
 
     fn train_stage<A: AutodiffBackend>(
         &self,
-        mut model: Gpt2<A>,
-        optimizer: &mut impl Optimizer<Gpt2<A>, A>,
+        mut model: Decoder<A>,
+        optimizer: &mut impl Optimizer<Decoder<A>, A>,
         stage: &Stage,
         data: (&mut ChaCha8Rng, &mut Trained),
         log: &mut Log,
         started: Instant,
-    ) -> Result<Gpt2<A>> {
+    ) -> Result<Decoder<A>> {
         let (rng, trained) = data;
         let device = model.device();
         let bar = report::progress("pretraining", stage.steps);
@@ -143,7 +143,7 @@ impl Pretrain {
     }
 
     /// Accuracy on prompts with this many demonstrations whose queries were never trained on.
-    fn score<B: Backend>(&self, model: &Gpt2<B>, shots: usize, trained: &Trained) -> Result<f64> {
+    fn score<B: Backend>(&self, model: &Decoder<B>, shots: usize, trained: &Trained) -> Result<f64> {
         let device = model.device();
         let n_all = self.settings.test_prompts;
         let mut rng = ChaCha8Rng::seed_from_u64(!self.settings.seed.wrapping_add(shots as u64));
@@ -192,7 +192,7 @@ impl Job for Pretrain {
             self.config.d_vocab
         ));
 
-        let mut model: Gpt2<A> =
+        let mut model: Decoder<A> =
             self.load(&weights::to_checkpoint(&tensors, Format::F32)?, &device)?;
         let [beta_1, beta_2] = optimizer.betas;
         let mut adam = AdamWConfig::new()
@@ -201,7 +201,7 @@ impl Job for Pretrain {
             .with_epsilon(optimizer.epsilon)
             .with_weight_decay(optimizer.weight_decay)
             .with_grad_clipping(Some(GradientClippingConfig::Norm(optimizer.clip_norm)))
-            .init::<A, Gpt2<A>>();
+            .init::<A, Decoder<A>>();
         let mut trained = Trained::new();
         for stage in stages {
             model = self.train_stage(
@@ -216,7 +216,7 @@ impl Job for Pretrain {
 
         // What is scored is what is stored.
         let bytes = weights::to_checkpoint(&weights::parameters(&model.valid())?, Format::F16)?;
-        let stored: Gpt2<A::InnerBackend> = self.load(&bytes, &device)?;
+        let stored: Decoder<A::InnerBackend> = self.load(&bytes, &device)?;
         let bounds: HashMap<usize, f64> = at_least.iter().copied().collect();
         let mut is_good = true;
         for shots in 0..self.settings.n_lines() {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use swivel_core::{
-    Gpt2,
+    Decoder,
     direction::{Controls, Probe},
     intervention::{Featurizer, Intervention, Op},
     metric,
@@ -45,14 +45,14 @@ impl<B: Backend> Cached<B> {
     /// Logits of every pair's resumed run at the last position, `[batch, d_vocab]` a batch of pairs.
     pub fn logits<'a>(
         &'a self,
-        model: &'a Gpt2<B>,
+        model: &'a Decoder<B>,
         intervention: &'a Intervention<B>,
     ) -> impl Iterator<Item = Result<Tensor<B, 2>>> + 'a {
         batches(self.len()).map(move |rows| Ok(self.select(&rows)?.logits(model, intervention)))
     }
 
     /// Interchange intervention accuracy, 0..1.
-    pub fn iia(&self, model: &Gpt2<B>, intervention: &Intervention<B>) -> Result<f64> {
+    pub fn iia(&self, model: &Decoder<B>, intervention: &Intervention<B>) -> Result<f64> {
         let top_1: Vec<_> = self
             .logits(model, intervention)
             .map(|logits| logits.map(metric::top_1))
@@ -67,7 +67,7 @@ impl<B: Backend> Cached<B> {
     /// shuffled labels.
     pub fn controls(
         &self,
-        model: &Gpt2<B>,
+        model: &Decoder<B>,
         [width, rank]: [usize; 2],
         seed: u64,
         noise: Option<Tensor<B, 2>>,
@@ -81,7 +81,7 @@ impl<B: Backend> Cached<B> {
     }
 
     /// IIA of random subspaces of this rank of a site of this width, the mean over [`RANDOM_BASES`] of them.
-    fn random_iia(&self, model: &Gpt2<B>, [width, rank]: [usize; 2], seed: u64) -> Result<f64> {
+    fn random_iia(&self, model: &Decoder<B>, [width, rank]: [usize; 2], seed: u64) -> Result<f64> {
         let device = model.device();
         let mut sum = 0.0;
         for idx in 0..RANDOM_BASES {
@@ -96,7 +96,7 @@ impl<B: Backend> Cached<B> {
     /// What each pair's model says before and after an intervention.
     pub fn swaps(
         &self,
-        model: &Gpt2<B>,
+        model: &Decoder<B>,
         intervention: &Intervention<B>,
         pairs: &[Pair],
     ) -> Result<Vec<Swap>> {

@@ -1,17 +1,17 @@
 //! Sites as typed, checked against a model.
 
 use anyhow::{Context, Result, bail};
-use swivel_core::{Component, Gpt2Config, PlaceError, Site};
+use swivel_core::{Component, Sizes, PlaceError, Site};
 
 /// The site of these names, in a model of these sizes, and its head where it is per head.
 pub fn parse_site(
     component: &str,
     layer: &str,
     head: Option<usize>,
-    config: &Gpt2Config,
+    sizes: &Sizes,
 ) -> Result<(Site, Option<usize>)> {
     let component: Component = component.parse()?;
-    let last = config.n_layers - 1;
+    let last = sizes.n_layers - 1;
     let layer = match layer {
         "last" => last,
         layer => match layer.parse() {
@@ -26,7 +26,7 @@ pub fn parse_site(
 }
 
 /// Number of values at a site, where it has directions of its own.
-pub fn width_at(site: Site, config: &Gpt2Config) -> Result<usize> {
+pub fn width_at(site: Site, sizes: &Sizes) -> Result<usize> {
     let component = site.component;
     component.width(config).with_context(|| {
         format!(
@@ -36,17 +36,17 @@ pub fn width_at(site: Site, config: &Gpt2Config) -> Result<usize> {
 }
 
 /// Checks that the model has the site, and that a head is named where it is per head, and only there.
-pub fn check_head(site: Site, head: Option<usize>, config: &Gpt2Config) -> Result<()> {
+pub fn check_head(site: Site, head: Option<usize>, sizes: &Sizes) -> Result<()> {
     let component = site.check(config)?.component;
     match (component.is_per_head(), head) {
         (true, None) => bail!(
             "{component} is per head; say which with --head, 0 to {}",
-            config.n_heads - 1
+            sizes.n_heads - 1
         ),
         (false, Some(_)) => bail!("{component} is not per head; leave --head out"),
-        (true, Some(head)) if head >= config.n_heads => Err(PlaceError::HeadOutside {
+        (true, Some(head)) if head >= sizes.n_heads => Err(PlaceError::HeadOutside {
             head,
-            last: config.n_heads - 1,
+            last: sizes.n_heads - 1,
         }
         .into()),
         _ => Ok(()),

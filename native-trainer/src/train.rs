@@ -11,7 +11,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::Serialize;
 use serde_json::json;
 use swivel_core::{
-    Gpt2, Place,
+    Decoder, Place,
     direction::{Controls, Direction, Facts, Probe},
     task::Pair,
     train::{Rotation, orthonormal},
@@ -175,7 +175,7 @@ impl Train {
             rule,
             ..
         } = &self.config;
-        let sizes = &self.files.config;
+        let sizes = self.files.sizes();
         self.report
             .event(&json!({ "event": "config", "config": self.config, "device": device }));
         if let (Some(program), Some(variable)) = (program, variable) {
@@ -218,11 +218,11 @@ impl Train {
     /// Runs pairs once and caches what the place needs.
     fn cached<B: Backend>(
         &self,
-        model: &Gpt2<B>,
+        model: &Decoder<B>,
         pairs: &[Pair],
         what: &'static str,
     ) -> Result<(Cached<B>, usize)> {
-        let config = &self.files.config;
+        let config = self.files.sizes();
         let wanted = Wanted::at(self.place.site, pairs, config, self.cache)?;
         let cached = wanted.describe(pairs, config)?;
         self.report.line(format!("  caching   {what}: {cached}"));
@@ -232,7 +232,7 @@ impl Train {
     /// Learns the direction, and says of each epoch how it went.
     fn learn<A: AutodiffBackend>(
         &self,
-        model: &Gpt2<A::InnerBackend>,
+        model: &Decoder<A::InnerBackend>,
         [train, test]: [&Cached<A::InnerBackend>; 2],
         device: &A::Device,
     ) -> Result<Rotation<A::InnerBackend>> {

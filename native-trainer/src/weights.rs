@@ -9,7 +9,7 @@ use burn::{
 };
 use half::f16;
 use safetensors::{Dtype, tensor::TensorView};
-use swivel_core::Gpt2;
+use swivel_core::Decoder;
 
 use crate::tensors::read_floats;
 
@@ -26,7 +26,7 @@ pub enum Format {
 }
 
 /// Reads a model's parameters back from its device.
-pub fn parameters<B: Backend>(model: &Gpt2<B>) -> Result<NamedTensors> {
+pub fn parameters<B: Backend>(model: &Decoder<B>) -> Result<NamedTensors> {
     struct Visitor {
         path: Vec<String>,
         tensors: Result<NamedTensors>,

@@ -11,7 +11,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use support::ok;
 use swivel_core::{
-    Component, Gpt2, Gpt2Config, Recorder, Site, Weights,
+    Component, Decoder, Sizes, Recorder, Site, Weights,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     sweep::{Cell, Method, SweepResult},
     task::Pair,
@@ -52,8 +52,8 @@ fn names(components: impl Iterator<Item = Component>) -> String {
 
 /// Full runs of the solver on all pairs at once.
 struct FullRuns {
-    model: Gpt2<Flex>,
-    config: Gpt2Config,
+    model: Decoder<Flex>,
+    sizes: Sizes,
     pairs: Vec<Pair>,
     /// Every value of the source runs.
     source: Recorder<Flex>,
@@ -66,9 +66,9 @@ impl FullRuns {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/solver");
         let [config, weights] =
             ["config.json", "model.safetensors"].map(|name| fs::read(folder.join(name)).unwrap());
-        let config = Gpt2Config::from_json(&config).unwrap();
+        let config = Config::from_json(&config).unwrap();
         let weights = Weights::new(&[&weights]).unwrap();
-        let model = Gpt2::load(&config, &weights, &FlexDevice).unwrap();
+        let model = Decoder::load(&config, &weights, &FlexDevice).unwrap();
         let sites = Component::ALL
             .into_iter()
             .flat_map(|(component, ..)| (0..config.n_layers).map(move |layer| component.at(layer)));
@@ -102,7 +102,7 @@ impl FullRuns {
             intervention,
             source,
         };
-        let mut editor = Editor::new(&self.config, n_tokens, vec![edit]).unwrap();
+        let mut editor = Editor::new(&self.sizes, n_tokens, vec![edit]).unwrap();
         let base = batch(&self.pairs, |pair| &pair.base);
         let logits = self.model.forward(base, &mut editor);
         editor.finish().unwrap();
@@ -299,7 +299,7 @@ fn directions_of_every_component_score_as_in_full_runs() {
     let (path, pairs_of_test) = pairs(&folder, "4");
     let (train, _) = pairs(&folder, "5");
     let runs = FullRuns::new(pairs_of_test);
-    let of_a_width = |component: &Component| component.width(&runs.config).is_some();
+    let of_a_width = |component: &Component| component.width(&runs.sizes).is_some();
     let components = Component::ALL.into_iter().map(|(component, ..)| component);
     let components = names(components.filter(of_a_width));
     let places = ["--components", &components, "--heads", "1", "--layers"];

@@ -5,12 +5,12 @@ mod cached;
 use burn::tensor::Tensor;
 use proptest::prelude::*;
 use swivel_core::{
-    Component, Gpt2Config, Recorder, Site,
+    Component, Sizes, Recorder, Site,
     cone::{CachedBase, CachedRun, CachedSource, Cone, Storage},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
 };
 
-use crate::support::{B, Reference, assert_close, config, device, difference, model};
+use crate::support::{B, Reference, assert_close, device, difference, model, sizes};
 
 /// f32 rounding: the same sums, in matrices of another shape.
 const TOLERANCE: f32 = 1e-5;
@@ -26,11 +26,11 @@ fn interchange() -> Intervention<B> {
 }
 
 /// Every site of the model.
-fn sites(config: &Gpt2Config) -> Vec<Site> {
+fn sites(sizes: &Sizes) -> Vec<Site> {
     let places = Component::ALL
         .into_iter()
-        .flat_map(|(component, ..)| (0..config.n_layers).map(move |layer| component.at(layer)));
-    places.filter(|site| site.check(config).is_ok()).collect()
+        .flat_map(|(component, ..)| (0..sizes.n_layers).map(move |layer| component.at(layer)));
+    places.filter(|site| site.check(sizes).is_ok()).collect()
 }
 
 /// A site's value in a run, as a source.
@@ -124,8 +124,8 @@ fn assert_changes(
 
 /// Base and source runs, recorded and cached once.
 struct Runs {
-    model: swivel_core::Gpt2<B>,
-    config: Gpt2Config,
+    model: swivel_core::Decoder<B>,
+    sizes: Sizes,
     reference: Reference,
     /// Logits of the base run.
     base: Tensor<B, 3>,
@@ -136,10 +136,10 @@ struct Runs {
 impl Runs {
     fn new() -> Self {
         let reference = Reference::open("interventions.safetensors");
-        let (model, config) = (model(), config());
-        let mut source = Recorder::new(sites(&config));
+        let (model, sizes) = (model(), sizes());
+        let mut source = Recorder::new(sites(&sizes));
         model.forward(reference.ints("source_ids"), &mut source);
-        let cone = Cone::whole(config.n_layers, N_TOKENS);
+        let cone = Cone::whole(sizes.n_layers, N_TOKENS);
         let cached = model.cache_run(reference.ints("base_ids"), &cone);
         let base = model.forward(reference.ints("base_ids"), &mut ());
         Self {
@@ -163,8 +163,8 @@ impl Runs {
 
     /// Logits of the full run at every position, and of the resumed run at those from the first edited one on.
     fn full_and_resumed(&self, cached: &CachedRun<B>, edits: Vec<Edit<B>>) -> [Tensor<B, 3>; 2] {
-        let editor = Editor::new(&self.config, N_TOKENS, edits).unwrap();
-        let (layer, start) = editor.resumes_at(self.config.n_layers).unwrap();
+        let editor = Editor::new(&self.sizes, N_TOKENS, edits).unwrap();
+        let (layer, start) = editor.resumes_at(self.sizes.n_layers).unwrap();
         let mut full = editor.clone();
         let expected = self
             .model
@@ -188,8 +188,8 @@ fn end_of(full: Tensor<B, 3>, resumed: &Tensor<B, 3>) -> Tensor<B, 3> {
 #[test]
 fn resumed_run_equals_the_full_run_everywhere() {
     let runs = Runs::new();
-    let n_layers = runs.config.n_layers;
-    for site in sites(&runs.config) {
+    let n_layers = runs.sizes.n_layers;
+    for site in sites(&runs.sizes) {
         for position in 0..N_TOKENS {
             for units in units(site, &[position], &[1]) {
                 let what = format!("{site}, {units:?}");
@@ -221,12 +221,12 @@ fn changed(found: &Tensor<B, 3>, before: &Tensor<B, 3>) -> Vec<bool> {
 #[test]
 fn an_edit_changes_what_its_site_reaches_and_nothing_else() {
     let runs = Runs::new();
-    let n_layers = runs.config.n_layers;
+    let n_layers = runs.sizes.n_layers;
     let outputs = || Recorder::new((0..n_layers).map(|layer| Component::BlockOutput.at(layer)));
     let ids = || runs.reference.ints("base_ids");
     let mut before = outputs();
     let logits_before = runs.model.forward(ids(), &mut before);
-    for site in sites(&runs.config) {
+    for site in sites(&runs.sizes) {
         for position in 0..N_TOKENS {
             // Twice the source on top: an interchange leaves the first token's weight of 1 what it is.
             let add = Intervention {
@@ -234,7 +234,7 @@ fn an_edit_changes_what_its_site_reaches_and_nothing_else() {
                 ..Intervention::new(Op::Add, Featurizer::Identity)
             };
             let edit = runs.edit(site, Units::positions([position]), add);
-            let editor = Editor::new(&runs.config, N_TOKENS, vec![edit]).unwrap();
+            let editor = Editor::new(&runs.sizes, N_TOKENS, vec![edit]).unwrap();
             let mut hooks = (editor, outputs());
             let logits = runs.model.forward(ids(), &mut hooks);
             let (editor, after) = hooks;
@@ -256,7 +256,7 @@ fn an_edit_changes_what_its_site_reaches_and_nothing_else() {
 #[test]
 fn replaying_a_layer_gives_its_values() {
     let runs = Runs::new();
-    let site = Component::MlpActivation.at(runs.config.n_layers - 1);
+    let site = Component::MlpActivation.at(runs.sizes.n_layers - 1);
     let mut full = Recorder::new([site]);
     runs.model
         .forward(runs.reference.ints("base_ids"), &mut full);
@@ -276,7 +276,7 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
     const FIRST: usize = 3;
     let runs = Runs::new();
     let ids = || runs.reference.ints("source_ids");
-    for site in sites(&runs.config) {
+    for site in sites(&runs.sizes) {
         let source = runs
             .model
             .cache_source(ids(), &[site], FIRST..=N_TOKENS - 1);
@@ -299,7 +299,7 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
                 let what = format!("{site}, head {head:?}, position {position}");
                 let row = each.clone().narrow(1, position - FIRST, 1);
                 let last = |x: &Tensor<B, 3>| x.clone().narrow(1, N_TOKENS - 1, 1);
-                let is_reached = |_| can_change(site, position, N_TOKENS - 1, runs.config.n_layers);
+                let is_reached = |_| can_change(site, position, N_TOKENS - 1, runs.sizes.n_layers);
                 assert_changes(&last(&full), &last(&runs.base), is_reached, &what);
                 assert_close(row.clone(), last(&full), TOLERANCE, &what);
 
@@ -342,7 +342,7 @@ proptest! {
     #[test]
     fn any_set_of_interventions_resumes(edits in prop::collection::vec(any_edit(), 1..4)) {
         let runs = Runs::new();
-        let sites = sites(&runs.config);
+        let sites = sites(&runs.sizes);
         let edits: Vec<Edit<B>> = edits
             .iter()
             .map(|(site, positions, heads, unit, op, strength)| {

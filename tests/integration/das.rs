@@ -2,21 +2,21 @@
 
 use burn::{backend::Autodiff, tensor::Tensor};
 use swivel_core::{
-    Component, Gpt2, Gpt2Config, Place, Position, Recorder, Site,
+    Component, Decoder, Sizes, Place, Position, Recorder, Site,
     cone::Cone,
     direction::Basis,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     train::{CachedPairs, DasTrainer, Rotation, TrainConfig, orthonormal, random_rows},
 };
 
-use crate::support::{B, Reference, assert_close, config, device, model};
+use crate::support::{B, Reference, assert_close, device, model};
 
 const BATCH: usize = 16;
 const LAST: usize = 8;
 
 /// The reference's pairs at some tokens of a site, of the same cached runs.
 fn cached_together(
-    model: &Gpt2<B>,
+    model: &Decoder<B>,
     reference: &Reference,
     site: Site,
     head: Option<usize>,
@@ -41,7 +41,7 @@ fn cached_together(
 
 /// The reference's pairs at the last token of a site.
 fn kept_pairs(
-    model: &Gpt2<B>,
+    model: &Decoder<B>,
     reference: &Reference,
     site: Site,
     head: Option<usize>,
@@ -59,16 +59,16 @@ struct Run {
 /// Components that have directions, by variant and name, with the last layer that each is in and its width; one as wide as the
 /// prompt is long has none of its own.
 fn with_directions(
-    config: &Gpt2Config,
+    sizes: &Sizes,
 ) -> impl Iterator<Item = (Component, &'static str, usize, usize)> {
     Component::ALL
         .into_iter()
         .filter_map(|(component, name, _)| {
             let layer = match component {
                 Component::Embedding => 0,
-                _ => config.n_layers - 1,
+                _ => sizes.n_layers - 1,
             };
-            Some((component, name, layer, component.width(config)?))
+            Some((component, name, layer, component.width(sizes)?))
         })
 }
 
@@ -170,7 +170,7 @@ fn training_together_equals_training_apart() {
     /// f32 sums over other shapes, which twelve steps of Adam carry on.
     const TOLERANCE: f32 = 1e-5;
     let reference = Reference::open("das_training.safetensors");
-    let (model, n_ids) = (model(), config().d_vocab as i64);
+    let (model, n_ids) = (model(), sizes().d_vocab as i64);
     for (site, head) in [
         (Component::BlockOutput.at(0), None),
         (Component::HeadValueOutput.at(1), Some(2)),
@@ -184,7 +184,7 @@ fn training_together_equals_training_apart() {
             pairs.labels = (pairs.labels + idx as i64).remainder_scalar(n_ids);
             places.push(pairs);
         }
-        let width = site.component.width(&config()).unwrap();
+        let width = site.component.width(&sizes()).unwrap();
         let start = |idx: usize| Rotation::random(width, 1, idx as u64, &device()).unwrap();
         let new = |idx: usize| {
             // Another rate each, too; with this epsilon the size of a gradient counts, not only its sign.
@@ -248,7 +248,7 @@ fn assert_orthonormal(basis: Tensor<B, 2>, what: &str) {
 
 #[test]
 fn basis_stays_orthonormal_at_every_rank() {
-    let d_model = config().d_model;
+    let d_model = sizes().d_model;
     for rank in [1, 2, 7, d_model] {
         let start = Rotation::<B>::random(d_model, rank, 5, &device()).unwrap();
         let rows = Tensor::<B, 1>::from_floats(random_rows(d_model, rank, 5).as_slice(), &device());
@@ -281,10 +281,10 @@ fn kept_pairs_answer_as_full_runs() {
     const POSITIONS: [usize; 3] = [2, 5, LAST];
     const N_TOKENS: usize = LAST + 1;
     let reference = Reference::open("das_training.safetensors");
-    let (model, config) = (model(), config());
+    let (model, sizes) = (model(), sizes());
     let last = |logits: Tensor<B, 3>| -> Tensor<B, 2> { logits.narrow(1, LAST, 1).squeeze_dim(1) };
     let base = last(model.forward(reference.ints("base_ids"), &mut ()));
-    for (component, name, layer, width) in with_directions(&config) {
+    for (component, name, layer, width) in with_directions(&sizes) {
         let (site, head) = (component.at(layer), component.is_per_head().then_some(2));
         let mut recorder = Recorder::new([site]);
         model.forward(reference.ints("source_ids"), &mut recorder);
@@ -309,7 +309,7 @@ fn kept_pairs_answer_as_full_runs() {
                 intervention: swap.clone(),
                 source,
             };
-            let mut editor = Editor::new(&config, N_TOKENS, vec![edit]).unwrap();
+            let mut editor = Editor::new(&sizes, N_TOKENS, vec![edit]).unwrap();
             let expected = last(model.forward(reference.ints("base_ids"), &mut editor));
             editor.finish().unwrap();
             let what = format!("{site}, position {position}");
@@ -369,8 +369,8 @@ fn same_seed_gives_the_same_run() {
 #[test]
 fn every_component_can_be_trained() {
     let reference = Reference::open("das_training.safetensors");
-    let (model, config) = (model(), config());
-    for (component, name, layer, width) in with_directions(&config) {
+    let (model, sizes) = (model(), sizes());
+    for (component, name, layer, width) in with_directions(&sizes) {
         let head = component.is_per_head().then_some(1);
         let pairs = kept_pairs(&model, &reference, component.at(layer), head);
         let start = Rotation::random(width, 2, 3, &device()).unwrap();

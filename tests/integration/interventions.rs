@@ -2,11 +2,11 @@
 
 use burn::tensor::Tensor;
 use swivel_core::{
-    Component, Gpt2, Recorder, Site,
+    Component, Decoder, Recorder, Site,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
 };
 
-use crate::support::{B, Reference, assert_close, config, model};
+use crate::support::{B, Reference, assert_close, model, sizes};
 
 /// f32 rounding over two layers, in another order than torch's.
 const TOLERANCE: f32 = 1e-5;
@@ -21,7 +21,7 @@ const OPS: [(&str, Op); 4] = [
 ];
 
 struct Case {
-    model: Gpt2<B>,
+    model: Decoder<B>,
     reference: Reference,
     /// Components that pyvene's names lack, or that it cannot change at positions.
     unnamed: Reference,
@@ -58,7 +58,7 @@ impl Case {
             intervention,
             source,
         };
-        let mut editor = Editor::new(&config(), ids.dims()[1], vec![edit]).unwrap();
+        let mut editor = Editor::new(&sizes(), ids.dims()[1], vec![edit]).unwrap();
         let logits = self.model.forward(ids, &mut editor);
         editor.finish().unwrap();
         logits
@@ -86,7 +86,7 @@ fn every_component_and_operation_equals_pyvene() {
     let case = Case::open();
     for (component, name, _) in Component::ALL {
         for layer in 0..2 {
-            let Ok(site) = component.at(layer).check(&config()) else {
+            let Ok(site) = component.at(layer).check(&sizes()) else {
                 continue; // the embedding and the final norm are in one layer only
             };
             for (op_name, op) in OPS {

@@ -8,14 +8,14 @@ use swivel_core::{
     train::random_rows,
 };
 
-use crate::support::{B, Reference, assert_close, config, device, model};
+use crate::support::{B, Reference, assert_close, device, model};
 
 /// f32 rounding of one projection there and back.
 const TOLERANCE: f32 = 1e-5;
 const N_TOKENS: usize = 9;
 
 fn basis(rank: usize) -> Tensor<B, 2> {
-    let d_model = config().d_model;
+    let d_model = sizes().d_model;
     Tensor::<B, 1>::from_floats(random_rows(d_model, rank, 3).as_slice(), &device())
         .reshape([rank, d_model])
 }
@@ -45,7 +45,7 @@ fn edited(
             source: source.clone(),
         })
         .collect();
-    let mut editor = Editor::new(&config(), N_TOKENS, edits).unwrap();
+    let mut editor = Editor::new(&sizes(), N_TOKENS, edits).unwrap();
     let logits = model.forward(reference.ints("base_ids"), &mut editor);
     editor.finish().unwrap();
     logits
@@ -65,7 +65,7 @@ fn swap(featurizer: Featurizer<B>) -> Intervention<B> {
 #[test]
 fn empty_editor_and_recorder_change_no_bit() {
     let reference = Reference::open("interventions.safetensors");
-    let mut editor = Editor::new(&config(), N_TOKENS, Vec::new()).unwrap();
+    let mut editor = Editor::new(&sizes(), N_TOKENS, Vec::new()).unwrap();
     let edited = model().forward(reference.ints("base_ids"), &mut editor);
     assert_close(edited, plain("base_ids"), 0.0, "empty editor");
     let mut recorder = Recorder::new([Component::MlpOutput.at(1)]);
@@ -104,7 +104,7 @@ fn full_rank_subspace_is_the_plain_swap() {
         "source_ids",
         0,
         &units,
-        &[swap(Featurizer::Subspace(basis(config().d_model)))],
+        &[swap(Featurizer::Subspace(basis(sizes().d_model)))],
     );
     let plain = edited("source_ids", 0, &units, &[swap(Featurizer::Identity)]);
     assert_close(swapped, plain, TOLERANCE, "full rank");
@@ -215,7 +215,7 @@ fn edits_that_cannot_be_applied_are_refused() {
         )),
         units,
     };
-    let check = |edit: Edit<B>| Editor::new(&config(), N_TOKENS, vec![edit]).unwrap_err();
+    let check = |edit: Edit<B>| Editor::new(&sizes(), N_TOKENS, vec![edit]).unwrap_err();
     let site = Component::BlockOutput.at(1);
     let positions = |positions: &[usize]| Units::positions(positions);
     assert!(matches!(
@@ -261,7 +261,7 @@ fn edit_that_the_run_never_reached_is_an_error() {
         intervention: Intervention::<B>::new(Op::Zero, Featurizer::Identity),
         source: Source::None,
     };
-    let editor = Editor::new(&config(), N_TOKENS, vec![edit]).unwrap();
+    let editor = Editor::new(&sizes(), N_TOKENS, vec![edit]).unwrap();
     let error = editor.finish().unwrap_err();
     assert!(
         matches!(&error, InterventionError::Unapplied { site } if site == "layer 1 block_output"),

@@ -16,7 +16,7 @@ use std::{
 
 use serde_json::{Value, json};
 use swivel_core::{
-    Gpt2Config, Tokenizer,
+    Sizes, Tokenizer,
     direction::Direction,
     plan::{Plan, PlanError, data_url},
 };
@@ -36,7 +36,7 @@ const KEPT: i64 = 32 << 20;
 
 /// The model that plans are checked against, and the direction that they can name.
 struct Solver {
-    config: Gpt2Config,
+    sizes: Sizes,
     tokenizer: Tokenizer,
     direction: Arc<Direction>,
 }
@@ -52,7 +52,7 @@ enum End {
 impl Solver {
     fn new() -> Self {
         Self {
-            config: Gpt2Config::from_json(include_bytes!("../../models/solver/config.json"))
+            config: Config::from_json(include_bytes!("../../models/solver/config.json"))
                 .unwrap(),
             tokenizer: Tokenizer::from_json(include_bytes!("../../models/solver/tokenizer.json"))
                 .unwrap(),
@@ -71,7 +71,7 @@ impl Solver {
         };
         let mut end = End::Refused;
         for tokenizer in [None, Some(&self.tokenizer)] {
-            let checked = plan.check(&self.config, tokenizer, |name| match name {
+            let checked = plan.check(&self.sizes, tokenizer, |name| match name {
                 "op5.safetensors" => Ok(Arc::clone(&self.direction)),
                 _ => Err(format!("{name} is not there")),
             });

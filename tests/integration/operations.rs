@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use futures_executor::block_on;
 use swivel_core::{
-    Component, Gpt2, Gpt2Config, Place, Position, Site,
+    Component, Decoder, Sizes, Place, Position, Site,
     direction::{Controls, Direction, Facts, Probe},
     intervention::Op,
     plan::{
@@ -17,7 +17,7 @@ use swivel_engine::{
     protocol::{Read, Request, Response},
 };
 
-use crate::support::{B, assert_close, config, difference, model};
+use crate::support::{B, assert_close, difference, model, sizes};
 
 /// f32 rounding: the same sums, in matrices of another shape.
 const TOLERANCE: f32 = 1e-5;
@@ -57,10 +57,10 @@ struct Case {
 }
 
 impl Case {
-    fn all(config: &Gpt2Config) -> Vec<Self> {
+    fn all(sizes: &Sizes) -> Vec<Self> {
         let mut cases = Vec::new();
         for operation in &OPERATIONS {
-            for site in sites(config) {
+            for site in sites(sizes) {
                 let units = match site.component.is_per_head() {
                     true => &[Unit::Positions, Unit::HeadsAtPositions, Unit::Heads][..],
                     false => &[Unit::Positions],
@@ -90,13 +90,13 @@ impl Case {
         cases
     }
 
-    fn width(&self, config: &Gpt2Config) -> usize {
-        self.site.component.width(config).unwrap_or(N_TOKENS)
+    fn width(&self, sizes: &Sizes) -> usize {
+        self.site.component.width(sizes).unwrap_or(N_TOKENS)
     }
 
     /// The plan for some of the rows; those of sources are longer where they may be.
-    fn plan(&self, rows: &[usize], config: &Gpt2Config) -> Plan {
-        let is_whole = self.unit == Unit::Heads || self.site.component.width(config).is_none();
+    fn plan(&self, rows: &[usize], sizes: &Sizes) -> Plan {
+        let is_whole = self.unit == Unit::Heads || self.site.component.width(sizes).is_none();
         let n_tokens = N_TOKENS + usize::from(!is_whole);
         let prompts =
             |ids: Vec<&[u32]>| Prompts::Ids(rows.iter().map(|row| ids[*row].to_vec()).collect());
@@ -115,13 +115,13 @@ impl Case {
                 unit: self.unit,
                 heads: (self.unit != Unit::Positions).then(|| HEADS.to_vec()),
                 source,
-                values: (self.from == From::Values).then(|| self.values(config)),
+                values: (self.from == From::Values).then(|| self.values(sizes)),
                 base_positions: at(base),
                 token: None,
                 source_positions: source.filter(|_| base != from).and_then(|_| at(from)),
                 source_token: None,
                 op: PlannedOp {
-                    direction: (self.operation.is_learned).then(|| self.direction(config)),
+                    direction: (self.operation.is_learned).then(|| self.direction(sizes)),
                     strength: self.strength,
                     ..PlannedOp::new(self.operation)
                 },
@@ -156,20 +156,20 @@ impl Case {
     }
 
     /// A vector for each token: one for all keys would not change where anyone looks.
-    fn values(&self, config: &Gpt2Config) -> Vec<Vec<f32>> {
+    fn values(&self, sizes: &Sizes) -> Vec<Vec<f32>> {
         let n = if self.unit == Unit::Heads {
             N_TOKENS
         } else {
             2
         };
-        let width = self.width(config);
+        let width = self.width(sizes);
         let value = |at: usize| ((7 * at + 3) % 11) as f32 / 4.0 - 1.0;
         (0..n)
             .map(|token| (0..width).map(|idx| value(token * width + idx)).collect())
             .collect()
     }
 
-    fn direction(&self, config: &Gpt2Config) -> String {
+    fn direction(&self, sizes: &Sizes) -> String {
         let facts = Facts {
             method: "das".to_owned(),
             model: "tiny".to_owned(),
@@ -198,7 +198,7 @@ impl Case {
             },
             created_by: None,
         };
-        let rows = random_rows(self.width(config), 3, 7);
+        let rows = random_rows(self.width(sizes), 3, 7);
         data_url(&Direction::new(rows, 3, facts).unwrap().to_bytes())
     }
 
@@ -221,13 +221,13 @@ impl Case {
 }
 
 /// Every site of the model.
-fn sites(config: &Gpt2Config) -> Vec<Site> {
-    let layers = 0..config.n_layers;
+fn sites(sizes: &Sizes) -> Vec<Site> {
+    let layers = 0..sizes.n_layers;
     let sites = layers.flat_map(|layer| Component::ALL.map(|(component, ..)| component.at(layer)));
-    sites.filter(|site| site.check(config).is_ok()).collect()
+    sites.filter(|site| site.check(sizes).is_ok()).collect()
 }
 
-fn check(plan: &Plan, config: &Gpt2Config) -> Result<CheckedPlan, PlanError> {
+fn check(plan: &Plan, sizes: &Sizes) -> Result<CheckedPlan, PlanError> {
     plan.check(config, None, |name| Err(format!("{name} is not there")))
 }
 
@@ -295,7 +295,7 @@ fn wrong_changes(case: &Case, outcome: &Outcome<B>, n_layers: usize) -> Vec<Stri
 }
 
 /// The answer to a question about one row has the numbers of full runs of that row.
-fn assert_answers(engine: &mut Engine<B>, plan: Plan, model: &Gpt2<B>, config: &Gpt2Config) {
+fn assert_answers(engine: &mut Engine<B>, plan: Plan, model: &Decoder<B>, sizes: &Sizes) {
     let full = check(&plan, config).unwrap().run(model).unwrap();
     let last = |x: Tensor<B, 3>| -> Vec<f32> {
         let x = x.narrow(0, 0, 1).narrow(1, N_TOKENS - 1, 1);
@@ -327,16 +327,16 @@ fn assert_answers(engine: &mut Engine<B>, plan: Plan, model: &Gpt2<B>, config: &
 
 #[test]
 fn engine_equals_full_runs_of_every_operation_everywhere() {
-    let (model, config) = (model(), config());
-    let mut engine = Engine::new(config.clone(), model.clone(), Limits::PAGE);
-    let cases = Case::all(&config);
+    let (model, sizes) = (model(), sizes());
+    let mut engine = Engine::new(sizes.clone(), model.clone(), Limits::PAGE);
+    let cases = Case::all(&sizes);
     let (mut refused, mut wrong) = (Vec::new(), Vec::new());
     for case in &cases {
         let what = format!("{case:?}");
-        let plan = case.plan(&[0, 1], &config);
+        let plan = case.plan(&[0, 1], &sizes);
         let again = Plan::from_json(plan.to_json().as_bytes()).unwrap();
         assert_eq!(again, plan, "{what}");
-        let checked = match check(&plan, &config) {
+        let checked = match check(&plan, &sizes) {
             Ok(checked) => checked,
             Err(error) => {
                 let error = error.to_string();
@@ -346,11 +346,11 @@ fn engine_equals_full_runs_of_every_operation_everywhere() {
             }
         };
         let full = checked.run(&model).unwrap();
-        wrong.extend(wrong_changes(case, &full, config.n_layers));
-        let again = check(&again, &config).unwrap();
+        wrong.extend(wrong_changes(case, &full, sizes.n_layers));
+        let again = check(&again, &sizes).unwrap();
         let outcome = block_on(engine.outcome(0, &again, &async || true)).unwrap();
         assert_same(outcome, full, &what);
-        assert_answers(&mut engine, case.plan(&[1], &config), &model, &config);
+        assert_answers(&mut engine, case.plan(&[1], &sizes), &model, &sizes);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Hidden scores are minus infinity, which has no content in a subspace.

@@ -1,8 +1,8 @@
 //! Logits and every site's activation equal Hugging Face's, and every form of weight file loads.
 
-use swivel_core::{Component, Gpt2, Recorder, Site, TensorError, Weights};
+use swivel_core::{Component, Decoder, Recorder, Site, TensorError, Weights};
 
-use crate::support::{B, Reference, assert_close, config, device, fixture, model, model_of};
+use crate::support::{B, Reference, assert_close, device, fixture, model, model_of};
 
 /// f32 rounding over two layers; the project promises 1e-4.
 const TOLERANCE: f32 = 1e-5;
@@ -34,11 +34,11 @@ fn logits_equal_hugging_face() {
 #[test]
 fn every_site_equals_hugging_face() {
     let reference = Reference::open("reference.safetensors");
-    let config = config();
+    let sizes = sizes();
     let sites: Vec<Site> = Component::ALL
         .iter()
-        .flat_map(|(component, ..)| (0..config.n_layers).map(|l| component.at(l)))
-        .filter(|site| site.check(&config).is_ok())
+        .flat_map(|(component, ..)| (0..sizes.n_layers).map(|l| component.at(l)))
+        .filter(|site| site.check(&sizes).is_ok())
         .collect();
     let mut recorder = Recorder::<B>::new(sites.clone());
     model().forward(reference.ints("ids"), &mut recorder);
@@ -52,7 +52,7 @@ fn every_site_equals_hugging_face() {
         match site.component {
             component if !component.is_per_head() => {
                 let found = recorder.get(site).unwrap().clone();
-                assert_eq!(found.dims()[2], component.width(&config).unwrap(), "{site}");
+                assert_eq!(found.dims()[2], component.width(&sizes).unwrap(), "{site}");
                 assert_close(found, reference.tensor(&name), TOLERANCE, &name);
             }
             Component::AttentionScore => {
@@ -76,7 +76,7 @@ fn every_site_equals_hugging_face() {
             }
             component => {
                 let found = recorder.get_heads(site).unwrap().clone();
-                assert_eq!(found.dims()[3], component.width(&config).unwrap(), "{site}");
+                assert_eq!(found.dims()[3], component.width(&sizes).unwrap(), "{site}");
                 // The reference has `[batch, pos, head, d_head]`.
                 assert_close(
                     found.swap_dims(1, 2),
@@ -105,7 +105,7 @@ fn square_matrix_is_not_transposed() {
 fn damaged_weights_are_refused_with_their_cause() {
     let bytes = fixture("tiny/model.safetensors");
     let load =
-        |bytes: &[u8]| Gpt2::<B>::load(&config(), &Weights::new(&[bytes])?, &device()).map(|_| ());
+        |bytes: &[u8]| Decoder::<B>::load(&sizes(), &Weights::new(&[bytes])?, &device()).map(|_| ());
     assert!(load(&bytes).is_ok());
     for len in [0, 7, 100, bytes.len() - 1] {
         assert!(
@@ -131,8 +131,8 @@ fn damaged_weights_are_refused_with_their_cause() {
     let other = String::from_utf8(fixture("tiny/config.json"))
         .unwrap()
         .replace("\"n_embd\": 24", "\"n_embd\": 48");
-    let other = swivel_core::Gpt2Config::from_json(other.as_bytes()).unwrap();
+    let other = swivel_core::Config::from_json(other.as_bytes()).unwrap();
     let weights = Weights::new(&[&bytes]).unwrap();
-    let error = Gpt2::<B>::load(&other, &weights, &device()).unwrap_err();
+    let error = Decoder::<B>::load(&other, &weights, &device()).unwrap_err();
     assert!(matches!(error, TensorError::Shape { .. }), "{error}");
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
 use swivel_core::{
-    Component, Gpt2Config, Place, Position, Recorder, Site, Tokenizer,
+    Component, Sizes, Place, Position, Recorder, Site, Tokenizer,
     direction::{Controls, Direction, Facts, Probe},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     plan::{CheckedPlan, Outcome, Plan, PlanError, Record, data_url},
     train::random_rows,
 };
 
-use crate::support::{B, assert_close, config, device, model};
+use crate::support::{B, assert_close, device, model};
 
 /// A batch and its rows one by one differ by rounding.
 const TOLERANCE: f32 = 1e-5;
@@ -28,7 +28,7 @@ fn run(interventions: &str) -> Outcome<B> {
     );
     let plan = Plan::from_json(plan.as_bytes()).unwrap();
     let read = |name: &str| Err::<Arc<Direction>, _>(format!("{name} is not there"));
-    let checked = plan.check(&config(), None, read).unwrap();
+    let checked = plan.check(&sizes(), None, read).unwrap();
     checked.run(&model()).unwrap()
 }
 
@@ -46,7 +46,7 @@ fn ids<const ROWS: usize>(rows: [[i32; 5]; ROWS]) -> Tensor<B, 2, Int> {
 
 /// Logits of a run with edits.
 fn edited<const ROWS: usize>(rows: [[i32; 5]; ROWS], edits: Vec<Edit<B>>) -> Tensor<B, 3> {
-    let mut editor = Editor::new(&config(), 5, edits).unwrap();
+    let mut editor = Editor::new(&sizes(), 5, edits).unwrap();
     let logits = model().forward(ids(rows), &mut editor);
     editor.finish().unwrap();
     logits
@@ -69,7 +69,7 @@ fn value<const ROWS: usize>(
     position: usize,
 ) -> Source<B> {
     let mut hook = (
-        Editor::new(&config(), 5, edits).unwrap(),
+        Editor::new(&sizes(), 5, edits).unwrap(),
         Recorder::new([site]),
     );
     model().forward(ids(rows), &mut hook);
@@ -155,7 +155,7 @@ fn heads_are_zeroed_as_by_the_editor() {
 
 #[test]
 fn low_rank_at_half_strength_equals_the_editor() {
-    let (site, config): (Site, Gpt2Config) = (Component::BlockOutput.at(1), config());
+    let (site, config): (Site, Sizes) = (Component::BlockOutput.at(1), sizes());
     let facts = Facts {
         method: "das".to_owned(),
         model: "tiny".to_owned(),
@@ -181,7 +181,7 @@ fn low_rank_at_half_strength_equals_the_editor() {
         },
         created_by: None,
     };
-    let direction = Direction::new(random_rows(config.d_model, 3, 7), 3, facts).unwrap();
+    let direction = Direction::new(random_rows(sizes.d_model, 3, 7), 3, facts).unwrap();
     let outcome = run(&format!(
         r#"{}, "interventions": [{{"layer": 1, "component": "block_output", "source": 0, "base_positions": [4],
            "op": {{"type": "low_rank", "direction": "{}", "dims": [2, 0], "strength": 0.5}}}}]"#,
@@ -214,7 +214,7 @@ fn low_rank_at_half_strength_equals_the_editor() {
 
 #[test]
 fn constant_at_a_neuron_equals_the_editor() {
-    let d_mlp = config().d_mlp();
+    let d_mlp = sizes().d_mlp;
     let mut values = vec![0.0; d_mlp];
     values[7] = 3.0;
     let outcome = run(&format!(

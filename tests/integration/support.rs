@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use burn::tensor::{Int, Tensor, TensorData};
 use safetensors::SafeTensors;
-use swivel_core::{Gpt2, Gpt2Config, Weights};
+use swivel_core::{Decoder, Sizes, Weights};
 
 pub type B = burn_flex::Flex;
 
@@ -19,18 +19,18 @@ pub fn fixture(name: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-pub fn config() -> Gpt2Config {
-    Gpt2Config::from_json(&fixture("tiny/config.json")).unwrap()
+pub fn sizes() -> Sizes {
+    Config::from_json(&fixture("tiny/config.json")).unwrap()
 }
 
-pub fn model() -> Gpt2<B> {
+pub fn model() -> Decoder<B> {
     model_of(&["tiny/model.safetensors"])
 }
 
-pub fn model_of(files: &[&str]) -> Gpt2<B> {
+pub fn model_of(files: &[&str]) -> Decoder<B> {
     let files: Vec<Vec<u8>> = files.iter().map(|name| fixture(name)).collect();
     let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
-    Gpt2::load(&config(), &Weights::new(&files).unwrap(), &device()).unwrap()
+    Decoder::load(&sizes(), &Weights::new(&files).unwrap(), &device()).unwrap()
 }
 
 /// One file of reference tensors.

@@ -18,7 +18,7 @@ mod typing;
 use std::sync::Arc;
 
 use swivel_core::{
-    Gpt2Config, Result, Site, Tokenizer,
+    Sizes, Result, Site, Tokenizer,
     task::programs::{Lexicon, Program, Words, program},
 };
 use swivel_engine::protocol::{Answer, AttentionRows, Cell, LensRow};
@@ -77,7 +77,7 @@ pub struct Model {
     /// Its name.
     pub name: String,
     /// Its sizes.
-    pub config: Gpt2Config,
+    pub sizes: Sizes,
     /// SHA-256 of its weight files.
     pub sha256: String,
     /// Its tokens.
@@ -194,12 +194,12 @@ impl Session {
     pub fn n_layers(&self) -> usize {
         self.model
             .as_ref()
-            .map_or(recorded::n_layers(), |model| model.config.n_layers)
+            .map_or(recorded::n_layers(), |model| model.sizes.n_layers)
     }
 
     /// Heads of a layer.
     pub fn n_heads(&self) -> usize {
-        self.model.as_ref().map_or(1, |model| model.config.n_heads)
+        self.model.as_ref().map_or(1, |model| model.sizes.n_heads)
     }
 
     /// Takes a model; what was computed with another one is dropped, and prompts are read anew.
@@ -212,10 +212,10 @@ impl Session {
         }
         self.choices
             .cards
-            .retain(|card| card.direction.is_some() || card.place.check(&model.config).is_ok());
+            .retain(|card| card.direction.is_some() || card.place.check(&model.sizes).is_ok());
         for card in &mut self.choices.cards {
             if let Some(idx) = card.direction {
-                card.is_on &= self.directions[idx].direction.check(&model.config).is_ok();
+                card.is_on &= self.directions[idx].direction.check(&model.sizes).is_ok();
             }
         }
         for opened in &mut self.directions {

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use burn_flex::Flex;
 #[cfg(feature = "wgpu")]
 use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
-use swivel_core::{Gpt2, Gpt2Config, Weights};
+use swivel_core::{Decoder, Sizes, Weights};
 use wasm_bindgen::prelude::*;
 
 /// A model on a device.
@@ -16,9 +16,9 @@ pub struct Model {
 }
 
 enum On {
-    Flex(Box<Gpt2<Flex>>),
+    Flex(Box<Decoder<Flex>>),
     #[cfg(feature = "wgpu")]
-    Wgpu(Box<Gpt2<Wgpu>>),
+    Wgpu(Box<Decoder<Wgpu>>),
 }
 
 /// Prepares panic messages and the GPU; to be awaited once, before [`Model::load`].
@@ -39,11 +39,11 @@ impl Model {
     /// # Errors
     /// - if the weights do not fit the config
     pub fn load(gpu: bool, kernels: bool, config: &[u8], weights: &[u8]) -> Result<Self, JsError> {
-        let config = Gpt2Config::from_json(config)?;
+        let config = Config::from_json(config)?;
         let weights = Weights::new(&[weights])?;
         let on = match gpu {
             false => {
-                let model = Gpt2::load(&config, &weights, &Default::default())?;
+                let model = Decoder::load(&config, &weights, &Default::default())?;
                 On::Flex(match kernels {
                     true => model.with_kernels(swivel_kernels::CPU).into(),
                     false => model.into(),
@@ -51,7 +51,7 @@ impl Model {
             }
             #[cfg(feature = "wgpu")]
             true => {
-                let model = Gpt2::load(&config, &weights, &Default::default())?;
+                let model = Decoder::load(&config, &weights, &Default::default())?;
                 On::Wgpu(match kernels {
                     true => model.with_kernels(swivel_kernels::GPU).into(),
                     false => model.into(),
@@ -91,13 +91,13 @@ impl Model {
     }
 }
 
-async fn logits<B: Backend>(model: &Gpt2<B>, ids: &[i32]) -> Result<Vec<f32>, JsError> {
+async fn logits<B: Backend>(model: &Decoder<B>, ids: &[i32]) -> Result<Vec<f32>, JsError> {
     let ids = TensorData::new(ids.to_vec(), [1, ids.len()]);
     let ids = Tensor::<B, 2, Int>::from_data(ids, &Default::default());
     values(model.forward(ids, &mut ())).await
 }
 
-async fn mlp<B: Backend>(model: &Gpt2<B>, x: &[f32], d_model: usize) -> Result<Vec<f32>, JsError> {
+async fn mlp<B: Backend>(model: &Decoder<B>, x: &[f32], d_model: usize) -> Result<Vec<f32>, JsError> {
     let x = TensorData::new(x.to_vec(), [1, x.len() / d_model, d_model]);
     let x = Tensor::<B, 3>::from_data(x, &Default::default());
     values(model.h[0].mlp.forward(x, 0, &mut ())).await

@@ -6,11 +6,11 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use super::CachedRun;
 use crate::{
-    Gpt2, Site,
+    Decoder, Site,
     intervention::{Edit, Editor, Intervention, Source, Units},
 };
 
-impl<B: Backend> Gpt2<B> {
+impl<B: Backend> Decoder<B> {
     /// Logits of the last token after an intervention at `site`, in one head or in all, at one position a run, for each prompt
     /// and each of `positions`. Neighbouring positions are one batch.
     ///

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    Gpt2Config, Place,
+    Sizes, Place,
     intervention::InterventionError,
     load::TensorError,
     tensor_file::{self, FileError},
@@ -86,8 +86,8 @@ impl Basis {
     /// # Errors
     /// - those of [`Place::check`]
     /// - [`FileError::Intervention`] if the model has another width there.
-    pub fn check(&self, place: Place, config: &Gpt2Config) -> Result<(), FileError> {
-        match place.check(config)?.width(config) {
+    pub fn check(&self, place: Place, sizes: &Sizes) -> Result<(), FileError> {
+        match place.check(sizes)?.width(sizes) {
             Some(width) if width == self.width() => Ok(()),
             width => Err(InterventionError::DirectionWidth {
                 site: place.site.to_string(),

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::{Featurizer, Intervention, InterventionError, Source, Units, resumes_at};
-use crate::{Component, Gpt2Config, Hook, Position, Site, kernel::causal_mask};
+use crate::{Component, Hook, Position, Site, Sizes};
 
 /// An intervention at a place.
 #[derive(Clone, Debug)]
@@ -34,12 +34,12 @@ impl<B: Backend> Editor<B> {
     /// - [`InterventionError::PositionsEmpty`] if an edit has no positions.
     /// - [`InterventionError::SourceShape`], [`InterventionError::DirectionWidth`] if a source value or a basis does not fit.
     pub fn new(
-        config: &Gpt2Config,
+        sizes: &Sizes,
         n_tokens: usize,
         edits: Vec<Edit<B>>,
     ) -> Result<Self, InterventionError> {
         for edit in &edits {
-            check_edit(config, n_tokens, edit)?;
+            check_edit(sizes, n_tokens, edit)?;
         }
         Ok(Self::of_checked(edits))
     }
@@ -113,7 +113,7 @@ impl<B: Backend> Editor<B> {
 }
 
 fn check_edit<B: Backend>(
-    config: &Gpt2Config,
+    sizes: &Sizes,
     n_tokens: usize,
     edit: &Edit<B>,
 ) -> Result<(), InterventionError> {
@@ -123,7 +123,7 @@ fn check_edit<B: Backend>(
         intervention,
         source,
     } = edit;
-    site.check(config)?;
+    site.check(sizes)?;
     Position::LAST.resolve(n_tokens)?;
     if let Some(positions) = &units.positions {
         if positions.is_empty() {
@@ -135,14 +135,15 @@ fn check_edit<B: Backend>(
             Position::Index(*position).resolve(n_tokens)?;
         }
     }
-    site.component.check_heads(units.heads.as_deref(), config)?;
+    site.component.check_heads(units.heads.as_deref(), sizes)?;
     let n_positions = units.positions.as_ref().map_or(n_tokens, Vec::len);
-    let width = site.component.width(config).unwrap_or(n_tokens);
-    let n_heads = units.heads.as_ref().map_or(config.n_heads, Vec::len);
-    let expected = if site.component.is_per_head() {
-        vec![n_heads, n_positions, width]
-    } else {
-        vec![n_positions, width]
+    let width = site.component.width(sizes).unwrap_or(n_tokens);
+    let expected = match site.component.n_heads(sizes) {
+        Some(n_heads) => {
+            let n_heads = units.heads.as_ref().map_or(n_heads, Vec::len);
+            vec![n_heads, n_positions, width]
+        }
+        None => vec![n_positions, width],
     };
     let found = match source {
         Source::Positions(value) => value.dims()[1..].to_vec(),
@@ -169,13 +170,6 @@ fn check_edit<B: Backend>(
     }
 }
 
-/// Attention scores after an edit: later keys stay hidden, and minus infinity less itself is no number.
-fn remasked<B: Backend>(site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    match site.component {
-        Component::AttentionScore if x.dims()[2] > 1 => causal_mask(x),
-        _ => x,
-    }
-}
 
 impl<B: Backend> Hook<B> for Editor<B> {
     fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
@@ -186,10 +180,17 @@ impl<B: Backend> Hook<B> for Editor<B> {
     }
 
     fn at_heads(&mut self, site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        // Keys that are hidden stay so, and minus infinity less itself is no number.
+        let is_score = site.component == Component::AttentionScore;
+        let hidden = (is_score && self.edits.iter().any(|edit| edit.site == site))
+            .then(|| x.clone().equal_elem(f32::NEG_INFINITY));
         let x = self.edit(site, x, |source| match source {
             Source::Heads(value) => Some(value.clone()),
             _ => None,
         });
-        remasked(site, x)
+        match hidden {
+            Some(hidden) => x.mask_fill(hidden, f32::NEG_INFINITY),
+            None => x,
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     from_data_url,
 };
 use crate::{
-    Component, Gpt2Config, Tokenizer,
+    Component, Sizes, Tokenizer,
     direction::Direction,
     intervention::{InterventionError, Units},
 };
@@ -21,15 +21,15 @@ use units::check_distinct;
 /// Checks a plan; see [`Plan::check`].
 pub(super) fn check<E: fmt::Display>(
     plan: &Plan,
-    config: &Gpt2Config,
+    sizes: &Sizes,
     tokenizer: Option<&Tokenizer>,
     read: impl Fn(&str) -> Result<Arc<Direction>, E>,
 ) -> Result<CheckedPlan, PlanError> {
-    let base = rows("base", &plan.base, config, tokenizer)?;
+    let base = rows("base", &plan.base, sizes, tokenizer)?;
     let mut runs = Vec::with_capacity(plan.sources.len() + 1);
     for (idx, source) in plan.sources.iter().enumerate() {
         let field = format!("sources[{idx}]");
-        let rows = rows(&field, source, config, tokenizer)?;
+        let rows = rows(&field, source, sizes, tokenizer)?;
         if rows.len() != base.len() {
             let expected = format!("{} rows, as in `base`", base.len());
             return refuse(field, expected, format!("{} rows", rows.len()));
@@ -42,7 +42,7 @@ pub(super) fn check<E: fmt::Display>(
         let checker = Checker {
             idx,
             planned,
-            config,
+            sizes,
             tokenizer,
             runs: &runs,
         };
@@ -58,12 +58,12 @@ pub(super) fn check<E: fmt::Display>(
     }
     let mut record = Vec::with_capacity(plan.record.len());
     for (idx, site) in plan.record.iter().enumerate() {
-        let site = site.component.at(site.layer).check(config);
+        let site = site.component.at(site.layer).check(sizes);
         record.push(site.map_err(within(format!("record[{idx}].layer")))?);
     }
-    let config = config.clone();
+    let sizes = sizes.clone();
     Ok(CheckedPlan {
-        config,
+        sizes,
         runs,
         steps,
         record,
@@ -74,7 +74,7 @@ pub(super) fn check<E: fmt::Display>(
 struct Checker<'a> {
     idx: usize,
     planned: &'a PlannedIntervention,
-    config: &'a Gpt2Config,
+    sizes: &'a Sizes,
     tokenizer: Option<&'a Tokenizer>,
     /// Rows of the sources, then of the base.
     runs: &'a [Vec<Vec<u32>>],
@@ -131,7 +131,7 @@ impl Checker<'_> {
             op,
             ..
         } = self.planned;
-        let site = component.at(*layer).check(self.config);
+        let site = component.at(*layer).check(self.sizes);
         let site = site.map_err(within(self.field("layer")))?;
         if *component == Component::AttentionScore {
             self.check_whole_scores()?;
@@ -141,7 +141,7 @@ impl Checker<'_> {
             (Mode::Serial, Origin::Run(run)) => run + 1,
             _ => self.base(),
         };
-        let width = component.width(self.config);
+        let width = component.width(self.sizes);
         let width = width.unwrap_or(self.n_tokens(into));
         let [base_units, source_units] = self.units(&origin, into)?;
         if let Origin::Values(values) = &origin {
@@ -256,7 +256,7 @@ impl Checker<'_> {
 fn rows(
     field: &str,
     prompts: &Prompts,
-    config: &Gpt2Config,
+    sizes: &Sizes,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Vec<Vec<u32>>, PlanError> {
     let (field, rows) = match (prompts, tokenizer) {
@@ -272,7 +272,7 @@ fn rows(
             return refuse(field, expected, "`text`");
         }
     };
-    config.check_ids(&rows).map_err(within(field))?;
+    sizes.check_ids(&rows).map_err(within(field))?;
     Ok(rows)
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 
 use super::Operation;
 use crate::{
-    Gpt2, Gpt2Config, Recorder, Site,
+    Decoder, Sizes, Recorder, Site,
     direction::Direction,
     ids_tensor,
     intervention::{Edit, Editor, Featurizer, Intervention, InterventionError, Source, Units},
@@ -15,7 +15,7 @@ use crate::{
 /// A plan that fits a model's sizes: rows of ids, sites that exist, positions inside the prompts.
 #[derive(Clone, Debug)]
 pub struct CheckedPlan {
-    pub(super) config: Gpt2Config,
+    pub(super) sizes: Sizes,
     /// Rows of the sources, then of the base, `[run][row][pos]`.
     pub(super) runs: Vec<Vec<Vec<u32>>>,
     pub(super) steps: Vec<Step>,
@@ -143,8 +143,8 @@ impl CheckedPlan {
     ///
     /// # Errors
     /// - [`InterventionError::Unapplied`] if a run never reached an intervention's site.
-    /// - Whatever [`Editor::new`] refuses, if the model is not of the config that the plan was checked against.
-    pub fn run<B: Backend>(&self, model: &Gpt2<B>) -> Result<Outcome<B>, InterventionError> {
+    /// - Whatever [`Editor::new`] refuses, if the model is not of the sizes that the plan was checked against.
+    pub fn run<B: Backend>(&self, model: &Decoder<B>) -> Result<Outcome<B>, InterventionError> {
         let device = model.device();
         let ids = |run: usize| ids_tensor(&self.runs[run], &device);
         let run = |run: usize, sources: &[Recorder<B>], sites: Vec<Site>| {
@@ -155,7 +155,7 @@ impl CheckedPlan {
                 Ok(recorded(&sources[source], site).select(units))
             };
             let edits = self.edits(run, &device, value)?;
-            let editor = Editor::new(&self.config, self.runs[run][0].len(), edits)?;
+            let editor = Editor::new(&self.sizes, self.runs[run][0].len(), edits)?;
             let mut hook = (editor, Recorder::new(sites));
             let logits = model.forward(ids(run), &mut hook);
             hook.0.finish()?;

@@ -43,7 +43,7 @@ impl CheckedPlan {
         for site in &self.record {
             lines.push(format!("  recorded: {site}"));
         }
-        let n_layers = self.config.n_layers;
+        let n_layers = self.sizes.n_layers;
         let steps = self.steps.iter().filter(|step| step.into == base);
         let edits = steps.flat_map(|step| step.base_units.iter().map(|units| (step.site, units)));
         if let Some((layer, start)) = resumes_at(edits, n_layers) {
@@ -103,7 +103,7 @@ impl CheckedPlan {
         } = &units[0];
         let mut text = step.site.to_string();
         if let Some(heads) = heads {
-            match heads.len() == self.config.n_heads {
+            match heads.len() == self.sizes.n_heads {
                 true => text += ", all heads",
                 false => text += &format!(", {}", listed("head", heads.iter())),
             }

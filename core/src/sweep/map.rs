@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cell, MapKey, SweepFacts};
 use crate::{
-    Component, Gpt2Config, Place,
-    config::PromptError,
+    Component, Sizes, Place,
+    model::PromptError,
     direction::{self, Basis, Direction, Facts, Probe},
     load::TensorError,
     tensor_file::FileError,
@@ -175,15 +175,15 @@ impl SweepResult {
     /// Checks that the map fits a model's sizes.
     ///
     /// # Errors
-    /// - those of [`Gpt2Config::check_ids`] if the model cannot read the example pair.
+    /// - those of [`Sizes::check_ids`] if the model cannot read the example pair.
     /// - [`FileError::SweepCell`] if the model has no such layer or head, or another width there.
-    pub fn check(&self, config: &Gpt2Config) -> Result<(), FileError> {
-        config.check_ids(&[&self.facts.base])?;
-        config.check_ids(&[&self.facts.source])?;
+    pub fn check(&self, sizes: &Sizes) -> Result<(), FileError> {
+        sizes.check_ids(&[&self.facts.base])?;
+        sizes.check_ids(&[&self.facts.source])?;
         for cell in &self.cells {
             match &cell.basis {
-                Some(basis) => basis.check(cell.place, config),
-                None => cell.place.check(config).map(drop).map_err(FileError::from),
+                Some(basis) => basis.check(cell.place, sizes),
+                None => cell.place.check(sizes).map(drop).map_err(FileError::from),
             }
             .map_err(|cause| cell.wrong(cause))?;
         }

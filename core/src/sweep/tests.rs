@@ -1,7 +1,7 @@
 //! A sweep result is read as it was written, and whatever is wrong with one is refused.
 
 use super::*;
-use crate::{Gpt2Config, direction::Direction, tensor_file::tests::replaced};
+use crate::{Sizes, direction::Direction, tensor_file::tests::replaced};
 
 fn facts(method: Method) -> SweepFacts {
     SweepFacts {
@@ -239,19 +239,19 @@ fn hostile_files_are_refused() {
 
 #[test]
 fn map_that_does_not_fit_the_model_is_refused() {
-    let config = r#"{"model_type": "gpt2", "n_embd": 3, "n_head": 1, "n_layer": 2, "n_positions": 8, "vocab_size": 9}"#;
-    let config = Gpt2Config::from_json(config.as_bytes()).unwrap();
-    result().check(&config).unwrap();
-    let check = |change: &dyn Fn(&mut Gpt2Config), part: &str| {
-        let mut config = config.clone();
-        change(&mut config);
-        let error = result().check(&config).unwrap_err().to_string();
+    let sizes = r#"{"model_type": "gpt2", "n_embd": 3, "n_head": 1, "n_layer": 2, "n_positions": 8, "vocab_size": 9}"#;
+    let sizes = Config::from_json(sizes.as_bytes()).unwrap();
+    result().check(&sizes).unwrap();
+    let check = |change: &dyn Fn(&mut Sizes), part: &str| {
+        let mut sizes = sizes.clone();
+        change(&mut sizes);
+        let error = result().check(&sizes).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     };
-    check(&|config| config.n_layers = 1, "layer 1");
-    check(&|config| config.d_model = 4, "width 3");
-    check(&|config| config.d_vocab = 6, "token id 6");
-    check(&|config| config.n_ctx = 2, "at most 2");
+    check(&|sizes| sizes.n_layers = 1, "layer 1");
+    check(&|sizes| sizes.d_model = 4, "width 3");
+    check(&|sizes| sizes.d_vocab = 6, "token id 6");
+    check(&|sizes| sizes.n_ctx = 2, "at most 2");
     result().check_model("00ff").unwrap();
     assert!(result().check_model("00fe").is_err());
 }

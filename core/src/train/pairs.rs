@@ -6,7 +6,7 @@ use burn::tensor::{
 };
 
 use crate::{
-    Gpt2, Place,
+    Decoder, Place,
     cone::{CachedBase, CachedRun, CachedSource, row_indices},
     intervention::{Edit, Editor, Intervention, Source, Units},
 };
@@ -116,7 +116,7 @@ impl<B: Backend> CachedPairs<B> {
     ///
     /// # Shapes
     /// - result: `[batch, d_vocab]`, nats
-    pub fn logits(&self, model: &Gpt2<B>, intervention: &Intervention<B>) -> Tensor<B, 2> {
+    pub fn logits(&self, model: &Decoder<B>, intervention: &Intervention<B>) -> Tensor<B, 2> {
         let normed = normed(
             model,
             std::slice::from_ref(self),
@@ -132,7 +132,7 @@ impl<B: Backend> CachedPairs<B> {
 /// # Shapes
 /// - result: `[places * batch, 1, d_model]`
 pub(super) fn normed<B: Backend>(
-    model: &Gpt2<B>,
+    model: &Decoder<B>,
     places: &[CachedPairs<B>],
     interventions: &[Intervention<B>],
 ) -> Tensor<B, 3> {

@@ -24,7 +24,7 @@ impl<B: Backend> Engine<B> {
         let new_runs = prompts.len();
         let source = self.run(asked.asker, &beside, is_wanted).await?;
         let stage = self.intervened(asked, &[], is_wanted).await?;
-        let n_layers = self.config.n_layers;
+        let n_layers = self.sizes.n_layers;
         let n_tokens = stage.plain.cached.n_tokens();
         let (intervened, computed) = match stage.changed {
             None => (stage.plain.logits.clone(), 0),

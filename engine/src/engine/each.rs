@@ -24,7 +24,7 @@ impl<B: Backend> Engine<B> {
         pair: [u32; 2],
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Vec<Cell>> {
-        self.config.check_ids(&[pair]).map_err(Error::from)?;
+        self.sizes.check_ids(&[pair]).map_err(Error::from)?;
         let plan = asked.checked;
         let (base, sources) = self.runs_of(asked.asker, plan, is_wanted).await?;
         let stages = self.stages(plan);
@@ -53,7 +53,7 @@ impl<B: Backend> Engine<B> {
         let head = match edit.units.heads.as_deref() {
             None => None,
             Some([head]) => Some(*head),
-            Some(heads) if heads.len() == self.config.n_heads => None,
+            Some(heads) if heads.len() == self.sizes.n_heads => None,
             Some(heads) => return Err(refused("heads", "one head or all", format!("{heads:?}"))),
         };
         // An operation without a source needs the shape of one.

@@ -33,9 +33,9 @@ impl<B: Backend> Engine<B> {
     ) -> Result<LensRow> {
         let site = Component::BlockOutput
             .at(layer)
-            .check(&self.config)
+            .check(&self.sizes)
             .map_err(Error::from)?;
-        self.config.check_ids(&[pair]).map_err(Error::from)?;
+        self.sizes.check_ids(&[pair]).map_err(Error::from)?;
         let (base, _) = self.runs_of(asked.asker, asked.checked, is_wanted).await?;
         let stream = base.cached.stream(layer + 1);
         let cells = self.lens_cells(stream, pair, is_wanted).await?;
@@ -85,7 +85,7 @@ impl<B: Backend> Engine<B> {
     ) -> Result<AttentionRows> {
         let site = Component::AttentionWeight
             .at(layer)
-            .check(&self.config)
+            .check(&self.sizes)
             .map_err(Error::from)?;
         let n_tokens = asked.checked.base()[0].len();
         Position::Index(position)
@@ -117,7 +117,7 @@ impl<B: Backend> Engine<B> {
         if let Some(streams) = (self.streams.iter()).find(|own| own.plan == *asked.plan) {
             return Ok(streams.changed.clone());
         }
-        let layers = 0..self.config.n_layers;
+        let layers = 0..self.sizes.n_layers;
         let sites: Vec<Site> = layers.map(|l| Component::BlockOutput.at(l)).collect();
         let changed = self.intervened(asked, &sites, is_wanted).await?.changed;
         self.streams.push_front(Streams {

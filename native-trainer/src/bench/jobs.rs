@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use swivel_core::{
-    Component, Gpt2, Place, Position, Site,
+    Component, Decoder, Place, Position, Site,
     cone::{Cone, Storage},
     ids_tensor, metric,
     task::Pair,
@@ -104,7 +104,7 @@ impl device::Job for Job {
                 let started = Instant::now();
                 let (files, model) = open::<A::InnerBackend>(&model, &device)?;
                 let load = started.elapsed().as_secs_f64();
-                let mut pairs = read_pairs(&pairs, &files.config)?;
+                let mut pairs = read_pairs(&pairs, files.sizes())?;
                 pairs.truncate(n_pairs);
                 let sites: Vec<Site> = sites
                     .into_iter()
@@ -112,7 +112,7 @@ impl device::Job for Job {
                     .collect();
                 let wanted = wanted(&sites, positions.clone());
                 let started = Instant::now();
-                let cached = CachedRuns::run(&model, &files.config, &pairs, &wanted, "pairs")?;
+                let cached = CachedRuns::run(&model, files.sizes(), &pairs, &wanted, "pairs")?;
                 sync(&model)?;
                 let cache = started.elapsed().as_secs_f64();
                 let rule = rule(epochs, batch_size);
@@ -133,7 +133,7 @@ impl device::Job for Job {
                             cached.at(Place::new(*site, Position::Index(*position)), *position)
                         })
                         .collect::<Result<_>>()?;
-                    let start = Rotation::random(files.config.d_model, 1, 0, &device)?;
+                    let start = Rotation::random(files.sizes().d_model, 1, 0, &device)?;
                     let mut losses = Vec::new();
                     rule.learn_together::<A>(&model, &places, start, |_, of_epoch, _| {
                         losses.extend(of_epoch);
@@ -153,7 +153,7 @@ impl device::Job for Job {
             }
             Self::Map { model, pairs } => {
                 let (files, model) = open::<A::InnerBackend>(&model, &device)?;
-                let pairs = read_pairs(&pairs, &files.config)?;
+                let pairs = read_pairs(&pairs, files.sizes())?;
                 map(&model, &files, &pairs[0])?; // warm, as the peer is
                 let started = Instant::now();
                 let cells = map(&model, &files, &pairs[0])?;
@@ -167,15 +167,15 @@ impl device::Job for Job {
                 runs,
             } => {
                 let (files, model) = open::<A::InnerBackend>(&model, &device)?;
-                let pairs = read_pairs(&pairs, &files.config)?;
-                let site = Component::BlockOutput.at(files.config.n_layers - 1);
+                let pairs = read_pairs(&pairs, files.sizes())?;
+                let site = Component::BlockOutput.at(files.sizes().n_layers - 1);
                 let last = pairs[0].base.len() - 1;
                 let wanted = wanted(&[site], last..=last);
-                let cached = CachedRuns::run(&model, &files.config, &pairs, &wanted, "pairs")?;
+                let cached = CachedRuns::run(&model, files.sizes(), &pairs, &wanted, "pairs")?;
                 let cached = cached.at(Place::new(site, Position::LAST), last)?;
                 let mut shares: BTreeMap<String, Vec<f64>> = BTreeMap::new();
                 for rank in ranks {
-                    let start = Rotation::random(files.config.d_model, rank, 0, &device)?;
+                    let start = Rotation::random(files.sizes().d_model, rank, 0, &device)?;
                     for _ in 0..=runs {
                         const STEPS: usize = 5;
                         let started = Instant::now();
@@ -210,7 +210,7 @@ impl device::Job for Job {
     }
 }
 
-fn open<B: Backend>(model: &Path, device: &B::Device) -> Result<(ModelFiles, Gpt2<B>)> {
+fn open<B: Backend>(model: &Path, device: &B::Device) -> Result<(ModelFiles, Decoder<B>)> {
     let files = ModelFiles::open(&model.to_string_lossy())?;
     let (model, _) = files.load::<B>(device, Report::Json)?;
     sync(&model)?;
@@ -218,7 +218,7 @@ fn open<B: Backend>(model: &Path, device: &B::Device) -> Result<(ModelFiles, Gpt
 }
 
 /// Waits until the device has done what it was told.
-fn sync<B: Backend>(model: &Gpt2<B>) -> Result<()> {
+fn sync<B: Backend>(model: &Decoder<B>) -> Result<()> {
     let device = model.device();
     B::sync(&device).map_err(|error| anyhow::anyhow!("waiting for the device: {error:?}"))
 }
@@ -246,9 +246,9 @@ fn rule(epochs: usize, batch_size: usize) -> Rule {
 }
 
 /// Probability of the label after each swap, layer by layer.
-fn map<B: Backend>(model: &Gpt2<B>, files: &ModelFiles, pair: &Pair) -> Result<Vec<Vec<f32>>> {
+fn map<B: Backend>(model: &Decoder<B>, files: &ModelFiles, pair: &Pair) -> Result<Vec<Vec<f32>>> {
     let device = model.device();
-    let (n_layers, n_tokens) = (files.config.n_layers, pair.base.len());
+    let (n_layers, n_tokens) = (files.sizes().n_layers, pair.base.len());
     let ids = |ids: &[u32]| ids_tensor::<B>([ids], &device);
     let base = model.cache_run(ids(&pair.base), &Cone::whole(n_layers, n_tokens));
     let sites: Vec<Site> = (0..n_layers)

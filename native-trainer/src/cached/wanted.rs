@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result};
 use swivel_core::{
-    Gpt2Config, Site,
+    Sizes, Site,
     cone::{Cone, Storage},
     task::{Pair, PairShape},
 };
@@ -62,7 +62,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// One site, at the positions that the pairs name.
-    pub fn at(site: Site, pairs: &[Pair], config: &Gpt2Config, cache: CacheConfig) -> Result<Self> {
+    pub fn at(site: Site, pairs: &[Pair], sizes: &Sizes, cache: CacheConfig) -> Result<Self> {
         let shape = PairShape::of(pairs, config)?;
         Ok(Self {
             sites: vec![site],
@@ -81,7 +81,7 @@ impl Wanted {
     }
 
     /// What is cached of pairs, for people: `1600 runs, 4.9 MB in memory`.
-    pub fn describe(&self, pairs: &[Pair], config: &Gpt2Config) -> Result<String> {
+    pub fn describe(&self, pairs: &[Pair], sizes: &Sizes) -> Result<String> {
         let n_bytes = self.n_bytes(config, pairs)?;
         let (mb, n_runs) = (n_bytes as f64 / 1e6, 2 * pairs.len());
         let place = match n_bytes > self.memory {
@@ -92,7 +92,7 @@ impl Wanted {
     }
 
     /// Bytes that are cached of pairs.
-    pub fn n_bytes(&self, config: &Gpt2Config, pairs: &[Pair]) -> Result<u64> {
+    pub fn n_bytes(&self, sizes: &Sizes, pairs: &[Pair]) -> Result<u64> {
         let shape = PairShape::of(pairs, config)?;
         let base = self
             .cone(config)?
@@ -107,13 +107,13 @@ impl Wanted {
     }
 
     /// Where runs are resumed.
-    pub fn cone(&self, config: &Gpt2Config) -> Result<Cone> {
-        let cone = Cone::of(&self.sites, self.base.clone(), config.n_layers);
+    pub fn cone(&self, sizes: &Sizes) -> Result<Cone> {
+        let cone = Cone::of(&self.sites, self.base.clone(), sizes.n_layers);
         let Cone { layers, starts } = cone.context("no site was named")?;
         let layers = self.first_layer.max(*layers.start())..=*layers.end();
         let cone = Cone { layers, starts };
         Ok(match self.logits {
-            true => cone.with_logits(config.n_layers),
+            true => cone.with_logits(sizes.n_layers),
             false => cone,
         })
     }

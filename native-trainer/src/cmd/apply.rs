@@ -120,7 +120,7 @@ impl Job for Apply {
             n_runs: usize::MAX,
             n_bytes: usize::MAX,
         };
-        let mut engine = Engine::new(files.config.clone(), model, limits);
+        let mut engine = Engine::new(files.sizes().clone(), model, limits);
         let outcome = block_on(engine.outcome(0, &checked, &async || true))?;
         let before = last_position(&outcome.base)?;
         let after = last_position(&outcome.intervened)?;

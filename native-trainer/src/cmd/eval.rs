@@ -11,7 +11,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    Gpt2, Gpt2Config, Place,
+    Decoder, Sizes, Place,
     direction::{Direction, Facts},
     intervention::Intervention,
     task::Pair,
@@ -116,13 +116,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         ..
     } = &direction.facts;
     let files = ModelFiles::open(common.model.as_deref().unwrap_or(model))?;
-    direction.check(&files.config)?;
+    direction.check(files.sizes())?;
     let has_own_model = check_weights(&direction, &files.sha256()?, any_model, report)?;
     let mut stands_for = None;
     let pairs = match test_data {
         Some(path) => {
             refuse_beside(task.given(), "--test-data")?;
-            read_pairs(&path, &files.config)?
+            read_pairs(&path, files.sizes())?
         }
         None => {
             let program = trained_on
@@ -212,17 +212,17 @@ impl Job for Eval {
         let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
         let learned = swap_along(direction.basis(&device));
         if has_own_model {
-            check_probe(&model, &files.config, &direction, &learned, cache)?;
+            check_probe(&model, files.sizes(), &direction, &learned, cache)?;
         }
         let place = direction.facts.place;
-        check_head(place.site, place.head, &files.config)?;
+        check_head(place.site, place.head, files.sizes())?;
         report.line(format!(
             "Scoring {} on {} pairs: {place}, rank {}, on {device_name}",
             file.display(),
             pairs.len(),
             direction.rank()
         ));
-        let cached = cache_pairs(&model, &files.config, place, &pairs, cache)?;
+        let cached = cache_pairs(&model, files.sizes(), place, &pairs, cache)?;
         let iia = cached.iia(&model, &learned)?;
         let size = [direction.width(), direction.rank()];
         let controls = cached.controls(&model, size, seed, None)?;
@@ -255,8 +255,8 @@ impl Job for Eval {
 
 /// Runs pairs once and caches what the place needs.
 fn cache_pairs<B: Backend>(
-    model: &Gpt2<B>,
-    config: &Gpt2Config,
+    model: &Decoder<B>,
+    sizes: &Sizes,
     place: Place,
     pairs: &[Pair],
     cache: CacheConfig,
@@ -267,8 +267,8 @@ fn cache_pairs<B: Backend>(
 
 /// Runs the pair that the file carries: the right file on the right model gives the recorded answer.
 fn check_probe<B: Backend>(
-    model: &Gpt2<B>,
-    config: &Gpt2Config,
+    model: &Decoder<B>,
+    sizes: &Sizes,
     direction: &Direction,
     learned: &Intervention<B>,
     cache: CacheConfig,

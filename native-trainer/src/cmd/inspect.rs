@@ -304,7 +304,7 @@ fn inspect_plan(file: &PlanFile, report: Report) -> Result<ExitCode> {
 }
 
 fn inspect_model(files: &ModelFiles, report: Report) {
-    let config = &files.config;
+    let config = files.sizes();
     let n_tokens = files.tokenizer().ok().map(|tokenizer| tokenizer.n_tokens());
     report.line(format!(
         "model      {}, {:.2} MB of weights",
@@ -313,15 +313,15 @@ fn inspect_model(files: &ModelFiles, report: Report) {
     ));
     report.line(format!(
         "sizes      {} layers, width {}, {} heads of {}, MLP {}",
-        config.n_layers,
-        config.d_model,
-        config.n_heads,
-        config.d_head(),
-        config.d_mlp()
+        sizes.n_layers,
+        sizes.d_model,
+        sizes.n_heads,
+        sizes.d_head,
+        sizes.d_mlp
     ));
     report.line(format!(
         "reads      up to {} tokens of a vocabulary of {}",
-        config.n_ctx, config.d_vocab
+        sizes.n_ctx, sizes.d_vocab
     ));
     report.line(match n_tokens {
         Some(n_tokens) => format!("tokenizer  {n_tokens} tokens"),

@@ -153,7 +153,7 @@ impl TaskArgs {
         program.causal_model(&lexicon.words).variable(&variable)?;
         let shots = self.shots.unwrap_or(SHOTS);
         let n_tokens = shots.saturating_mul(12).saturating_add(10);
-        let n_ctx = files.config.n_ctx;
+        let n_ctx = files.sizes().n_ctx;
         if n_tokens > n_ctx {
             let found = n_tokens;
             let error = PromptError::TooLong { found, n_ctx };

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    Gpt2Config,
+    Sizes,
     task::programs::{self, Lexicon, Words},
 };
 
@@ -68,9 +68,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         n_ctx,
         ..
     } = settings;
-    let config = Gpt2Config::new(n_layers, d_model, n_heads, n_ctx, tokenizer.n_tokens());
+    let config = Config::gpt2(n_layers, d_model, n_heads, n_ctx, tokenizer.n_tokens());
     // As strict with ourselves as with any other model.
-    let config = Gpt2Config::from_json(json!(config).to_string().as_bytes())?;
+    let config = Config::from_json(json!(config).to_string().as_bytes())?;
     for stage in &settings.stages {
         if stage.lines == 0 || stage.lines * LINE > n_ctx || stage.batch == 0 || stage.steps == 0 {
             bail!(

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use swivel_core::{
-    Component, Gpt2Config,
+    Component, Sizes,
     sweep::{Method, Part, SweepFacts},
 };
 
@@ -125,7 +125,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("--test-data needs --train-data: directions are learned from it");
     }
     let files = ModelFiles::open(args.model.as_deref().unwrap_or(SOLVER))?;
-    let config = &files.config;
+    let config = files.sizes();
     let (variables, task) = variables(&args, &files, is_learned)?;
     let n_tokens = map::n_tokens(&variables, config)?;
     let places = places(&args, config, n_tokens)?;
@@ -165,7 +165,7 @@ fn variables(
     if let Some(test) = &args.test_data {
         refuse_beside(args.task.given(), "--test-data")?;
         let train = args.train_data.as_deref().filter(|_| is_learned);
-        let read = |path: &Path| read_pairs(path, &files.config);
+        let read = |path: &Path| read_pairs(path, files.sizes());
         let variable = Variable {
             name: None,
             train: train.map(read).transpose()?.unwrap_or_default(),
@@ -201,13 +201,13 @@ fn variables(
 }
 
 /// Where the cells are, in prompts of this length.
-fn places(args: &Args, config: &Gpt2Config, n_tokens: usize) -> Result<Places> {
+fn places(args: &Args, sizes: &Sizes, n_tokens: usize) -> Result<Places> {
     let positions = args.positions.resolve(n_tokens, "position")?;
-    let layers = args.layers.resolve(config.n_layers, "layer")?;
+    let layers = args.layers.resolve(sizes.n_layers, "layer")?;
     let components = args.components.iter().map(|name| name.trim().parse());
     let components: Vec<Component> = components.collect::<Result<_, _>>()?;
     let heads = match components.iter().any(|component| component.is_per_head()) {
-        true => args.heads.resolve(config.n_heads, "head")?,
+        true => args.heads.resolve(sizes.n_heads, "head")?,
         false => Vec::new(),
     };
     Ok(Places {
@@ -224,10 +224,10 @@ fn share(
     part: Part,
     jobs: &[Range<usize>],
     cells: &[Planned],
-    config: &Gpt2Config,
+    sizes: &Sizes,
     n_tokens: usize,
 ) -> Result<Vec<Range<usize>>> {
-    let cost = |job: &Range<usize>| map::cost(&cells[job.clone()], config.n_layers, n_tokens);
+    let cost = |job: &Range<usize>| map::cost(&cells[job.clone()], sizes.n_layers, n_tokens);
     let share = map::share(part, jobs, cost).with_context(|| {
         format!(
             "--shard {part}: this map of {} cells has at most {} parts, since some cells are computed together",

@@ -131,19 +131,19 @@ fn prepare(args: Args) -> Result<Train> {
     let cached = cache.resolve()?;
     check_counts(&[("--train-pairs", train_pairs), ("--test-pairs", test_pairs)])?;
     let files = ModelFiles::open(common.model())?;
-    let (site, head) = parse_site(&component, &layer, head, &files.config)?;
-    let width = width_at(site, &files.config)?;
+    let (site, head) = parse_site(&component, &layer, head, files.sizes())?;
+    let width = width_at(site, files.sizes())?;
     check_rank(width, rank)?;
     let init = init_file.as_deref().map(direction_file::read).transpose()?;
     if let Some(init) = &init {
-        init.check(&files.config)?;
+        init.check(files.sizes())?;
         check_init(init, rank, site, width)?;
     }
     let (train, test, task) = match (&train_data, &test_data) {
         (Some(train), Some(test)) => {
             let position = position.is_some().then_some("--position");
             refuse_beside(asked.given().or(position), "--train-data")?;
-            let read = |path: &Path| read_pairs(path, &files.config);
+            let read = |path: &Path| read_pairs(path, files.sizes());
             (read(train)?, read(test)?, None)
         }
         _ => {
@@ -155,7 +155,7 @@ fn prepare(args: Args) -> Result<Train> {
             (train, test, Some(task))
         }
     };
-    let shape = PairShape::of(&train, &files.config)?;
+    let shape = PairShape::of(&train, files.sizes())?;
     let position = match position {
         Some(position) => position,
         None if shape.base_position + 1 == shape.n_base => Position::LAST,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Result, bail};
 use swivel_core::{
-    Component, Gpt2Config, Place, Position, Site,
+    Component, Sizes, Place, Position, Site,
     sweep::Method,
     task::{Pair, PairShape},
     train::check_rank,
@@ -85,7 +85,7 @@ pub struct Sweep {
 impl Sweep {
     /// The rule of the whole map, where directions are learned.
     pub fn rule(&self) -> Option<Rule> {
-        let rule = self.learning.at_width(self.files.config.d_model);
+        let rule = self.learning.at_width(self.files.sizes().d_model);
         (self.method == Method::Das).then_some(rule)
     }
 
@@ -99,7 +99,7 @@ impl Sweep {
 ///
 /// # Errors
 /// - If they are of several lengths.
-pub fn n_tokens(variables: &[Variable], config: &Gpt2Config) -> Result<usize> {
+pub fn n_tokens(variables: &[Variable], sizes: &Sizes) -> Result<usize> {
     let shape = PairShape::of(&variables[0].test, config)?;
     for variable in variables {
         for pairs in [&variable.train, &variable.test] {
@@ -139,7 +139,7 @@ pub fn plan(
     places: &Places,
     method: Method,
     n_variables: usize,
-    config: &Gpt2Config,
+    sizes: &Sizes,
 ) -> Result<Vec<Planned>> {
     let Places {
         layers,

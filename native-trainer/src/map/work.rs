@@ -13,7 +13,7 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 use swivel_core::{
-    Gpt2,
+    Decoder,
     cone::CachedSource,
     direction::Basis,
     intervention::Source,
@@ -129,8 +129,8 @@ struct CachedVariable<B: Backend> {
 }
 
 impl<B: Backend> CachedVariable<B> {
-    fn new(sweep: &Sweep, variable: usize, model: &Gpt2<B>) -> Result<Self> {
-        let config = &sweep.files.config;
+    fn new(sweep: &Sweep, variable: usize, model: &Decoder<B>) -> Result<Self> {
+        let config = sweep.files.sizes();
         let Variable { train, test, .. } = &sweep.variables[variable];
         let cells = sweep.cells.iter().filter(|cell| cell.variable == variable);
         let mut sites: Vec<_> = cells.clone().map(|cell| cell.site).collect();
@@ -147,7 +147,7 @@ impl<B: Backend> CachedVariable<B> {
         let here = sweep.cells[sweep.here.clone()].iter();
         let first_layer = here
             .filter(|cell| cell.variable == variable)
-            .map(|cell| cell.site.resumes_at(config.n_layers))
+            .map(|cell| cell.site.resumes_at(sizes.n_layers))
             .min();
         let wanted = |logits: bool| -> Result<Wanted> {
             Ok(Wanted {
@@ -174,7 +174,7 @@ impl<B: Backend> CachedVariable<B> {
         let test = cache(test, true, "test pairs")?;
         let probe = &sweep.variables[0].test[..1];
         let probe = CachedRuns::run(model, config, probe, &wanted(false)?, "probe")?;
-        let n_layers = config.n_layers;
+        let n_layers = sizes.n_layers;
         let base_logits = batches(test.labels.len()).map(|rows| {
             let (base, _) = test.select(&rows)?;
             let logits = model.resume(&base.base_at(n_layers, n_tokens - 1), 0, &mut ());
@@ -198,7 +198,7 @@ impl<B: Backend> CachedVariable<B> {
     fn learn<A: AutodiffBackend<InnerBackend = B>>(
         &self,
         sweep: &Sweep,
-        model: &Gpt2<B>,
+        model: &Decoder<B>,
         cells: &[Planned],
     ) -> Result<Vec<Cell>> {
         let Planned { site, rank, .. } = cells[0];
@@ -207,7 +207,7 @@ impl<B: Backend> CachedVariable<B> {
             cells.iter().map(at).collect()
         };
         let train = cached(self.train.as_ref().context("there are no training pairs")?)?;
-        let width = width_at(site, &sweep.files.config)?;
+        let width = width_at(site, sweep.files.sizes())?;
         let rule = sweep.learning.at_width(width);
         let learn = |train: &[Cached<B>]| -> Result<Vec<Tensor<B, 2>>> {
             let start = Rotation::random(width, rank, rule.seed, &self.device)?;
@@ -245,7 +245,7 @@ impl<B: Backend> CachedVariable<B> {
     }
 
     /// Scores whole-value interventions at all positions of a site.
-    fn measure(&self, sweep: &Sweep, model: &Gpt2<B>, cells: &[Planned]) -> Result<Vec<Cell>> {
+    fn measure(&self, sweep: &Sweep, model: &Decoder<B>, cells: &[Planned]) -> Result<Vec<Cell>> {
         let Planned { site, head, .. } = cells[0];
         let swap = swap_whole();
         let positions = cells.iter().map(|cell| cell.position);

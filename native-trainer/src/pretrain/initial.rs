@@ -10,7 +10,7 @@
 use std::f64::consts::TAU;
 
 use rand_chacha::ChaCha8Rng;
-use swivel_core::{Gpt2Config, train::gaussian};
+use swivel_core::{Sizes, train::gaussian};
 
 use super::{
     lines::LINE,
@@ -19,8 +19,8 @@ use super::{
 use crate::weights::NamedTensors;
 
 /// Initial values of a model of these sizes.
-pub fn values(config: &Gpt2Config, settings: &Settings, rng: &mut ChaCha8Rng) -> NamedTensors {
-    let Gpt2Config {
+pub fn values(sizes: &Sizes, settings: &Settings, rng: &mut ChaCha8Rng) -> NamedTensors {
+    let Sizes {
         d_model,
         n_heads,
         n_layers,

@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use swivel_core::{
-    Gpt2, ids_tensor,
+    Decoder, ids_tensor,
     task::programs::{Lexicon, P_OPS, Program},
 };
 
@@ -109,7 +109,7 @@ impl Lines {
 ///
 /// # Shapes
 /// - result: `[batch * lines, d_vocab]`
-pub fn answer_logits<B: Backend>(model: &Gpt2<B>, batch: &Batch, lines: usize) -> Tensor<B, 2> {
+pub fn answer_logits<B: Backend>(model: &Decoder<B>, batch: &Batch, lines: usize) -> Tensor<B, 2> {
     let device = model.device();
     let ids = ids_tensor::<B>(&batch.ids, &device);
     let [n_rows, pos] = ids.dims();

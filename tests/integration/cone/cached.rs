@@ -5,14 +5,14 @@ use super::*;
 #[test]
 fn a_cone_keeps_what_its_places_need_and_no_more() {
     let runs = Runs::new();
-    let n_layers = runs.config.n_layers;
-    for site in sites(&runs.config) {
+    let n_layers = runs.sizes.n_layers;
+    for site in sites(&runs.sizes) {
         let layer = site.resumes_at(n_layers);
         for start in 0..N_TOKENS {
             let what = format!("{site}, position {start}");
             let cone = Cone::of(&[site], start..=start, n_layers).unwrap();
             let cached = runs.model.cache_run(runs.reference.ints("base_ids"), &cone);
-            let expected = cone.n_bytes(&runs.config, N_TOKENS, Storage::F32);
+            let expected = cone.n_bytes(&runs.sizes, N_TOKENS, Storage::F32);
             assert_eq!(cached.n_bytes(), 2 * expected, "{what}");
             let expected = runs
                 .model
@@ -51,11 +51,11 @@ fn half_the_memory_costs_a_few_thousandths() {
     let runs = Runs::new();
     let halved = runs.cached.clone().stored(Storage::F16);
     assert_eq!(2 * halved.n_bytes(), runs.cached.n_bytes());
-    for site in sites(&runs.config) {
+    for site in sites(&runs.sizes) {
         let edit = runs.edit(site, Units::positions([4]), interchange());
         let [full, resumed] = runs.full_and_resumed(&halved, vec![edit]);
         let what = site.to_string();
-        let is_reached = |query| can_change(site, 4, query, runs.config.n_layers);
+        let is_reached = |query| can_change(site, 4, query, runs.sizes.n_layers);
         assert_changes(&full, &runs.base, is_reached, &what);
         assert_close(
             resumed.clone(),

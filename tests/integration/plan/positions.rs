@@ -16,7 +16,7 @@ fn check_text(intervention: &str, tokenizer: Option<&Tokenizer>) -> Result<Check
     );
     let read = |name: &str| Err::<Arc<Direction>, _>(format!("{name} is not there"));
     Plan::from_json(plan.as_bytes())?.check(
-        &Gpt2Config::from_json(config).unwrap(),
+        &Config::from_json(sizes).unwrap(),
         tokenizer,
         read,
     )
@@ -129,15 +129,15 @@ fn tokens_are_what_the_plan_says_or_it_is_refused() {
         "base_positions": ["last"], "token": "=", "op": {"type": "zero"}}]}"#;
     let read = |name: &str| Err::<Arc<Direction>, _>(format!("{name} is not there"));
     let plan = Plan::from_json(plan).unwrap();
-    let message = plan.check(&config(), None, read).unwrap_err().to_string();
+    let message = plan.check(&sizes(), None, read).unwrap_err().to_string();
     assert!(message.contains("no tokenizer"), "{message}");
-    plan.check(&config(), Some(&tokenizer), read).unwrap();
+    plan.check(&sizes(), Some(&tokenizer), read).unwrap();
     let whole = r#""component": "z", "unit": "h", "heads": [0], "token": "=""#;
     let plan = format!(
         r#"{{"version": 1, "base": {{"ids": [[1]]}}, "interventions": [{{"layer": 0, {whole}, "op": {{"type": "zero"}}}}]}}"#
     );
     let plan = Plan::from_json(plan.as_bytes()).unwrap();
-    let message = plan.check(&config(), Some(&tokenizer), read).unwrap_err();
+    let message = plan.check(&sizes(), Some(&tokenizer), read).unwrap_err();
     assert!(
         message.to_string().contains("interventions[0].token"),
         "{message}"

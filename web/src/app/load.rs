@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use leptos::prelude::*;
-use swivel_core::{Gpt2Config, Tokenizer, task::programs::Lexicon};
+use swivel_core::{Sizes, Tokenizer, task::programs::Lexicon};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::RequestCache;
 
@@ -171,7 +171,7 @@ impl App {
         sha256: &str,
         generation: u32,
     ) -> Result<(), String> {
-        let config = Gpt2Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
+        let config = Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
         tokenizer
             .check(&config)
             .map_err(|error| error.to_string())?;

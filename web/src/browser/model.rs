@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use js_sys::Uint8Array;
 use serde::Deserialize;
-use swivel_core::{Gpt2Config, Tokenizer, TokenizerError};
+use swivel_core::{Sizes, Tokenizer, TokenizerError};
 use web_sys::File;
 
 use super::fetch::{self, fetch, read_file};
@@ -103,7 +103,7 @@ impl ModelSource {
     ) -> Result<String, String> {
         let config = self.text("config.json", progress).await?;
         let config = config.ok_or_else(|| self.missing("config.json"))?;
-        Gpt2Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
+        Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
         Ok(config)
     }
 

@@ -16,7 +16,7 @@ use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_a
 use futures_channel::mpsc;
 use js_sys::{Array, Reflect, Uint8Array};
 use serde::{Deserialize, Serialize};
-use swivel_core::{Gpt2Config, Weights, kernel::Kernels};
+use swivel_core::{Sizes, Weights, kernel::Kernels};
 use swivel_engine::{
     Engine, Failure,
     protocol::{Cost, FromEngine, Response, ToEngine},
@@ -175,7 +175,7 @@ async fn load(
     config: &str,
     files: Vec<Vec<u8>>,
 ) -> Result<(AnyEngine, FromEngine), String> {
-    let config = Gpt2Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
+    let config = Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
     let views: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
     let weights = Weights::new(&views).map_err(|error| error.to_string())?;
     let sha256 = weights.sha256().to_owned();

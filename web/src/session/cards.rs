@@ -19,7 +19,7 @@ impl Session {
     pub fn open_direction(&mut self, name: &str, bytes: &[u8], is_embedded: bool) -> Result<usize> {
         let direction = Direction::from_bytes(bytes)?;
         if let Some(model) = &self.model {
-            direction.check(&model.config)?;
+            direction.check(&model.sizes)?;
         }
         let known =
             (self.directions.iter()).position(|own| is_same_swap(&own.direction, &direction));
@@ -153,13 +153,13 @@ impl Session {
                     .resolve(self.choices.source.ids.len())?;
             }
             if let Some(model) = &self.model {
-                card.place.check(&model.config)?;
+                card.place.check(&model.sizes)?;
                 let plan = self.plan_of(&[card], |opened| opened.engine_name.clone());
                 let read = |_: &str| match card.direction {
                     Some(idx) => Ok(Arc::clone(&self.directions[idx].direction)),
                     None => Err("no card has it"),
                 };
-                plan.check(&model.config, None, read)?;
+                plan.check(&model.sizes, None, read)?;
             }
             Ok(())
         };

@@ -90,7 +90,7 @@ impl Session {
         let heads = match (card.place.head, &self.model) {
             _ if !site.component.is_per_head() => None,
             (Some(head), _) => Some(vec![head]),
-            (None, Some(model)) => Some((0..model.config.n_heads).collect()),
+            (None, Some(model)) => Some((0..model.sizes.n_heads).collect()),
             (None, None) => {
                 return Err("how many heads there are is known when the model is there");
             }

@@ -51,7 +51,7 @@ impl Session {
         let is_readable = |side| {
             let ids = &self.choices.prompt(side).ids;
             let model = self.model.as_ref();
-            model.is_none_or(|model| model.config.check_ids(&[ids]).is_ok())
+            model.is_none_or(|model| model.sizes.check_ids(&[ids]).is_ok())
         };
         Side::BOTH.into_iter().all(is_readable)
     }
@@ -95,7 +95,7 @@ impl Session {
             let facts = &opened.direction.facts;
             opened.probe == Probe::Unknown
                 && facts.model_sha256 == model.sha256
-                && opened.direction.check(&model.config).is_ok()
+                && opened.direction.check(&model.sizes).is_ok()
         })?;
         Some((JobKind::Probe(idx), self.probe_request(idx)?))
     }

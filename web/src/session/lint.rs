@@ -117,7 +117,7 @@ impl Session {
             return;
         }
         let Some(model) = &self.model else { return };
-        let (n_tokens, n_ctx) = (prompt.ids.len(), model.config.n_ctx);
+        let (n_tokens, n_ctx) = (prompt.ids.len(), model.sizes.n_ctx);
         if n_tokens > n_ctx {
             let kept = model.tokenizer.decode(&prompt.ids[n_tokens - n_ctx..]);
             let text = format!("{name} has {n_tokens} tokens, the model reads at most {n_ctx}");

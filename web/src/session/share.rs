@@ -134,7 +134,7 @@ impl Session {
                 .ok_or_else(|| "this page does not have the file; open it first".to_owned())
         };
         let checked = plan
-            .check(&model.config, Some(&model.tokenizer), read)
+            .check(&model.sizes, Some(&model.tokenizer), read)
             .map_err(|error| error.to_string())?;
         let base = match checked.base() {
             [ids] => ids.clone(),
@@ -157,7 +157,7 @@ impl Session {
             (None, None) => base.clone(),
         };
         for ids in [&base, &source] {
-            let checked = model.config.check_ids(&[ids]);
+            let checked = model.sizes.check_ids(&[ids]);
             checked.map_err(|error| error.to_string())?;
         }
 

@@ -16,7 +16,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
 use futures_executor::block_on;
 use swivel_core::{
-    Component, Gpt2, Position, Recorder, Weights,
+    Component, Decoder, Position, Recorder, Weights,
     direction::Direction,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     plan::Operation,
@@ -40,7 +40,7 @@ fn model() -> Model {
     let weights = file("models/solver/model.safetensors");
     Model {
         name: "solver".to_owned(),
-        config: Gpt2Config::from_json(&file("models/solver/config.json")).unwrap(),
+        config: Config::from_json(&file("models/solver/config.json")).unwrap(),
         sha256: Weights::new(&[&weights]).unwrap().sha256().to_owned(),
         lexicon: Lexicon::embedded(&tokenizer).ok().map(Arc::new),
         tokenizer,
@@ -50,14 +50,14 @@ fn model() -> Model {
 fn engine() -> Engine<Flex> {
     let weights = file("models/solver/model.safetensors");
     let weights = Weights::new(&[&weights]).unwrap();
-    Engine::load(model().config, &weights, Default::default()).unwrap()
+    Engine::load(model().sizes, &weights, Default::default()).unwrap()
 }
 
 /// The same model without the engine.
-fn gpt2() -> Gpt2<Flex> {
+fn gpt2() -> Decoder<Flex> {
     let weights = file("models/solver/model.safetensors");
     let weights = Weights::new(&[&weights]).unwrap();
-    Gpt2::load(&model().config, &weights, &Default::default()).unwrap()
+    Decoder::load(&model().sizes, &weights, &Default::default()).unwrap()
 }
 
 /// One prompt as a batch.

@@ -26,11 +26,11 @@ impl Session {
     /// Both prompts from token ids.
     ///
     /// # Errors
-    /// - those of [`Gpt2Config::check_ids`]
+    /// - those of [`Sizes::check_ids`]
     pub fn set_prompts(&mut self, prompts: &Prompts) -> Result<()> {
         if let Some(model) = &self.model {
-            model.config.check_ids(&[&prompts.base])?;
-            model.config.check_ids(&[&prompts.source])?;
+            model.sizes.check_ids(&[&prompts.base])?;
+            model.sizes.check_ids(&[&prompts.source])?;
             let base = Prompt::of_ids(prompts.base.clone(), &model.tokenizer);
             let source = Prompt::of_ids(prompts.source.clone(), &model.tokenizer);
             self.change(|choices| {

@@ -52,7 +52,7 @@ impl Checker<'_> {
             let expected = "nothing: no source run is read";
             return refuse(self.field("source_positions"), expected, "positions");
         }
-        let is_whole = *unit == Unit::Heads || component.width(self.config).is_none();
+        let is_whole = *unit == Unit::Heads || component.width(self.sizes).is_none();
         let n_tokens = self.n_tokens(into);
         match from.map(|run| self.n_tokens(run)) {
             Some(found) if is_whole && found != n_tokens => {
@@ -156,7 +156,7 @@ impl Checker<'_> {
             heads,
             ..
         } = self.planned;
-        let n_heads = self.config.n_heads;
+        let n_heads = self.sizes.n_heads;
         match (unit, heads) {
             (Unit::Positions, None) => Ok(component.is_per_head().then(|| (0..n_heads).collect())),
             (Unit::Positions, Some(_)) => {

@@ -59,7 +59,7 @@ impl Job for Load {
     fn run<A: AutodiffBackend>(self, device: A::Device, name: &str) -> Result<Box<dyn Native>> {
         let (model, sha256) = self.files.load::<A::InnerBackend>(&device, Report::Json)?;
         Ok(Box::new(OnDevice {
-            engine: Engine::new(self.files.config.clone(), model, LIMITS),
+            engine: Engine::new(self.files.sizes().clone(), model, LIMITS),
             sha256,
             device: name.to_owned(),
             memory: Memory::new(),

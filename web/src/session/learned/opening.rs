@@ -31,7 +31,7 @@ impl Session {
         }
         let map = OpenedSweep::new(name, bytes)?;
         if let Some(model) = &self.model {
-            map.result.check(&model.config)?;
+            map.result.check(&model.sizes)?;
         }
         self.sweeps.push(map);
         Ok(self.sweeps.len() - 1)
@@ -51,7 +51,7 @@ impl Session {
     pub(in crate::session) fn check_maps(&mut self) {
         if let Some(model) = &self.model {
             for map in &mut self.sweeps {
-                let checked = map.result.check(&model.config);
+                let checked = map.result.check(&model.sizes);
                 map.misfit = checked.err().map(|error| error.to_string());
             }
         }

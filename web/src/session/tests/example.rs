@@ -27,7 +27,7 @@ fn recorded_values_are_what_the_model_says() {
             .collect::<BTreeMap<_, _>>(),
         answer,
         model_sha256: model.sha256.clone(),
-        n_layers: model.config.n_layers,
+        n_layers: model.sizes.n_layers,
     };
     if env::var_os("SWIVEL_WRITE").is_some() {
         let json = serde_json::to_string_pretty(&example).unwrap();

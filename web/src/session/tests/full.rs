@@ -31,8 +31,8 @@ fn busy() -> Session {
 
 /// Full runs of what was chosen, by the model and the editor alone.
 struct FullRuns {
-    model: Gpt2<Flex>,
-    config: Gpt2Config,
+    model: Decoder<Flex>,
+    sizes: Sizes,
     prompts: Prompts,
     done: Vec<Done>,
 }
@@ -72,7 +72,7 @@ impl FullRuns {
         assert_eq!(done.len(), 3);
         Self {
             model: gpt2(),
-            config: model().config,
+            sizes: model().sizes,
             prompts,
             done,
         }
@@ -111,13 +111,13 @@ impl FullRuns {
                 source,
             }
         });
-        Editor::new(&self.config, self.prompts.base.len(), edits.collect()).unwrap()
+        Editor::new(&self.sizes, self.prompts.base.len(), edits.collect()).unwrap()
     }
 
     /// Logits after every token of a model that ends with its `n_layers`th layer: norm and head read that layer's output,
     /// which is what a lens is.
     fn lens(&self, ids: &[u32], n_layers: usize, done: &[Done]) -> Vec<Vec<f32>> {
-        let model = Gpt2 {
+        let model = Decoder {
             h: self.model.h[..n_layers].to_vec(),
             ..self.model.clone()
         };
@@ -126,13 +126,13 @@ impl FullRuns {
         let logits = model.forward(batch(ids), &mut editor);
         editor.finish().unwrap();
         let logits: Vec<f32> = logits.into_data().into_vec().unwrap();
-        let rows = logits.chunks(self.config.d_vocab);
+        let rows = logits.chunks(self.sizes.d_vocab);
         rows.map(<[f32]>::to_vec).collect()
     }
 
     /// Logits after the last token of a prompt.
     fn answer(&self, ids: &[u32], done: &[Done]) -> Vec<f32> {
-        let mut rows = self.lens(ids, self.config.n_layers, done);
+        let mut rows = self.lens(ids, self.sizes.n_layers, done);
         rows.pop().unwrap()
     }
 }
@@ -237,7 +237,7 @@ fn attention_by_the_cone_equals_full_runs() {
     let session = busy();
     let runs = FullRuns::of(&session);
     let mut engine = engine();
-    let (n_layers, last) = (runs.config.n_layers, runs.prompts.base.len() - 1);
+    let (n_layers, last) = (runs.sizes.n_layers, runs.prompts.base.len() - 1);
     for layer in 0..n_layers {
         let site = Component::AttentionWeight.at(layer);
         let mut base = Recorder::new([site]);
@@ -290,14 +290,14 @@ fn scan_by_the_cone_equals_full_runs() {
     let pair = [top(&runs.answer(base, &[])), top(&runs.answer(source, &[]))];
     let positions = base.len() - 4..base.len();
     // A pattern of a prompt of another length has other keys.
-    let is_pattern = |component: Component| component.width(&runs.config).is_none();
+    let is_pattern = |component: Component| component.width(&runs.sizes).is_none();
     for (component, ..) in Component::ALL
         .into_iter()
         .filter(|(own, ..)| !is_pattern(*own))
     {
-        for layer in 0..runs.config.n_layers {
+        for layer in 0..runs.sizes.n_layers {
             let site = component.at(layer);
-            if site.check(&runs.config).is_err() {
+            if site.check(&runs.sizes).is_err() {
                 continue;
             }
             let operations = OPERATIONS.iter().filter(|own| !own.is_learned);

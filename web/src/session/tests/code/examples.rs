@@ -71,7 +71,7 @@ fn open_in_head(session: &mut Session, head: usize) -> usize {
         head: Some(head),
         position: Position::LAST,
     };
-    let width = session.model.as_ref().unwrap().config.d_head();
+    let width = session.model.as_ref().unwrap().sizes.d_head;
     let rank = 6;
     let step = std::f32::consts::PI / width as f32;
     let scale = (2.0 / width as f32).sqrt();

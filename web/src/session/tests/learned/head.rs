@@ -7,11 +7,11 @@ use super::*;
 /// The engine, from cached runs, says what a full run says.
 #[test]
 fn direction_of_a_head_is_swapped_in_that_head() {
-    let config = model().config;
+    let config = model().sizes;
     let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
-    let rows: Vec<f32> = (0..2 * config.d_head())
+    let rows: Vec<f32> = (0..2 * sizes.d_head)
         .map(|idx| {
-            if idx % (config.d_head() + 1) == 3 {
+            if idx % (sizes.d_head + 1) == 3 {
                 1.0
             } else {
                 0.0
@@ -60,7 +60,7 @@ fn direction_of_a_head_is_swapped_in_that_head() {
         let mut recorder = Recorder::new([site]);
         gpt2.forward(batch(&source), &mut recorder);
         let value = recorder.get_heads(site).unwrap().clone();
-        let basis = TensorData::new(rows.clone(), [2, config.d_head()]);
+        let basis = TensorData::new(rows.clone(), [2, sizes.d_head]);
         let basis = Tensor::from_data(basis, &Default::default());
         let edit = Edit {
             site,

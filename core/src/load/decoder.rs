@@ -1,0 +1,133 @@
+//! The decoder of a config, put together from its parts.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::Param,
+    nn::{Embedding, EmbeddingConfig, Linear},
+    tensor::{Tensor, backend::Backend},
+};
+
+use super::{TensorError, expected::Target, loader::Part};
+use crate::{
+    Config, Decoder,
+    kernel::Kernels,
+    model::{self, Attention, Layer, Mlp, Norm, RotaryEncoding, family::Part as Name},
+};
+
+/// Parts that are taken one after the other.
+struct Parts<'a, B: Backend> {
+    config: &'a Config,
+    parts: BTreeMap<Target, Part<B>>,
+}
+
+/// The decoder of these parts.
+///
+/// # Errors
+/// - [`TensorError::Missing`] if one is not there.
+pub(super) fn build<B: Backend>(
+    config: &Config,
+    parts: BTreeMap<Target, Part<B>>,
+    device: &B::Device,
+) -> Result<Decoder<B>, TensorError> {
+    let encoding = |rotary: &Option<model::Rotary>| {
+        let rotary = rotary.as_ref();
+        rotary.map(|rotary| RotaryEncoding::<B>::new(rotary.frequencies(), device))
+    };
+    let global = encoding(&config.rotary);
+    let local = encoding(&config.local_rotary).or_else(|| global.clone());
+    let mut parts = Parts { config, parts };
+    let mut layers = Vec::new();
+    for (l, window) in config.windows.iter().enumerate() {
+        layers.push(Layer {
+            input_norm: parts.norm(l, Name::InputNorm)?,
+            self_attn: Attention {
+                qkv_proj: parts.linear(l, Name::QueryKeyValue)?,
+                o_proj: parts.linear(l, Name::AttentionOutput)?,
+                q_norm: parts.norm(l, Name::QueryNorm).ok(),
+                k_norm: parts.norm(l, Name::KeyNorm).ok(),
+                rotary: window.map_or(&global, |_| &local).clone(),
+                n_heads: config.sizes.n_heads,
+                n_kv_heads: config.sizes.n_kv_heads,
+                score_scale: config.score_scale,
+                score_cap: config.score_cap.unwrap_or_default(),
+                window: *window,
+                kernels: Kernels::default(),
+            },
+            attention_update_norm: parts.norm(l, Name::AttentionUpdateNorm).ok(),
+            mlp_norm: parts.norm(l, Name::MlpNorm)?,
+            mlp: Mlp {
+                gate_proj: parts.linear(l, Name::Gate).ok(),
+                up_proj: parts.linear(l, Name::Up)?,
+                down_proj: parts.linear(l, Name::Down)?,
+                activation: config.activation,
+                kernels: Kernels::default(),
+            },
+            mlp_update_norm: parts.norm(l, Name::MlpUpdateNorm).ok(),
+            is_parallel: config.sizes.is_parallel,
+        });
+    }
+    Ok(Decoder {
+        embed_tokens: parts.embedding(Name::TokenEmbedding, device)?,
+        embed_positions: parts.embedding(Name::PositionEmbedding, device).ok(),
+        layers,
+        norm: parts.norm(0, Name::FinalNorm)?,
+        lm_head: parts.linear(0, Name::Head).ok(),
+        embedding_scale: config.embedding_scale,
+        logit_cap: config.logit_cap.unwrap_or_default(),
+        kernels: Kernels::default(),
+    })
+}
+
+impl<B: Backend> Parts<'_, B> {
+    fn missing(&self, part: Name) -> TensorError {
+        TensorError::Missing {
+            name: format!("{part:?}"),
+            family: self.config.family.model_type,
+        }
+    }
+
+    fn matrix(&mut self, layer: usize, part: Name) -> Result<Tensor<B, 2>, TensorError> {
+        let target = Target {
+            layer,
+            part,
+            is_bias: false,
+        };
+        match self.parts.remove(&target) {
+            Some(Part::Matrix(matrix)) => Ok(matrix),
+            _ => Err(self.missing(part)),
+        }
+    }
+
+    fn vector(&mut self, layer: usize, part: Name, is_bias: bool) -> Option<Tensor<B, 1>> {
+        let target = Target {
+            layer,
+            part,
+            is_bias,
+        };
+        match self.parts.remove(&target) {
+            Some(Part::Vector(vector)) => Some(vector),
+            _ => None,
+        }
+    }
+
+    fn linear(&mut self, layer: usize, part: Name) -> Result<Linear<B>, TensorError> {
+        Ok(Linear {
+            weight: Param::from_tensor(self.matrix(layer, part)?),
+            bias: self.vector(layer, part, true).map(Param::from_tensor),
+        })
+    }
+
+    fn norm(&mut self, layer: usize, part: Name) -> Result<Norm<B>, TensorError> {
+        let weight = self.vector(layer, part, false);
+        let weight = weight.ok_or_else(|| self.missing(part))?;
+        let bias = self.vector(layer, part, true);
+        Ok(Norm::new(self.config, weight, bias))
+    }
+
+    fn embedding(&mut self, part: Name, device: &B::Device) -> Result<Embedding<B>, TensorError> {
+        let mut embedding = EmbeddingConfig::new(1, 1).init(device);
+        embedding.weight = Param::from_tensor(self.matrix(0, part)?.transpose());
+        Ok(embedding)
+    }
+}

@@ -1,0 +1,342 @@
+//! From the tensors of files to a [`Decoder`], piece by piece, each straight to the device.
+//!
+//! The loader has no I/O of its own: it says which bytes it wants next and takes them, so that files, a server's ranges and a
+//! browser can feed it. It asks for every byte of every file once, in order, and hashes them beside reading: whoever stores the hash
+//! of a model's files need not read them again. What it needs in memory, apart from what is on the device, is the matrix that it
+//! is filling.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+};
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use sha2::{Digest, Sha256};
+
+use super::{
+    StoredTensor, TensorError, decoder,
+    expected::{Expected, Names, Target, n_rows, shape},
+};
+use crate::{
+    Config, Decoder, hex,
+    model::{Sizes, family::Layout},
+};
+
+/// Values that are decoded at once.
+const PIECE_VALUES: usize = 1 << 20;
+/// Bytes that are asked for at once where they are only hashed.
+const PIECE_BYTES: u64 = 1 << 22;
+
+/// One of a model's weight files, before its values are read.
+#[derive(Clone, Debug)]
+pub struct WeightFile {
+    /// Its bytes in all.
+    pub n_bytes: u64,
+    /// What it holds.
+    pub tensors: Vec<StoredTensor>,
+}
+
+/// Bytes that are wanted next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Index of the file.
+    pub file: usize,
+    /// Which of its bytes.
+    pub bytes: Range<u64>,
+}
+
+/// Builds a decoder from the bytes that it asks for.
+pub struct Loader<B: Backend> {
+    config: Config,
+    device: B::Device,
+    queue: VecDeque<Piece>,
+    /// What is wanted of each tensor, by number.
+    tensors: Vec<(Expected, StoredTensor)>,
+    filling: BTreeMap<Target, Matrix>,
+    parts: BTreeMap<Target, Part<B>>,
+    unused: Vec<String>,
+    hasher: Sha256,
+    /// Where hashing is: file and byte.
+    hashed: (usize, u64),
+}
+
+/// Bytes that are read at once.
+struct Piece {
+    wanted: Wanted,
+    /// Number of the tensor that they are of, and the first of its rows that they have; `None` for bytes that are only hashed.
+    rows: Option<(usize, usize)>,
+}
+
+/// A part of the decoder on the device.
+pub(super) enum Part<B: Backend> {
+    /// `[n]`
+    Vector(Tensor<B, 1>),
+    /// `[d_input, d_output]`
+    Matrix(Tensor<B, 2>),
+}
+
+/// A part that is being filled.
+struct Matrix {
+    values: Vec<f32>,
+    shape: Vec<usize>,
+    /// Rows are inputs.
+    is_transposed: bool,
+    n_missing: usize,
+}
+
+impl<B: Backend> Loader<B> {
+    /// Finds the model's tensors in its files; nothing is read yet.
+    ///
+    /// # Errors
+    /// - [`TensorError::Missing`], [`TensorError::Twice`] if a tensor is in none of the files, or in several.
+    /// - [`TensorError::Shape`] if one has another shape than the config says.
+    pub(crate) fn new(
+        config: &Config,
+        names: Names,
+        files: &[WeightFile],
+        device: &B::Device,
+    ) -> Result<Self, TensorError> {
+        let (tensors, unused) = find(config, names, files)?;
+        Ok(Self {
+            queue: pieces(files, &tensors),
+            tensors: tensors.into_iter().map(|(expected, _, stored)| (expected, stored)).collect(),
+            config: config.clone(),
+            device: device.clone(),
+            filling: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            unused,
+            hasher: Sha256::new(),
+            hashed: (0, 0),
+        })
+    }
+
+    /// Names of tensors that are not part of the model and are left out.
+    pub fn unused(&self) -> &[String] {
+        &self.unused
+    }
+
+    /// The bytes that are wanted next; `None` when all are there.
+    pub fn wants(&self) -> Option<Wanted> {
+        self.queue.front().map(|piece| piece.wanted.clone())
+    }
+
+    /// Takes the bytes that were wanted.
+    ///
+    /// # Errors
+    /// - [`TensorError::Value`] if one of their values is not finite.
+    ///
+    /// # Panics
+    /// If nothing was wanted, or another number of bytes.
+    pub fn give(&mut self, bytes: &[u8]) -> Result<(), TensorError> {
+        let Some(Piece { wanted, rows }) = self.queue.pop_front() else {
+            panic!("no bytes were wanted");
+        };
+        assert_eq!(bytes.len() as u64, wanted.bytes.end - wanted.bytes.start, "bytes wanted");
+        if self.hashed.0 != wanted.file {
+            self.hashed = (wanted.file, 0);
+        }
+        // Tensors may share bytes: each byte is hashed once.
+        let is_known = self.hashed.1.saturating_sub(wanted.bytes.start).min(bytes.len() as u64);
+        self.hasher.update(&bytes[is_known as usize..]);
+        self.hashed.1 = self.hashed.1.max(wanted.bytes.end);
+        match rows {
+            Some((tensor, first)) => self.fill(tensor, first, bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts rows of a tensor where they belong, and what is complete onto the device.
+    fn fill(&mut self, tensor: usize, first: usize, bytes: &[u8]) -> Result<(), TensorError> {
+        let (expected, stored) = &self.tensors[tensor];
+        let mut values = stored.dtype.to_f32(bytes);
+        let columns = if stored.shape.len() == 2 { stored.shape[1] } else { 1 };
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(TensorError::Value {
+                name: stored.name.clone(),
+                index: first * columns + index,
+                found: values[index],
+            });
+        }
+        if expected.layout == Layout::LessOne {
+            values.iter_mut().for_each(|value| *value += 1.0);
+        }
+        let target = expected.target;
+        let config = &self.config;
+        let matrix = self.filling.entry(target).or_insert_with(|| {
+            let layout = match expected.layout {
+                Layout::Columns => Layout::Columns,
+                _ => Layout::Rows,
+            };
+            let shape = match target.is_bias {
+                true => vec![n_rows(config, target.part)],
+                false => shape(config, target.part, layout),
+            };
+            let n_values = shape.iter().product();
+            Matrix {
+                values: vec![0.0; n_values],
+                is_transposed: layout == Layout::Columns,
+                n_missing: n_values,
+                shape,
+            }
+        });
+        for (idx, row) in values.chunks_exact(columns).enumerate() {
+            let at = expected.first_row + place(expected.layout, &config.sizes, first + idx);
+            matrix.values[at * columns..(at + 1) * columns].copy_from_slice(row);
+        }
+        matrix.n_missing -= values.len();
+        if matrix.n_missing == 0
+            && let Some(matrix) = self.filling.remove(&target)
+        {
+            self.parts.insert(target, matrix.upload(&self.device));
+        }
+        Ok(())
+    }
+
+    /// The model, and the SHA-256 of its files' bytes, hexadecimal: the identity that direction files carry.
+    ///
+    /// # Errors
+    /// - [`TensorError::Missing`] if a part is not there.
+    ///
+    /// # Panics
+    /// If bytes are still wanted.
+    pub fn finish(self) -> Result<(Decoder<B>, String), TensorError> {
+        assert!(self.queue.is_empty(), "bytes are still wanted");
+        let decoder = decoder::build(&self.config, self.parts, &self.device)?;
+        Ok((decoder, hex(&self.hasher.finalize())))
+    }
+}
+
+impl Matrix {
+    fn upload<B: Backend>(self, device: &B::Device) -> Part<B> {
+        match *self.shape {
+            [rows, columns] => {
+                let data = TensorData::new(self.values, [rows, columns]);
+                let matrix = Tensor::from_data(data, device);
+                Part::Matrix(match self.is_transposed {
+                    true => matrix,
+                    false => matrix.transpose(), // a view: rows stay where they are
+                })
+            }
+            _ => {
+                let n = self.values.len();
+                Part::Vector(Tensor::from_data(TensorData::new(self.values, [n]), device))
+            }
+        }
+    }
+}
+
+/// Where a row of a stored tensor belongs.
+fn place(layout: Layout, sizes: &Sizes, row: usize) -> usize {
+    let (d_head, n_heads) = (sizes.d_head, sizes.n_heads);
+    let (block, within) = (row / d_head, row % d_head);
+    match layout {
+        Layout::Rows | Layout::Columns | Layout::LessOne => row,
+        // Blocks are query, key and value of head 0, then of head 1, …
+        Layout::PerHead => (block % 3 * n_heads + block / 3) * d_head + within,
+        Layout::Pairs => block * d_head + within % 2 * (d_head / 2) + within / 2,
+    }
+}
+
+/// A tensor that is wanted, the file that has it, and where.
+type Found = (Expected, usize, StoredTensor);
+
+/// The tensors of a model, and the names of those that are not part of it.
+fn find(
+    config: &Config,
+    names: Names,
+    files: &[WeightFile],
+) -> Result<(Vec<Found>, Vec<String>), TensorError> {
+    let prefix = config.family.prefix;
+    let mut stored: BTreeMap<&str, (usize, &StoredTensor)> = BTreeMap::new();
+    for (idx, file) in files.iter().enumerate() {
+        for tensor in &file.tensors {
+            let name = tensor.name.strip_prefix(prefix).unwrap_or(&tensor.name);
+            if stored.insert(name, (idx, tensor)).is_some() {
+                return Err(TensorError::Twice {
+                    name: tensor.name.clone(),
+                });
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for expected in names.expected(config) {
+        let Some((file, tensor)) = stored.remove(expected.name.as_str()) else {
+            return Err(TensorError::Missing {
+                name: expected.name,
+                family: config.family.model_type,
+            });
+        };
+        if tensor.shape != expected.shape {
+            return Err(TensorError::Shape {
+                name: tensor.name.clone(),
+                expected: expected.shape,
+                found: tensor.shape.clone(),
+            });
+        }
+        found.push((expected, file, tensor.clone()));
+    }
+    found.sort_by_key(|(_, file, tensor)| (*file, tensor.bytes.start));
+    let unused = stored.into_keys().filter(|name| !is_known_extra(config, name));
+    Ok((found, unused.map(str::to_owned).collect()))
+}
+
+/// What checkpoints hold beside the weights: masks and frequencies that are computed, and the head where it is the embedding.
+fn is_known_extra(config: &Config, name: &str) -> bool {
+    let computed = [
+        ".attn.bias",
+        ".attn.masked_bias",
+        ".attention.bias",
+        ".attention.masked_bias",
+        ".rotary_emb.inv_freq",
+    ];
+    let is_head = ["lm_head.weight", "embed_out.weight"].contains(&name);
+    is_head && config.is_tied || computed.iter().any(|end| name.ends_with(end))
+}
+
+/// All bytes of all files, in order, cut where tensors begin and end.
+fn pieces(files: &[WeightFile], tensors: &[Found]) -> VecDeque<Piece> {
+    let mut queue = VecDeque::new();
+    for (file, WeightFile { n_bytes, .. }) in files.iter().enumerate() {
+        let mut at = 0;
+        let here = tensors.iter().enumerate().filter(|(_, found)| found.1 == file);
+        for (tensor, (_, _, stored)) in here {
+            let Range { start, end } = stored.bytes;
+            between(file, at..start, &mut queue);
+            let n_rows = if stored.shape.len() == 2 { stored.shape[0] } else { 1 };
+            let (n_values, row_bytes) = (
+                stored.shape.iter().product::<usize>(),
+                (end - start) / n_rows as u64,
+            );
+            let at_once = (PIECE_VALUES / (n_values / n_rows)).clamp(1, n_rows);
+            for first in (0..n_rows).step_by(at_once) {
+                let n = at_once.min(n_rows - first) as u64;
+                let from = start + first as u64 * row_bytes;
+                queue.push_back(Piece {
+                    wanted: Wanted {
+                        file,
+                        bytes: from..from + n * row_bytes,
+                    },
+                    rows: Some((tensor, first)),
+                });
+            }
+            at = at.max(end);
+        }
+        between(file, at..*n_bytes, &mut queue);
+    }
+    queue
+}
+
+/// Bytes that are only hashed.
+fn between(file: usize, mut bytes: Range<u64>, queue: &mut VecDeque<Piece>) {
+    while bytes.start < bytes.end {
+        let next = bytes.end.min(bytes.start + PIECE_BYTES);
+        queue.push_back(Piece {
+            wanted: Wanted {
+                file,
+                bytes: bytes.start..next,
+            },
+            rows: None,
+        });
+        bytes.start = next;
+    }
+}

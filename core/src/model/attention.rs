@@ -1,0 +1,165 @@
+//! Causal multi-head self-attention (Vaswani et al. 2017), with rotated queries and keys, fewer heads of keys and values
+//! (Ainslie et al. 2023, <https://arxiv.org/abs/2305.13245>) and windows where a family has them.
+
+use burn::{
+    module::Module,
+    nn::Linear,
+    tensor::{Tensor, backend::Backend},
+};
+
+use super::{Norm, RotaryEncoding, decoder::capped};
+use crate::{Component::*, Hook, kernel::Kernels};
+
+/// Keys and values of one layer at consecutive positions from 0, as the products of the attention read them: keys are normed and
+/// rotated.
+#[derive(Clone, Debug)]
+pub struct KeyValue<B: Backend> {
+    /// `[batch, head, pos, d_head]`
+    pub key: Tensor<B, 4>,
+    /// `[batch, head, pos, d_head]`
+    pub value: Tensor<B, 4>,
+}
+
+/// Causal multi-head self-attention.
+#[derive(Module, Debug)]
+pub struct Attention<B: Backend> {
+    /// Queries, keys and values side by side, `[d_model, (n_heads + 2 * n_kv_heads) * d_head]`.
+    pub qkv_proj: Linear<B>,
+    /// Output projection, `[n_heads * d_head, d_model]`.
+    pub o_proj: Linear<B>,
+    /// Norm of each head's query, where the family has one.
+    pub q_norm: Option<Norm<B>>,
+    /// Norm of each head's key, where the family has one.
+    pub k_norm: Option<Norm<B>>,
+    /// How positions come in, where it is here.
+    pub rotary: Option<RotaryEncoding<B>>,
+    /// Number of heads.
+    pub n_heads: usize,
+    /// Number of heads of keys and values.
+    pub n_kv_heads: usize,
+    /// What the products of queries and keys are multiplied by.
+    pub score_scale: f64,
+    /// Scores are kept between this and its negative; 0 where they are not.
+    pub score_cap: f64,
+    /// How many positions a query sees, its own included; `None` for all.
+    #[module(skip)]
+    pub window: Option<usize>,
+    /// What it computes with.
+    pub kernels: Kernels<B>,
+}
+
+impl<B: Backend> Attention<B> {
+    /// # Shapes
+    /// - `x`, result: `[batch, pos, d_model]`
+    pub(super) fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        past: Option<&KeyValue<B>>,
+        l: usize,
+        hook: &mut dyn Hook<B>,
+    ) -> (Tensor<B, 3>, KeyValue<B>) {
+        let [query, key, value] = self.query_key_value(x); // [batch, pos, heads * d_head] each
+        let query = hook.at(QueryOutput.at(l), query);
+        let key = hook.at(KeyOutput.at(l), key);
+        let value = hook.at(ValueOutput.at(l), value);
+        let query = split_heads(query, self.n_heads); // [batch, head, pos, d_head]
+        let query = hook.at_heads(HeadQueryOutput.at(l), query);
+        let key = hook.at_heads(HeadKeyOutput.at(l), split_heads(key, self.n_kv_heads));
+        let value = hook.at_heads(HeadValueOutput.at(l), split_heads(value, self.n_kv_heads));
+
+        let n_past = past.map_or(0, |past| past.key.dims()[2]);
+        let (query, key) = (normed(&self.q_norm, query), normed(&self.k_norm, key));
+        let (query, key) = match self.angles(n_past, key.dims()[2]) {
+            None => (query, key),
+            Some(angles) => (
+                RotaryEncoding::turn(query, &angles),
+                RotaryEncoding::turn(key, &angles),
+            ),
+        };
+        let query = query * self.score_scale; // fewer values than the scores have
+        // Earlier keys and values are never copied: they are most of what a resumed run reads.
+        let mut score = self.by_group(query.clone(), key.clone().transpose()); // [batch, head, q_pos, k_pos]
+        if let Some(past) = past {
+            let earlier = self.by_group(query, past.key.clone().transpose());
+            score = Tensor::cat(vec![earlier, score], 3);
+        }
+        let score = (self.kernels).hide(capped(score, self.score_cap), self.window);
+        let score = hook.at_heads(AttentionScore.at(l), score);
+        let weight = hook.at_heads(AttentionWeight.at(l), (self.kernels.softmax)(score));
+        let z = match past {
+            None => self.by_group(weight, value.clone()), // [batch, head, pos, d_head]
+            Some(past) => {
+                let earlier = weight.clone().narrow(3, 0, n_past);
+                let here = weight.narrow(3, n_past, value.dims()[2]);
+                self.by_group(earlier, past.value.clone()) + self.by_group(here, value.clone())
+            }
+        };
+        let z = hook.at_heads(HeadAttentionValueOutput.at(l), z);
+
+        let [batch, head, pos, d_head] = z.dims();
+        let z = z.swap_dims(1, 2).reshape([batch, pos, head * d_head]); // [batch, pos, n_heads * d_head]
+        let z = hook.at(AttentionValueOutput.at(l), z);
+        (self.kernels.layer(&self.o_proj, z), KeyValue { key, value })
+    }
+
+    /// Keys and values of what enters at positions from 0 on.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, pos, d_model]`, normed
+    pub(super) fn keys_values(&self, x: Tensor<B, 3>) -> KeyValue<B> {
+        let [_, key, value] = self.query_key_value(x);
+        let key = normed(&self.k_norm, split_heads(key, self.n_kv_heads));
+        let key = match self.angles(0, key.dims()[2]) {
+            None => key,
+            Some(angles) => RotaryEncoding::turn(key, &angles),
+        };
+        let value = split_heads(value, self.n_kv_heads);
+        KeyValue { key, value }
+    }
+
+    fn angles(&self, first: usize, n: usize) -> Option<[Tensor<B, 4>; 2]> {
+        self.rotary.as_ref().map(|rotary| rotary.angles(first, n))
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, pos, d_model]`; results: `[batch, pos, n_heads * d_head]`, twice `[batch, pos, n_kv_heads * d_head]`
+    fn query_key_value(&self, x: Tensor<B, 3>) -> [Tensor<B, 3>; 3] {
+        let qkv = self.kernels.layer(&self.qkv_proj, x);
+        let d_head = qkv.dims()[2] / (self.n_heads + 2 * self.n_kv_heads);
+        let (queries, keys) = (self.n_heads * d_head, self.n_kv_heads * d_head);
+        [(0, queries), (queries, keys), (queries + keys, keys)]
+            .map(|(from, width)| qkv.clone().narrow(2, from, width))
+    }
+
+    /// The product of each head's rows with the matrix of the head of keys and values that serves it. Heads that share one are
+    /// rows of one product, so that none is copied.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, head, pos, n]`; `shared`: `[batch, kv_head, n, m]`; result: `[batch, head, pos, m]`
+    fn by_group(&self, x: Tensor<B, 4>, shared: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [batch, head, pos, n] = x.dims();
+        let (n_kv_heads, m) = (self.n_kv_heads, shared.dims()[3]);
+        if head == n_kv_heads {
+            return x.matmul(shared);
+        }
+        let x = x.reshape([batch, n_kv_heads, head / n_kv_heads * pos, n]);
+        x.matmul(shared).reshape([batch, head, pos, m])
+    }
+}
+
+/// # Shapes
+/// - `x`, result: `[batch, head, pos, d_head]`
+fn normed<B: Backend>(norm: &Option<Norm<B>>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    match norm {
+        None => x,
+        Some(norm) => norm.forward(x),
+    }
+}
+
+/// # Shapes
+/// - `x`: `[batch, pos, heads * d_head]`; result: `[batch, head, pos, d_head]`
+fn split_heads<B: Backend>(x: Tensor<B, 3>, n_heads: usize) -> Tensor<B, 4> {
+    let [batch, pos, width] = x.dims();
+    x.reshape([batch, pos, n_heads, width / n_heads])
+        .swap_dims(1, 2)
+}

@@ -1,0 +1,318 @@
+//! The decoder as Hugging Face computes it, with every site offered to a [`Hook`].
+//!
+//! One model for all families: pre-norm blocks of causal attention and MLP on a residual stream, as in GPT-2 (Radford et al. 2019)
+//! and Llama (Touvron et al. 2023, <https://arxiv.org/abs/2302.13971>). What families do their own way is data ([`Config`]):
+//! which norm, how positions come in, a gated MLP, fewer heads of keys and values, norms behind attention and MLP, attention
+//! and MLP side by side. Names are those of Hugging Face's `modeling_llama.py` where it has the part.
+//! Nothing is folded or centered: logits and activations equal Hugging Face's.
+//!
+//! Sizes in comments: `batch pos q_pos k_pos head d_model d_head d_mlp d_vocab`.
+
+use burn::{
+    module::{Module, Param},
+    nn::{Embedding, LayerNorm, Linear, RmsNorm},
+    tensor::{Int, Tensor, TensorData, activation, backend::Backend},
+};
+
+use super::{Activation, Attention, Config, KeyValue, NormKind};
+use crate::{Component, Component::*, Hook, kernel::Kernels};
+
+/// Token ids of prompts of one length, on a device.
+///
+/// # Shapes
+/// - result: `[batch, pos]`
+pub fn ids_tensor<B: Backend>(
+    rows: impl IntoIterator<Item = impl AsRef<[u32]>>,
+    device: &B::Device,
+) -> Tensor<B, 2, Int> {
+    let (mut ids, mut n_rows) = (Vec::new(), 0);
+    for row in rows {
+        ids.extend(row.as_ref().iter().map(|id| *id as i32)); // a vocabulary has fewer tokens than 2^24
+        n_rows += 1;
+    }
+    let pos = ids.len().checked_div(n_rows).unwrap_or(0);
+    Tensor::from_data(TensorData::new(ids, [n_rows, pos]), device)
+}
+
+/// A language model: embedding, blocks, final norm; the head is tied to the token embedding unless it has its own.
+#[derive(Module, Debug)]
+pub struct Decoder<B: Backend> {
+    /// Token embedding, `[d_vocab, d_model]`.
+    pub embed_tokens: Embedding<B>,
+    /// Position embedding, `[n_ctx, d_model]`; `None` where positions come in by rotation.
+    pub embed_positions: Option<Embedding<B>>,
+    /// The blocks, layer 0 first.
+    pub layers: Vec<Layer<B>>,
+    /// Norm before the head.
+    pub norm: Norm<B>,
+    /// Head of its own, `[d_model, d_vocab]`; `None` where it is tied to `embed_tokens`.
+    pub lm_head: Option<Linear<B>>,
+    /// What token embeddings are multiplied by.
+    pub embedding_scale: f64,
+    /// Logits are kept between this and its negative; 0 where they are not.
+    pub logit_cap: f64,
+    /// What the head computes with.
+    pub kernels: Kernels<B>,
+}
+
+impl<B: Backend> Decoder<B> {
+    /// The same model, computing with these kernels.
+    pub fn with_kernels(mut self, kernels: Kernels<B>) -> Self {
+        self.kernels = kernels;
+        for layer in &mut self.layers {
+            layer.self_attn.kernels = kernels;
+            layer.mlp.kernels = kernels;
+        }
+        self
+    }
+
+    /// Device that it is on.
+    pub fn device(&self) -> B::Device {
+        self.embed_tokens.weight.val().device()
+    }
+
+    /// Number of layers.
+    pub fn n_layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Logits of a plain run.
+    ///
+    /// # Shapes
+    /// - `ids`: `[batch, pos]`; result: `[batch, pos, d_vocab]`, nats
+    pub fn forward(&self, ids: Tensor<B, 2, Int>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        let mut x = self.embed(ids, hook);
+        for (l, layer) in self.layers.iter().enumerate() {
+            (x, _) = layer.forward(x, None, l, hook);
+        }
+        self.unembed(x, hook)
+    }
+
+    /// What enters the first block at positions from 0 on.
+    ///
+    /// # Shapes
+    /// - `ids`: `[batch, pos]`; result: `[batch, pos, d_model]`
+    pub fn embed(&self, ids: Tensor<B, 2, Int>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        let [_, pos] = ids.dims();
+        let mut x = self.embed_tokens.forward(ids); // [batch, pos, d_model]
+        if self.embedding_scale != 1.0 {
+            x = x * self.embedding_scale;
+        }
+        if let Some(positions) = &self.embed_positions {
+            x = x + positions.weight.val().narrow(0, 0, pos).unsqueeze::<3>(); // [1, pos, d_model]
+        }
+        hook.at(Component::Embedding.at(0), x)
+    }
+
+    /// Final norm and head.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, pos, d_model]`; result: `[batch, pos, d_vocab]`, nats
+    pub fn unembed(&self, x: Tensor<B, 3>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        self.head(self.final_norm(x, hook))
+    }
+
+    /// Norm before the head.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[batch, pos, d_model]`
+    pub(crate) fn final_norm(&self, x: Tensor<B, 3>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        hook.at(FinalNorm.at(self.n_layers() - 1), self.norm.forward(x))
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, pos, d_model]`, normed; result: `[batch, pos, d_vocab]`, nats
+    pub(crate) fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let logits = match &self.lm_head {
+            Some(head) => self.kernels.layer(head, x),
+            // embed_tokens: [d_vocab, d_model]
+            None => {
+                let weight = self.embed_tokens.weight.val().transpose();
+                (self.kernels.linear)(x, weight, None)
+            }
+        };
+        capped(logits, self.logit_cap)
+    }
+
+    /// The head's step back: the gradient with respect to what it reads.
+    ///
+    /// # Shapes
+    /// - `logits`, as [`Decoder::head`] gave them, and `gradient` with respect to them: `[batch, d_vocab]`;
+    ///   result: `[batch, d_model]`
+    pub(crate) fn head_backward(
+        &self,
+        logits: &Tensor<B, 2>,
+        gradient: Tensor<B, 2>,
+    ) -> Tensor<B, 2> {
+        let gradient = match self.logit_cap {
+            0.0 => gradient,
+            // The slope of cap * tanh(x / cap) is 1 - tanh(x / cap)^2.
+            cap => gradient * ((logits.clone() / cap).powi_scalar(2).neg() + 1.0),
+        };
+        gradient.matmul(match &self.lm_head {
+            Some(head) => head.weight.val().transpose(),
+            None => self.embed_tokens.weight.val(), // [d_vocab, d_model]
+        })
+    }
+}
+
+/// `x`, kept between a cap and its negative; with a cap of 0 as it is.
+pub(super) fn capped<B: Backend, const D: usize>(x: Tensor<B, D>, cap: f64) -> Tensor<B, D> {
+    match cap {
+        0.0 => x,
+        _ => (x / cap).tanh() * cap,
+    }
+}
+
+/// One pre-norm transformer block.
+#[derive(Module, Debug)]
+pub struct Layer<B: Backend> {
+    /// Norm before the attention.
+    pub input_norm: Norm<B>,
+    /// Causal self-attention.
+    pub self_attn: Attention<B>,
+    /// Norm behind the attention, where the family has one.
+    pub attention_update_norm: Option<Norm<B>>,
+    /// Norm before the MLP.
+    pub mlp_norm: Norm<B>,
+    /// The MLP.
+    pub mlp: Mlp<B>,
+    /// Norm behind the MLP, where the family has one.
+    pub mlp_update_norm: Option<Norm<B>>,
+    /// The MLP reads the stream that the attention reads.
+    pub is_parallel: bool,
+}
+
+impl<B: Backend> Layer<B> {
+    /// Runs block `l` on the residual stream of consecutive positions; `past` holds the keys and values of the positions
+    /// before them. Returns their own, too.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[batch, pos, d_model]`
+    pub fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        past: Option<&KeyValue<B>>,
+        l: usize,
+        hook: &mut dyn Hook<B>,
+    ) -> (Tensor<B, 3>, KeyValue<B>) {
+        let x = hook.at(BlockInput.at(l), x); // [batch, pos, d_model]
+        let normed = hook.at(AttentionInput.at(l), self.input_norm.forward(x.clone()));
+        let (attn, keys_values) = self.self_attn.forward(normed, past, l, hook);
+        let mut attn = hook.at(AttentionOutput.at(l), attn);
+        if let Some(norm) = &self.attention_update_norm {
+            attn = hook.at(AttentionUpdate.at(l), norm.forward(attn));
+        }
+        let (x, read) = match self.is_parallel {
+            true => (x.clone() + attn, x),
+            false => {
+                let x = hook.at(BlockMiddle.at(l), x + attn);
+                (x.clone(), x)
+            }
+        };
+        let normed = hook.at(MlpInput.at(l), self.mlp_norm.forward(read));
+        let mlp = self.mlp.forward(normed, l, hook);
+        let mut mlp = hook.at(MlpOutput.at(l), mlp);
+        if let Some(norm) = &self.mlp_update_norm {
+            mlp = hook.at(MlpUpdate.at(l), norm.forward(mlp));
+        }
+        (hook.at(BlockOutput.at(l), x + mlp), keys_values)
+    }
+
+    /// Keys and values of the residual stream that enters this block at positions from 0 on.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, pos, d_model]`
+    pub fn keys_values(&self, x: Tensor<B, 3>) -> KeyValue<B> {
+        self.self_attn.keys_values(self.input_norm.forward(x))
+    }
+}
+
+/// Norm over the last axis.
+#[derive(Module, Debug)]
+pub enum Norm<B: Backend> {
+    /// By mean and variance.
+    Layer(LayerNorm<B>),
+    /// By the root of the mean square.
+    Rms(RmsNorm<B>),
+}
+
+impl<B: Backend> Norm<B> {
+    /// A norm of this weight and bias.
+    ///
+    /// # Shapes
+    /// - each: `[width]`
+    pub(crate) fn new(
+        config: &Config,
+        weight: Tensor<B, 1>,
+        bias: Option<Tensor<B, 1>>,
+    ) -> Self {
+        let (epsilon, gamma) = (config.norm_epsilon, Param::from_tensor(weight));
+        match config.norm {
+            NormKind::Rms => Self::Rms(RmsNorm { gamma, epsilon }),
+            NormKind::Layer => {
+                let mut norm = burn::nn::LayerNormConfig::new(1)
+                    .with_epsilon(epsilon)
+                    .init(&gamma.val().device());
+                norm.gamma = gamma;
+                norm.beta = bias.map(Param::from_tensor);
+                Self::Layer(norm)
+            }
+        }
+    }
+
+    /// # Shapes
+    /// - `x`, result: `[…, width]`
+    pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        match self {
+            Self::Layer(norm) => norm.forward(x),
+            Self::Rms(norm) => norm.forward(x),
+        }
+    }
+}
+
+/// The perceptron of a block.
+#[derive(Module, Debug)]
+pub struct Mlp<B: Backend> {
+    /// What passes the activation function, `[d_model, d_mlp]`, where it is not `up_proj` that does.
+    pub gate_proj: Option<Linear<B>>,
+    /// `[d_model, d_mlp]`
+    pub up_proj: Linear<B>,
+    /// `[d_mlp, d_model]`
+    pub down_proj: Linear<B>,
+    /// Its activation function.
+    #[module(skip)]
+    pub activation: Activation,
+    /// What it computes with.
+    pub kernels: Kernels<B>,
+}
+
+impl<B: Backend> Mlp<B> {
+    /// Runs the MLP of layer `l`.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[batch, pos, d_model]`
+    pub fn forward(&self, x: Tensor<B, 3>, l: usize, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        let up = self.kernels.layer(&self.up_proj, x.clone()); // [batch, pos, d_mlp]
+        let x = match &self.gate_proj {
+            None => self.activate(up, l, hook),
+            Some(gate) => {
+                let gate = self.activate(self.kernels.layer(gate, x), l, hook);
+                hook.at(MlpGated.at(l), gate * up)
+            }
+        };
+        self.kernels.layer(&self.down_proj, x) // [batch, pos, d_model]
+    }
+
+    /// # Shapes
+    /// - `x`, result: `[batch, pos, d_mlp]`
+    fn activate(&self, x: Tensor<B, 3>, l: usize, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        let x = hook.at(MlpPreActivation.at(l), x);
+        let x = match self.activation {
+            Activation::GeluTanh => (self.kernels.gelu_new)(x),
+            Activation::Gelu => activation::gelu(x),
+            Activation::Silu => activation::silu(x),
+        };
+        hook.at(MlpActivation.at(l), x)
+    }
+}

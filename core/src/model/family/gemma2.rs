@@ -1,0 +1,44 @@
+//! Gemma 2 (Gemma Team 2024, <https://arxiv.org/abs/2408.00118>): soft caps, four norms a block, a window in every other layer;
+//! `modeling_gemma2.py`.
+
+use super::{Config, ConfigError, Family, Fields, GEMMA, GGUF_FIELDS, GgufNames, Layout, gemma};
+use crate::model::Sizes;
+
+pub(super) static FAMILY: Family = Family {
+    model_type: "gemma2",
+    config: |fields| {
+        let config = config(fields, [Some(50.0), Some(30.0)])?;
+        let window = fields.size("sliding_window")?;
+        let n_layers = config.sizes.n_layers;
+        Ok(Config {
+            windows: fields.windows(n_layers, Some(window), |l| l % 2 == 0)?,
+            ..config
+        })
+    },
+    prefix: "model.",
+    tensors: GEMMA,
+    gguf: Some(GgufNames {
+        architecture: "gemma2",
+        fields: GGUF_FIELDS,
+        query_key: Layout::Rows,
+    }),
+};
+
+/// What Gemma 3 changes; `caps` are those of scores and logits where none are named.
+pub(super) fn config(
+    fields: &Fields,
+    caps: [Option<f64>; 2],
+) -> Result<Config, ConfigError> {
+    let config = gemma::config(fields, "hidden_activation")?;
+    fields.only("use_bidirectional_attention", false)?;
+    Ok(Config {
+        score_scale: fields.number_or("query_pre_attn_scalar", 256.0)?.powf(-0.5),
+        score_cap: fields.number_or_null("attn_logit_softcapping", caps[0])?,
+        logit_cap: fields.number_or_null("final_logit_softcapping", caps[1])?,
+        sizes: Sizes {
+            has_update_norms: true,
+            ..config.sizes
+        },
+        ..config
+    })
+}
