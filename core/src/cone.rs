@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use crate::{Component, Decoder, Sizes, Hook, Recorder, Site, model::KeyValue};
+use crate::{Component, Decoder, Hook, Recorder, Site, Sizes, model::KeyValue};
 pub use cached::{CachedBase, CachedRun, CachedSource, Storage, row_indices};
 
 /// Where runs may be resumed.

@@ -25,7 +25,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde_json::json;
 
 use crate::{
-    Component, Sizes, Place, Site,
+    Component, Place, Site, Sizes,
     tensor_file::{self, FileError, TensorFile, value_error},
 };
 

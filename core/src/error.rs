@@ -5,9 +5,9 @@
 //! causes, says each cause once. No module of this crate uses [`Error`]: it is for those who call several of them.
 
 use crate::{
-    model::{ConfigError, PromptError},
     intervention::InterventionError,
     load::TensorError,
+    model::{ConfigError, PromptError},
     plan::PlanError,
     site::PlaceError,
     task::TaskError,
@@ -56,9 +56,7 @@ mod tests {
     use std::error::Error as _;
 
     use super::*;
-    use crate::{
-        Config, Position, Weights, direction::Direction, plan::Plan, sweep::SweepResult,
-    };
+    use crate::{Config, Position, Weights, direction::Direction, plan::Plan, sweep::SweepResult};
 
     fn error<T>(result: Result<T, impl Into<Error>>) -> Error {
         result.err().unwrap().into()

@@ -43,7 +43,7 @@ use std::{fmt, sync::Arc};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
-use crate::{Component, Sizes, Position, Site, Tokenizer, by_name, direction::Direction};
+use crate::{Component, Position, Site, Sizes, Tokenizer, by_name, direction::Direction};
 
 pub use checked::{CheckedPlan, Outcome, Record};
 pub use error::PlanError;

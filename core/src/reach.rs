@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::{Component, Sizes, Site};
+use crate::{Component, Site, Sizes};
 
 impl Site {
     /// First layer that a run must compute after an edit here, in a model of `n_layers` layers;

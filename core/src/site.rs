@@ -192,11 +192,7 @@ impl Component {
                 "attention and MLP read the same stream",
                 BlockInput,
             ),
-            MlpGated => (
-                sizes.is_gated,
-                "its MLP has no gate",
-                MlpActivation,
-            ),
+            MlpGated => (sizes.is_gated, "its MLP has no gate", MlpActivation),
             AttentionUpdate => (
                 sizes.has_update_norms,
                 "no norm stands behind the attention",

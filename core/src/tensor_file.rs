@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::{
-    model::PromptError,
     intervention::InterventionError,
     load::{TensorError, floats},
+    model::PromptError,
     site::PlaceError,
 };
 

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 use burn::tensor::{Tensor, backend::Backend};
 use sha2::{Digest, Sha256};
 use swivel_core::{
-    Error, Decoder, Sizes, Site, Weights,
+    Config, Decoder, Error, Site, Sizes, Weights,
     cone::Cone,
     direction::Direction,
     hex, ids_tensor,
@@ -47,9 +47,9 @@ impl<B: Backend> Engine<B> {
     ///
     /// # Errors
     /// - [`crate::Failure::Request`] if the files hold no such model.
-    pub fn load(sizes: Sizes, weights: &Weights<'_>, device: B::Device) -> Result<Self> {
-        let model = Decoder::load(&sizes, weights, &device).map_err(Error::from)?;
-        Ok(Self::new(sizes, model, Limits::PAGE))
+    pub fn load(config: &Config, weights: &Weights<'_>, device: B::Device) -> Result<Self> {
+        let model = Decoder::load(config, weights, &device).map_err(Error::from)?;
+        Ok(Self::new(config.sizes.clone(), model, Limits::PAGE))
     }
 
     /// An engine of a model that is on a device.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, backend::Backend};
 use swivel_core::{
-    Component, Decoder, Sizes, Recorder, Result, Site,
+    Component, Decoder, Recorder, Result, Site, Sizes,
     intervention::{Editor, Source, Units},
     plan::CheckedPlan,
 };
@@ -136,11 +136,8 @@ impl<B: Backend> Stages<'_, B> {
             Component::Embedding | Component::BlockInput => return stream(site.layer),
             Component::BlockOutput => return stream(site.layer + 1),
             Component::FinalNorm => {
-                let x = run
-                    .cached
-                    .stream(self.sizes.n_layers)
-                    .narrow(1, from, rest);
-                return Source::Positions(self.model.ln_f.forward(x));
+                let x = run.cached.stream(self.sizes.n_layers).narrow(1, from, rest);
+                return Source::Positions(self.model.norm.forward(x));
             }
             _ => {}
         }

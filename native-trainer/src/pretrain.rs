@@ -20,7 +20,7 @@ use burn::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
-use swivel_core::{Decoder, Sizes, Tokenizer, Weights, ids_tensor, metric, train::cross_entropy};
+use swivel_core::{Config, Decoder, Tokenizer, Weights, ids_tensor, metric, train::cross_entropy};
 
 use crate::{
     device::Job,
@@ -48,8 +48,10 @@ pub struct Pretrain {
     pub settings: Settings,
     /// What it learns.
     pub lines: Lines,
-    /// Its sizes.
-    pub config: Sizes,
+    /// Its config, read and as it is written.
+    pub config: Config,
+    /// `config.json`.
+    pub config_json: serde_json::Value,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// Where it goes.
@@ -88,7 +90,11 @@ impl Log {
 
 impl Pretrain {
     fn load<B: Backend>(&self, bytes: &[u8], device: &B::Device) -> Result<Decoder<B>> {
-        Ok(Decoder::load(&self.config, &Weights::new(&[bytes])?, device)?)
+        Ok(Decoder::load(
+            &self.config,
+            &Weights::new(&[bytes])?,
+            device,
+        )?)
     }
 
     fn train_stage<A: AutodiffBackend>(
@@ -143,7 +149,12 @@ impl Pretrain {
     }
 
     /// Accuracy on prompts with this many demonstrations whose queries were never trained on.
-    fn score<B: Backend>(&self, model: &Decoder<B>, shots: usize, trained: &Trained) -> Result<f64> {
+    fn score<B: Backend>(
+        &self,
+        model: &Decoder<B>,
+        shots: usize,
+        trained: &Trained,
+    ) -> Result<f64> {
         let device = model.device();
         let n_all = self.settings.test_prompts;
         let mut rng = ChaCha8Rng::seed_from_u64(!self.settings.seed.wrapping_add(shots as u64));
@@ -181,7 +192,7 @@ impl Job for Pretrain {
             ..
         } = &self.settings;
         let mut rng = ChaCha8Rng::seed_from_u64(*seed);
-        let tensors = initial::values(&self.config, &self.settings, &mut rng);
+        let tensors = initial::values(&self.config.sizes, &self.settings, &mut rng);
         let n_parameters: usize = tensors.values().map(|(_, values)| values.len()).sum();
         let Lines { program, lexicon } = &self.lines;
         log.line(&format!("Program {}: {program}", program.id));
@@ -189,7 +200,7 @@ impl Job for Pretrain {
             "{} words, {} of them in synonym pairs; {} tokens; {n_parameters} parameters; seed {seed}; on {device_name}",
             lexicon.words.len(),
             lexicon.words.paired().len(),
-            self.config.d_vocab
+            self.config.sizes.d_vocab
         ));
 
         let mut model: Decoder<A> =
@@ -245,7 +256,7 @@ impl Job for Pretrain {
             log: log_file,
         } = self.outputs;
         let pretty = |value| serde_json::to_string_pretty(&value).context("writing JSON");
-        config.finish(pretty(json!(self.config))?.as_bytes())?;
+        config.finish(pretty(self.config_json)?.as_bytes())?;
         tokenizer.finish(self.tokenizer.to_json()?.as_bytes())?;
         settings.finish(pretty(json!(self.settings))?.as_bytes())?;
         log_file.finish(log.text.as_bytes())?;

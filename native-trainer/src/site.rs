@@ -1,7 +1,7 @@
 //! Sites as typed, checked against a model.
 
 use anyhow::{Context, Result, bail};
-use swivel_core::{Component, Sizes, PlaceError, Site};
+use swivel_core::{Component, PlaceError, Site, Sizes};
 
 /// The site of these names, in a model of these sizes, and its head where it is per head.
 pub fn parse_site(
@@ -20,15 +20,15 @@ pub fn parse_site(
         },
     };
     let site = component.at(layer);
-    width_at(site, config)?;
-    check_head(site, head, config)?;
+    width_at(site, sizes)?;
+    check_head(site, head, sizes)?;
     Ok((site, head))
 }
 
 /// Number of values at a site, where it has directions of its own.
 pub fn width_at(site: Site, sizes: &Sizes) -> Result<usize> {
     let component = site.component;
-    component.width(config).with_context(|| {
+    component.width(sizes).with_context(|| {
         format!(
             "{component} has no directions of its own: it is as wide as the prompt is long; choose another component"
         )
@@ -37,7 +37,7 @@ pub fn width_at(site: Site, sizes: &Sizes) -> Result<usize> {
 
 /// Checks that the model has the site, and that a head is named where it is per head, and only there.
 pub fn check_head(site: Site, head: Option<usize>, sizes: &Sizes) -> Result<()> {
-    let component = site.check(config)?.component;
+    let component = site.check(sizes)?.component;
     match (component.is_per_head(), head) {
         (true, None) => bail!(
             "{component} is per head; say which with --head, 0 to {}",

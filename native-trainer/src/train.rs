@@ -222,11 +222,11 @@ impl Train {
         pairs: &[Pair],
         what: &'static str,
     ) -> Result<(Cached<B>, usize)> {
-        let config = self.files.sizes();
-        let wanted = Wanted::at(self.place.site, pairs, config, self.cache)?;
-        let cached = wanted.describe(pairs, config)?;
+        let sizes = self.files.sizes();
+        let wanted = Wanted::at(self.place.site, pairs, sizes, self.cache)?;
+        let cached = wanted.describe(pairs, sizes)?;
         self.report.line(format!("  caching   {what}: {cached}"));
-        Cached::run(model, config, self.place, pairs, &wanted, what)
+        Cached::run(model, sizes, self.place, pairs, &wanted, what)
     }
 
     /// Learns the direction, and says of each epoch how it went.

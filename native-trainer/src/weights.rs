@@ -25,7 +25,24 @@ pub enum Format {
     F16,
 }
 
-/// Reads a model's parameters back from its device.
+/// Parts of a decoder's paths, and what GPT-2's checkpoints call them; burn's norms have other names for their two.
+const GPT2: [(&str, &str); 13] = [
+    ("embed_tokens", "wte"),
+    ("embed_positions", "wpe"),
+    ("layers.", "h."),
+    ("input_norm", "ln_1"),
+    ("self_attn.qkv_proj", "attn.c_attn"),
+    ("self_attn.o_proj", "attn.c_proj"),
+    ("mlp_norm", "ln_2"),
+    ("up_proj", "c_fc"),
+    ("down_proj", "c_proj"),
+    ("norm.", "ln_f."),
+    (".Layer", ""),
+    (".gamma", ".weight"),
+    (".beta", ".bias"),
+];
+
+/// Reads the parameters of a GPT-2 back from its device.
 pub fn parameters<B: Backend>(model: &Decoder<B>) -> Result<NamedTensors> {
     struct Visitor {
         path: Vec<String>,
@@ -44,12 +61,10 @@ pub fn parameters<B: Backend>(model: &Decoder<B>) -> Result<NamedTensors> {
             let Ok(tensors) = &mut self.tensors else {
                 return;
             };
-            // burn's layer norm has other names for its two.
-            let name = self
-                .path
-                .join(".")
-                .replace(".gamma", ".weight")
-                .replace(".beta", ".bias");
+            let path = self.path.join(".");
+            let name = GPT2
+                .iter()
+                .fold(path, |name, (ours, theirs)| name.replace(ours, theirs));
             let shape = param.val().dims().to_vec();
             match read_floats(param.val()) {
                 Ok(values) => drop(tensors.insert(name, (shape, values))),

@@ -11,7 +11,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use support::ok;
 use swivel_core::{
-    Component, Decoder, Sizes, Recorder, Site, Weights,
+    Component, Config, Decoder, Recorder, Site, Sizes, Weights,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     sweep::{Cell, Method, SweepResult},
     task::Pair,
@@ -69,16 +69,17 @@ impl FullRuns {
         let config = Config::from_json(&config).unwrap();
         let weights = Weights::new(&[&weights]).unwrap();
         let model = Decoder::load(&config, &weights, &FlexDevice).unwrap();
+        let sizes = config.sizes;
         let sites = Component::ALL
             .into_iter()
-            .flat_map(|(component, ..)| (0..config.n_layers).map(move |layer| component.at(layer)));
+            .flat_map(|(component, ..)| (0..sizes.n_layers).map(move |layer| component.at(layer)));
         let mut source = Recorder::new(sites);
         let of_source = model.forward(batch(&pairs, |pair| &pair.source), &mut source);
         let of_base = model.forward(batch(&pairs, |pair| &pair.base), &mut ());
         Self {
             plain: [of_base, of_source].map(last_rows),
             model,
-            config,
+            sizes,
             pairs,
             source,
         }

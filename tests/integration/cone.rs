@@ -5,7 +5,7 @@ mod cached;
 use burn::tensor::Tensor;
 use proptest::prelude::*;
 use swivel_core::{
-    Component, Sizes, Recorder, Site,
+    Component, Recorder, Site, Sizes,
     cone::{CachedBase, CachedRun, CachedSource, Cone, Storage},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
 };
@@ -144,7 +144,7 @@ impl Runs {
         let base = model.forward(reference.ints("base_ids"), &mut ());
         Self {
             model,
-            config,
+            sizes,
             reference,
             base,
             source,

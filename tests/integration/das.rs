@@ -2,14 +2,14 @@
 
 use burn::{backend::Autodiff, tensor::Tensor};
 use swivel_core::{
-    Component, Decoder, Sizes, Place, Position, Recorder, Site,
+    Component, Decoder, Place, Position, Recorder, Site, Sizes,
     cone::Cone,
     direction::Basis,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     train::{CachedPairs, DasTrainer, Rotation, TrainConfig, orthonormal, random_rows},
 };
 
-use crate::support::{B, Reference, assert_close, device, model};
+use crate::support::{B, Reference, assert_close, device, model, sizes};
 
 const BATCH: usize = 16;
 const LAST: usize = 8;
@@ -58,9 +58,7 @@ struct Run {
 
 /// Components that have directions, by variant and name, with the last layer that each is in and its width; one as wide as the
 /// prompt is long has none of its own.
-fn with_directions(
-    sizes: &Sizes,
-) -> impl Iterator<Item = (Component, &'static str, usize, usize)> {
+fn with_directions(sizes: &Sizes) -> impl Iterator<Item = (Component, &'static str, usize, usize)> {
     Component::ALL
         .into_iter()
         .filter_map(|(component, name, _)| {

@@ -8,7 +8,7 @@ use swivel_core::{
     train::random_rows,
 };
 
-use crate::support::{B, Reference, assert_close, device, model};
+use crate::support::{B, Reference, assert_close, device, model, sizes};
 
 /// f32 rounding of one projection there and back.
 const TOLERANCE: f32 = 1e-5;

@@ -16,7 +16,7 @@ use std::{
 
 use serde_json::{Value, json};
 use swivel_core::{
-    Sizes, Tokenizer,
+    Config, Sizes, Tokenizer,
     direction::Direction,
     plan::{Plan, PlanError, data_url},
 };
@@ -52,8 +52,9 @@ enum End {
 impl Solver {
     fn new() -> Self {
         Self {
-            config: Config::from_json(include_bytes!("../../models/solver/config.json"))
-                .unwrap(),
+            sizes: Config::from_json(include_bytes!("../../models/solver/config.json"))
+                .unwrap()
+                .sizes,
             tokenizer: Tokenizer::from_json(include_bytes!("../../models/solver/tokenizer.json"))
                 .unwrap(),
             direction: Arc::new(Direction::from_bytes(OP5).unwrap()),

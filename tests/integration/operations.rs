@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use futures_executor::block_on;
 use swivel_core::{
-    Component, Decoder, Sizes, Place, Position, Site,
+    Component, Decoder, Place, Position, Site, Sizes,
     direction::{Controls, Direction, Facts, Probe},
     intervention::Op,
     plan::{
@@ -228,7 +228,7 @@ fn sites(sizes: &Sizes) -> Vec<Site> {
 }
 
 fn check(plan: &Plan, sizes: &Sizes) -> Result<CheckedPlan, PlanError> {
-    plan.check(config, None, |name| Err(format!("{name} is not there")))
+    plan.check(sizes, None, |name| Err(format!("{name} is not there")))
 }
 
 /// Values that may be minus infinity, in the same places.
@@ -296,7 +296,7 @@ fn wrong_changes(case: &Case, outcome: &Outcome<B>, n_layers: usize) -> Vec<Stri
 
 /// The answer to a question about one row has the numbers of full runs of that row.
 fn assert_answers(engine: &mut Engine<B>, plan: Plan, model: &Decoder<B>, sizes: &Sizes) {
-    let full = check(&plan, config).unwrap().run(model).unwrap();
+    let full = check(&plan, sizes).unwrap().run(model).unwrap();
     let last = |x: Tensor<B, 3>| -> Vec<f32> {
         let x = x.narrow(0, 0, 1).narrow(1, N_TOKENS - 1, 1);
         x.into_data().into_vec().unwrap()

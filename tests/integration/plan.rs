@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
 use swivel_core::{
-    Component, Sizes, Place, Position, Recorder, Site, Tokenizer,
+    Component, Place, Position, Recorder, Site, Sizes, Tokenizer,
     direction::{Controls, Direction, Facts, Probe},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     plan::{CheckedPlan, Outcome, Plan, PlanError, Record, data_url},
     train::random_rows,
 };
 
-use crate::support::{B, assert_close, device, model};
+use crate::support::{B, assert_close, device, model, sizes};
 
 /// A batch and its rows one by one differ by rounding.
 const TOLERANCE: f32 = 1e-5;
@@ -155,7 +155,7 @@ fn heads_are_zeroed_as_by_the_editor() {
 
 #[test]
 fn low_rank_at_half_strength_equals_the_editor() {
-    let (site, config): (Site, Sizes) = (Component::BlockOutput.at(1), sizes());
+    let (site, sizes): (Site, Sizes) = (Component::BlockOutput.at(1), sizes());
     let facts = Facts {
         method: "das".to_owned(),
         model: "tiny".to_owned(),

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use burn::tensor::{Int, Tensor, TensorData};
 use safetensors::SafeTensors;
-use swivel_core::{Decoder, Sizes, Weights};
+use swivel_core::{Config, Decoder, Sizes, Weights};
 
 pub type B = burn_flex::Flex;
 
@@ -19,8 +19,12 @@ pub fn fixture(name: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-pub fn sizes() -> Sizes {
+pub fn config() -> Config {
     Config::from_json(&fixture("tiny/config.json")).unwrap()
+}
+
+pub fn sizes() -> Sizes {
+    config().sizes
 }
 
 pub fn model() -> Decoder<B> {
@@ -30,7 +34,7 @@ pub fn model() -> Decoder<B> {
 pub fn model_of(files: &[&str]) -> Decoder<B> {
     let files: Vec<Vec<u8>> = files.iter().map(|name| fixture(name)).collect();
     let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
-    Decoder::load(&sizes(), &Weights::new(&files).unwrap(), &device()).unwrap()
+    Decoder::load(&config(), &Weights::new(&files).unwrap(), &device()).unwrap()
 }
 
 /// One file of reference tensors.

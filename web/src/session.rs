@@ -18,7 +18,7 @@ mod typing;
 use std::sync::Arc;
 
 use swivel_core::{
-    Sizes, Result, Site, Tokenizer,
+    Result, Site, Sizes, Tokenizer,
     task::programs::{Lexicon, Program, Words, program},
 };
 use swivel_engine::protocol::{Answer, AttentionRows, Cell, LensRow};

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use burn_flex::Flex;
 #[cfg(feature = "wgpu")]
 use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
-use swivel_core::{Decoder, Sizes, Weights};
+use swivel_core::{Config, Decoder, Weights};
 use wasm_bindgen::prelude::*;
 
 /// A model on a device.
@@ -62,7 +62,7 @@ impl Model {
         };
         Ok(Self {
             on,
-            d_model: config.d_model,
+            d_model: config.sizes.d_model,
         })
     }
 
@@ -97,10 +97,14 @@ async fn logits<B: Backend>(model: &Decoder<B>, ids: &[i32]) -> Result<Vec<f32>,
     values(model.forward(ids, &mut ())).await
 }
 
-async fn mlp<B: Backend>(model: &Decoder<B>, x: &[f32], d_model: usize) -> Result<Vec<f32>, JsError> {
+async fn mlp<B: Backend>(
+    model: &Decoder<B>,
+    x: &[f32],
+    d_model: usize,
+) -> Result<Vec<f32>, JsError> {
     let x = TensorData::new(x.to_vec(), [1, x.len() / d_model, d_model]);
     let x = Tensor::<B, 3>::from_data(x, &Default::default());
-    values(model.h[0].mlp.forward(x, 0, &mut ())).await
+    values(model.layers[0].mlp.forward(x, 0, &mut ())).await
 }
 
 async fn values<B: Backend>(x: Tensor<B, 3>) -> Result<Vec<f32>, JsError> {

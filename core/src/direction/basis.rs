@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    Sizes, Place,
+    Place, Sizes,
     intervention::InterventionError,
     load::TensorError,
     tensor_file::{self, FileError},

@@ -170,7 +170,6 @@ fn check_edit<B: Backend>(
     }
 }
 
-
 impl<B: Backend> Hook<B> for Editor<B> {
     fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
         self.edit(site, x, |source| match source {

@@ -55,7 +55,11 @@ impl Names {
                 (Self::Gguf, Part::Query | Part::Key, Some(names)) => names.query_key,
                 _ => *layout,
             };
-            let n_layers = if pattern.contains("{}") { config.sizes.n_layers } else { 1 };
+            let n_layers = if pattern.contains("{}") {
+                config.sizes.n_layers
+            } else {
+                1
+            };
             for layer in 0..n_layers {
                 let name = pattern.replace("{}", &layer.to_string());
                 let mut push = |kind: &str, is_bias, shape| {

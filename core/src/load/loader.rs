@@ -99,7 +99,10 @@ impl<B: Backend> Loader<B> {
         let (tensors, unused) = find(config, names, files)?;
         Ok(Self {
             queue: pieces(files, &tensors),
-            tensors: tensors.into_iter().map(|(expected, _, stored)| (expected, stored)).collect(),
+            tensors: tensors
+                .into_iter()
+                .map(|(expected, _, stored)| (expected, stored))
+                .collect(),
             config: config.clone(),
             device: device.clone(),
             filling: BTreeMap::new(),
@@ -131,12 +134,20 @@ impl<B: Backend> Loader<B> {
         let Some(Piece { wanted, rows }) = self.queue.pop_front() else {
             panic!("no bytes were wanted");
         };
-        assert_eq!(bytes.len() as u64, wanted.bytes.end - wanted.bytes.start, "bytes wanted");
+        assert_eq!(
+            bytes.len() as u64,
+            wanted.bytes.end - wanted.bytes.start,
+            "bytes wanted"
+        );
         if self.hashed.0 != wanted.file {
             self.hashed = (wanted.file, 0);
         }
         // Tensors may share bytes: each byte is hashed once.
-        let is_known = self.hashed.1.saturating_sub(wanted.bytes.start).min(bytes.len() as u64);
+        let is_known = self
+            .hashed
+            .1
+            .saturating_sub(wanted.bytes.start)
+            .min(bytes.len() as u64);
         self.hasher.update(&bytes[is_known as usize..]);
         self.hashed.1 = self.hashed.1.max(wanted.bytes.end);
         match rows {
@@ -149,7 +160,11 @@ impl<B: Backend> Loader<B> {
     fn fill(&mut self, tensor: usize, first: usize, bytes: &[u8]) -> Result<(), TensorError> {
         let (expected, stored) = &self.tensors[tensor];
         let mut values = stored.dtype.to_f32(bytes);
-        let columns = if stored.shape.len() == 2 { stored.shape[1] } else { 1 };
+        let columns = if stored.shape.len() == 2 {
+            stored.shape[1]
+        } else {
+            1
+        };
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(TensorError::Value {
                 name: stored.name.clone(),
@@ -276,7 +291,9 @@ fn find(
         found.push((expected, file, tensor.clone()));
     }
     found.sort_by_key(|(_, file, tensor)| (*file, tensor.bytes.start));
-    let unused = stored.into_keys().filter(|name| !is_known_extra(config, name));
+    let unused = stored
+        .into_keys()
+        .filter(|name| !is_known_extra(config, name));
     Ok((found, unused.map(str::to_owned).collect()))
 }
 
@@ -298,11 +315,18 @@ fn pieces(files: &[WeightFile], tensors: &[Found]) -> VecDeque<Piece> {
     let mut queue = VecDeque::new();
     for (file, WeightFile { n_bytes, .. }) in files.iter().enumerate() {
         let mut at = 0;
-        let here = tensors.iter().enumerate().filter(|(_, found)| found.1 == file);
+        let here = tensors
+            .iter()
+            .enumerate()
+            .filter(|(_, found)| found.1 == file);
         for (tensor, (_, _, stored)) in here {
             let Range { start, end } = stored.bytes;
             between(file, at..start, &mut queue);
-            let n_rows = if stored.shape.len() == 2 { stored.shape[0] } else { 1 };
+            let n_rows = if stored.shape.len() == 2 {
+                stored.shape[0]
+            } else {
+                1
+            };
             let (n_values, row_bytes) = (
                 stored.shape.iter().product::<usize>(),
                 (end - start) / n_rows as u64,

@@ -101,10 +101,7 @@ impl Config {
     }
 
     /// Reads and checks the fields of a family.
-    pub(crate) fn of_fields(
-        family: &'static Family,
-        fields: &Fields,
-    ) -> Result<Self, ConfigError> {
+    pub(crate) fn of_fields(family: &'static Family, fields: &Fields) -> Result<Self, ConfigError> {
         let mut config = (family.config)(fields)?;
         config.family = family;
         Ok(config)
@@ -113,7 +110,11 @@ impl Config {
 
 impl Activation {
     /// The function that a field names.
-    pub(super) fn of(fields: &Fields, name: &'static str, default: &str) -> Result<Self, ConfigError> {
+    pub(super) fn of(
+        fields: &Fields,
+        name: &'static str,
+        default: &str,
+    ) -> Result<Self, ConfigError> {
         match fields.text_or(name, default)?.as_str() {
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Self::GeluTanh),
             "gelu" => Ok(Self::Gelu),
@@ -284,9 +285,7 @@ mod tests {
     use super::*;
 
     fn gpt2(field: &str) -> String {
-        format!(
-            r#"{{"n_embd":24,"n_head":3,"n_layer":2,"n_positions":32,"vocab_size":61{field}}}"#
-        )
+        format!(r#"{{"n_embd":24,"n_head":3,"n_layer":2,"n_positions":32,"vocab_size":61{field}}}"#)
     }
 
     #[test]

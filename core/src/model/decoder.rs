@@ -242,11 +242,7 @@ impl<B: Backend> Norm<B> {
     ///
     /// # Shapes
     /// - each: `[width]`
-    pub(crate) fn new(
-        config: &Config,
-        weight: Tensor<B, 1>,
-        bias: Option<Tensor<B, 1>>,
-    ) -> Self {
+    pub(crate) fn new(config: &Config, weight: Tensor<B, 1>, bias: Option<Tensor<B, 1>>) -> Self {
         let (epsilon, gamma) = (config.norm_epsilon, Param::from_tensor(weight));
         match config.norm {
             NormKind::Rms => Self::Rms(RmsNorm { gamma, epsilon }),

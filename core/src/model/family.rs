@@ -145,12 +145,20 @@ const GEMMA: &[(&str, Part, Layout)] = &[
     ("layers.{}.self_attn.q_norm", QueryNorm, LessOne),
     ("layers.{}.self_attn.k_norm", KeyNorm, LessOne),
     ("layers.{}.self_attn.o_proj", AttentionOutput, Rows),
-    ("layers.{}.post_attention_layernorm", AttentionUpdateNorm, LessOne),
+    (
+        "layers.{}.post_attention_layernorm",
+        AttentionUpdateNorm,
+        LessOne,
+    ),
     ("layers.{}.pre_feedforward_layernorm", MlpNorm, LessOne),
     ("layers.{}.mlp.gate_proj", Gate, Rows),
     ("layers.{}.mlp.up_proj", Up, Rows),
     ("layers.{}.mlp.down_proj", Down, Rows),
-    ("layers.{}.post_feedforward_layernorm", MlpUpdateNorm, LessOne),
+    (
+        "layers.{}.post_feedforward_layernorm",
+        MlpUpdateNorm,
+        LessOne,
+    ),
     ("norm", FinalNorm, LessOne),
     ("lm_head", Head, Rows),
 ];

@@ -72,7 +72,11 @@ impl Rotary {
                         let [low, high] = [number("low_freq_factor")?, number("high_freq_factor")?];
                         if low >= high {
                             let expected = format!("a number above low_freq_factor, {low}");
-                            return Err(fields.wrong("rope_scaling.high_freq_factor", expected, high));
+                            return Err(fields.wrong(
+                                "rope_scaling.high_freq_factor",
+                                expected,
+                                high,
+                            ));
                         }
                         Scaling::Llama3 {
                             factor: number("factor")?,
@@ -115,7 +119,9 @@ impl Rotary {
                 }
             }
         };
-        (0..self.n_rotated / 2).map(|pair| scaled(pair) as f32).collect()
+        (0..self.n_rotated / 2)
+            .map(|pair| scaled(pair) as f32)
+            .collect()
     }
 }
 

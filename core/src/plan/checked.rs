@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 
 use super::Operation;
 use crate::{
-    Decoder, Sizes, Recorder, Site,
+    Decoder, Recorder, Site, Sizes,
     direction::Direction,
     ids_tensor,
     intervention::{Edit, Editor, Featurizer, Intervention, InterventionError, Source, Units},

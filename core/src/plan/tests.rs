@@ -30,7 +30,7 @@ fn direction() -> Vec<u8> {
 
 /// Two layers, width 6, two heads, 16 positions, 50 tokens.
 fn check(plan: &Plan) -> Result<CheckedPlan, PlanError> {
-    plan.check(&Gpt2Config::new(2, 6, 2, 16, 50), None, |name| match name {
+    plan.check(&Sizes::gpt2(2, 6, 2, 16, 50), None, |name| match name {
         "d.safetensors" => Ok(Arc::new(Direction::from_bytes(&direction()).unwrap())),
         _ => Err("no such file"),
     })

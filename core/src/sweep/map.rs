@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cell, MapKey, SweepFacts};
 use crate::{
-    Component, Sizes, Place,
-    model::PromptError,
+    Component, Place, Sizes,
     direction::{self, Basis, Direction, Facts, Probe},
     load::TensorError,
+    model::PromptError,
     tensor_file::FileError,
 };
 

@@ -1,7 +1,7 @@
 //! A sweep result is read as it was written, and whatever is wrong with one is refused.
 
 use super::*;
-use crate::{Sizes, direction::Direction, tensor_file::tests::replaced};
+use crate::{Config, Sizes, direction::Direction, tensor_file::tests::replaced};
 
 fn facts(method: Method) -> SweepFacts {
     SweepFacts {
@@ -240,7 +240,7 @@ fn hostile_files_are_refused() {
 #[test]
 fn map_that_does_not_fit_the_model_is_refused() {
     let sizes = r#"{"model_type": "gpt2", "n_embd": 3, "n_head": 1, "n_layer": 2, "n_positions": 8, "vocab_size": 9}"#;
-    let sizes = Config::from_json(sizes.as_bytes()).unwrap();
+    let sizes = Config::from_json(sizes.as_bytes()).unwrap().sizes;
     result().check(&sizes).unwrap();
     let check = |change: &dyn Fn(&mut Sizes), part: &str| {
         let mut sizes = sizes.clone();

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result};
 use swivel_core::{
-    Sizes, Site,
+    Site, Sizes,
     cone::{Cone, Storage},
     task::{Pair, PairShape},
 };
@@ -63,7 +63,7 @@ pub struct Wanted {
 impl Wanted {
     /// One site, at the positions that the pairs name.
     pub fn at(site: Site, pairs: &[Pair], sizes: &Sizes, cache: CacheConfig) -> Result<Self> {
-        let shape = PairShape::of(pairs, config)?;
+        let shape = PairShape::of(pairs, sizes)?;
         Ok(Self {
             sites: vec![site],
             first_layer: 0,
@@ -82,7 +82,7 @@ impl Wanted {
 
     /// What is cached of pairs, for people: `1600 runs, 4.9 MB in memory`.
     pub fn describe(&self, pairs: &[Pair], sizes: &Sizes) -> Result<String> {
-        let n_bytes = self.n_bytes(config, pairs)?;
+        let n_bytes = self.n_bytes(sizes, pairs)?;
         let (mb, n_runs) = (n_bytes as f64 / 1e6, 2 * pairs.len());
         let place = match n_bytes > self.memory {
             true => "in a temporary file",
@@ -93,15 +93,11 @@ impl Wanted {
 
     /// Bytes that are cached of pairs.
     pub fn n_bytes(&self, sizes: &Sizes, pairs: &[Pair]) -> Result<u64> {
-        let shape = PairShape::of(pairs, config)?;
-        let base = self
-            .cone(config)?
-            .n_bytes(config, shape.n_base, self.storage);
+        let shape = PairShape::of(pairs, sizes)?;
+        let base = self.cone(sizes)?.n_bytes(sizes, shape.n_base, self.storage);
         let n_positions = self.source.end() + 1 - self.source.start();
         let sites = self.sites.iter();
-        let source: usize = sites
-            .map(|site| site.n_values(config, shape.n_source))
-            .sum();
+        let source: usize = sites.map(|site| site.n_values(sizes, shape.n_source)).sum();
         let pair = base + source * n_positions * self.storage.n_bytes();
         Ok((pair * pairs.len()) as u64)
     }

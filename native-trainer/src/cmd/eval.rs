@@ -11,7 +11,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    Decoder, Sizes, Place,
+    Decoder, Place, Sizes,
     direction::{Direction, Facts},
     intervention::Intervention,
     task::Pair,
@@ -261,8 +261,8 @@ fn cache_pairs<B: Backend>(
     pairs: &[Pair],
     cache: CacheConfig,
 ) -> Result<Cached<B>> {
-    let wanted = Wanted::at(place.site, pairs, config, cache)?;
-    Ok(Cached::run(model, config, place, pairs, &wanted, "test pairs")?.0)
+    let wanted = Wanted::at(place.site, pairs, sizes, cache)?;
+    Ok(Cached::run(model, sizes, place, pairs, &wanted, "test pairs")?.0)
 }
 
 /// Runs the pair that the file carries: the right file on the right model gives the recorded answer.
@@ -283,7 +283,7 @@ fn check_probe<B: Backend>(
         base_label: None,
     }];
     place(&mut pair, direction.facts.place.position)?;
-    let cached = cache_pairs(model, config, direction.facts.place, &pair, cache)?;
+    let cached = cache_pairs(model, sizes, direction.facts.place, &pair, cache)?;
     let swaps = cached.swaps(model, learned, &pair)?;
     let found = &swaps[0].probe;
     if !probe.agrees(found.top_1, found.logit) {

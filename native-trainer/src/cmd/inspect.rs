@@ -304,7 +304,7 @@ fn inspect_plan(file: &PlanFile, report: Report) -> Result<ExitCode> {
 }
 
 fn inspect_model(files: &ModelFiles, report: Report) {
-    let config = files.sizes();
+    let sizes = files.sizes();
     let n_tokens = files.tokenizer().ok().map(|tokenizer| tokenizer.n_tokens());
     report.line(format!(
         "model      {}, {:.2} MB of weights",
@@ -313,11 +313,7 @@ fn inspect_model(files: &ModelFiles, report: Report) {
     ));
     report.line(format!(
         "sizes      {} layers, width {}, {} heads of {}, MLP {}",
-        sizes.n_layers,
-        sizes.d_model,
-        sizes.n_heads,
-        sizes.d_head,
-        sizes.d_mlp
+        sizes.n_layers, sizes.d_model, sizes.n_heads, sizes.d_head, sizes.d_mlp
     ));
     report.line(format!(
         "reads      up to {} tokens of a vocabulary of {}",
@@ -327,5 +323,5 @@ fn inspect_model(files: &ModelFiles, report: Report) {
         Some(n_tokens) => format!("tokenizer  {n_tokens} tokens"),
         None => "tokenizer  none".to_owned(),
     });
-    report.event(&json!({ "kind": "model", "name": files.name, "config": config, "bytes": files.n_bytes(), "tokenizer_tokens": n_tokens }));
+    report.event(&json!({ "kind": "model", "name": files.name, "sizes": sizes, "bytes": files.n_bytes(), "tokenizer_tokens": n_tokens }));
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    Sizes,
+    Config,
     task::programs::{self, Lexicon, Words},
 };
 
@@ -68,9 +68,23 @@ pub fn run(args: Args) -> Result<ExitCode> {
         n_ctx,
         ..
     } = settings;
-    let config = Config::gpt2(n_layers, d_model, n_heads, n_ctx, tokenizer.n_tokens());
+    let config_json = json!({
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "n_embd": d_model,
+        "n_head": n_heads,
+        "n_layer": n_layers,
+        "n_positions": n_ctx,
+        "vocab_size": tokenizer.n_tokens(),
+        "n_inner": null,
+        "layer_norm_epsilon": 1e-5,
+        "activation_function": "gelu_new",
+        "scale_attn_weights": true,
+        "scale_attn_by_inverse_layer_idx": false,
+        "add_cross_attention": false,
+    });
     // As strict with ourselves as with any other model.
-    let config = Config::from_json(json!(config).to_string().as_bytes())?;
+    let config = Config::from_json(config_json.to_string().as_bytes())?;
     for stage in &settings.stages {
         if stage.lines == 0 || stage.lines * LINE > n_ctx || stage.batch == 0 || stage.steps == 0 {
             bail!(
@@ -82,11 +96,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
             );
         }
     }
-    if 2 * settings.init.line_frequencies.len() > config.d_head() {
+    if 2 * settings.init.line_frequencies.len() > config.sizes.d_head {
         bail!(
             "{} line frequencies do not fit into heads of width {}",
             settings.init.line_frequencies.len(),
-            config.d_head()
+            config.sizes.d_head
         );
     }
     let output = |name: &str| Output::create(&out.join(name), force.existing());
@@ -104,6 +118,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             settings,
             lines: Lines { program, lexicon },
             config,
+            config_json,
             tokenizer,
             outputs,
             report,

@@ -125,15 +125,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("--test-data needs --train-data: directions are learned from it");
     }
     let files = ModelFiles::open(args.model.as_deref().unwrap_or(SOLVER))?;
-    let config = files.sizes();
+    let sizes = files.sizes();
     let (variables, task) = variables(&args, &files, is_learned)?;
-    let n_tokens = map::n_tokens(&variables, config)?;
-    let places = places(&args, config, n_tokens)?;
-    let cells = map::plan(&places, method, variables.len(), config)?;
+    let n_tokens = map::n_tokens(&variables, sizes)?;
+    let places = places(&args, sizes, n_tokens)?;
+    let cells = map::plan(&places, method, variables.len(), sizes)?;
     let jobs = map::jobs(&cells, method, n_tokens, learning.batch_size);
     let jobs = match args.shard {
         None => jobs,
-        Some(part) => share(part, &jobs, &cells, config, n_tokens)?,
+        Some(part) => share(part, &jobs, &cells, sizes, n_tokens)?,
     };
     let here = (jobs.first().zip(jobs.last())).map(|(first, last)| first.start..last.end);
     let sweep = Sweep {

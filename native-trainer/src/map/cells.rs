@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Result, bail};
 use swivel_core::{
-    Component, Sizes, Place, Position, Site,
+    Component, Place, Position, Site, Sizes,
     sweep::Method,
     task::{Pair, PairShape},
     train::check_rank,
@@ -100,7 +100,7 @@ impl Sweep {
 /// # Errors
 /// - If they are of several lengths.
 pub fn n_tokens(variables: &[Variable], sizes: &Sizes) -> Result<usize> {
-    let shape = PairShape::of(&variables[0].test, config)?;
+    let shape = PairShape::of(&variables[0].test, sizes)?;
     for variable in variables {
         for pairs in [&variable.train, &variable.test] {
             if pairs.is_empty() {
@@ -108,7 +108,7 @@ pub fn n_tokens(variables: &[Variable], sizes: &Sizes) -> Result<usize> {
             }
             let PairShape {
                 n_base, n_source, ..
-            } = PairShape::of(pairs, config)?;
+            } = PairShape::of(pairs, sizes)?;
             if [n_base, n_source] != [shape.n_base; 2] {
                 bail!(
                     "a map over positions needs prompts of one length, and there are some of {} and {n_base} and {n_source} tokens",
@@ -158,14 +158,14 @@ pub fn plan(
                 false => vec![None],
             };
             for layer in layers.iter().rev() {
-                let Ok(site) = component.at(*layer).check(config) else {
+                let Ok(site) = component.at(*layer).check(sizes) else {
                     continue; // the embedding and the final norm are in one layer only
                 };
                 for head in &heads {
-                    check_head(site, *head, config)?;
+                    check_head(site, *head, sizes)?;
                     for rank in ranks {
                         if is_learned {
-                            check_rank(width_at(site, config)?, *rank)?;
+                            check_rank(width_at(site, sizes)?, *rank)?;
                         }
                         for position in positions.iter().rev() {
                             cells.push(Planned {

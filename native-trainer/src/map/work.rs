@@ -130,7 +130,7 @@ struct CachedVariable<B: Backend> {
 
 impl<B: Backend> CachedVariable<B> {
     fn new(sweep: &Sweep, variable: usize, model: &Decoder<B>) -> Result<Self> {
-        let config = sweep.files.sizes();
+        let sizes = sweep.files.sizes();
         let Variable { train, test, .. } = &sweep.variables[variable];
         let cells = sweep.cells.iter().filter(|cell| cell.variable == variable);
         let mut sites: Vec<_> = cells.clone().map(|cell| cell.site).collect();
@@ -162,9 +162,9 @@ impl<B: Backend> CachedVariable<B> {
         };
         let cache = |pairs, logits, what| -> Result<CachedRuns<B>> {
             let wanted = wanted(logits)?;
-            let cached = wanted.describe(pairs, config)?;
+            let cached = wanted.describe(pairs, sizes)?;
             sweep.report.line(format!("  caching   {what}: {cached}"));
-            CachedRuns::run(model, config, pairs, &wanted, what)
+            CachedRuns::run(model, sizes, pairs, &wanted, what)
         };
         let train = match train.is_empty() {
             true => None,
@@ -173,7 +173,7 @@ impl<B: Backend> CachedVariable<B> {
         let base_labels = test.iter().map(|pair| pair.base_label).collect();
         let test = cache(test, true, "test pairs")?;
         let probe = &sweep.variables[0].test[..1];
-        let probe = CachedRuns::run(model, config, probe, &wanted(false)?, "probe")?;
+        let probe = CachedRuns::run(model, sizes, probe, &wanted(false)?, "probe")?;
         let n_layers = sizes.n_layers;
         let base_logits = batches(test.labels.len()).map(|rows| {
             let (base, _) = test.select(&rows)?;

@@ -27,8 +27,8 @@ pub fn values(sizes: &Sizes, settings: &Settings, rng: &mut ChaCha8Rng) -> Named
         n_ctx,
         d_vocab,
         ..
-    } = *config;
-    let (d_head, d_mlp) = (config.d_head(), config.d_mlp());
+    } = *sizes;
+    let (d_head, d_mlp) = (sizes.d_head, sizes.d_mlp);
     let Init {
         embedding_std,
         final_norm_gain,

@@ -120,9 +120,12 @@ pub fn answer_logits<B: Backend>(model: &Decoder<B>, batch: &Batch, lines: usize
         .collect();
     let positions =
         Tensor::<B, 2, Int>::from_data(TensorData::new(positions, [n_rows, pos]), &device);
-    let mut x = model.wte.forward(ids) + model.wpe.forward(positions); // [batch, pos, d_model]
-    for (l, block) in model.h.iter().enumerate() {
-        x = block.forward(x, None, l, &mut ());
+    let mut x = model.embed_tokens.forward(ids); // [batch, pos, d_model]
+    if let Some(embedding) = &model.embed_positions {
+        x = x + embedding.forward(positions);
+    }
+    for (l, layer) in model.layers.iter().enumerate() {
+        (x, _) = layer.forward(x, None, l, &mut ());
     }
     let equals: Vec<i64> = (0..lines)
         .map(|line| (line * LINE + EQUALS) as i64)

@@ -1,10 +1,12 @@
 //! Positions that count from the end, and tokens that a plan says are there.
 
+use swivel_core::Config;
+
 use super::*;
 
 /// A plan on texts for the solver, of two lengths, with its tokenizer or without.
 fn check_text(intervention: &str, tokenizer: Option<&Tokenizer>) -> Result<CheckedPlan, PlanError> {
-    let config = include_bytes!("../../../models/solver/config.json");
+    let json = include_bytes!("../../../models/solver/config.json");
     let sources = match intervention.contains(r#""source": 0"#) {
         true => r#""sources": [{"text": ["carpet,rug,carpet="]}],"#,
         false => "",
@@ -16,7 +18,7 @@ fn check_text(intervention: &str, tokenizer: Option<&Tokenizer>) -> Result<Check
     );
     let read = |name: &str| Err::<Arc<Direction>, _>(format!("{name} is not there"));
     Plan::from_json(plan.as_bytes())?.check(
-        &Config::from_json(sizes).unwrap(),
+        &Config::from_json(json).unwrap().sizes,
         tokenizer,
         read,
     )

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use leptos::prelude::*;
-use swivel_core::{Sizes, Tokenizer, task::programs::Lexicon};
+use swivel_core::{Config, Tokenizer, task::programs::Lexicon};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::RequestCache;
 
@@ -172,9 +172,8 @@ impl App {
         generation: u32,
     ) -> Result<(), String> {
         let config = Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
-        tokenizer
-            .check(&config)
-            .map_err(|error| error.to_string())?;
+        let sizes = config.sizes;
+        tokenizer.check(&sizes).map_err(|error| error.to_string())?;
         if self.generation.get_value() != generation {
             return Ok(());
         }
@@ -188,7 +187,7 @@ impl App {
         }
         let model = Model {
             name,
-            config,
+            sizes,
             sha256: sha256.to_owned(),
             lexicon: Lexicon::embedded(&tokenizer).ok().map(Into::into),
             tokenizer,

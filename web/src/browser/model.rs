@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use js_sys::Uint8Array;
 use serde::Deserialize;
-use swivel_core::{Sizes, Tokenizer, TokenizerError};
+use swivel_core::{Config, Tokenizer, TokenizerError};
 use web_sys::File;
 
 use super::fetch::{self, fetch, read_file};

@@ -16,7 +16,7 @@ use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_a
 use futures_channel::mpsc;
 use js_sys::{Array, Reflect, Uint8Array};
 use serde::{Deserialize, Serialize};
-use swivel_core::{Sizes, Weights, kernel::Kernels};
+use swivel_core::{Config, Weights, kernel::Kernels};
 use swivel_engine::{
     Engine, Failure,
     protocol::{Cost, FromEngine, Response, ToEngine},
@@ -183,7 +183,7 @@ async fn load(
     let (engine, adapter, is_software) = match device {
         Device::Machine => return Err("a worker runs in the tab".to_owned()),
         Device::Cpu => {
-            let mut engine = Engine::load(config, &weights, FlexDevice).map_err(failed)?;
+            let mut engine = Engine::load(&config, &weights, FlexDevice).map_err(failed)?;
             engine.set_kernels(swivel_kernels::CPU);
             (AnyEngine::Cpu(Box::new(engine)), "CPU".to_owned(), true)
         }
@@ -195,7 +195,7 @@ async fn load(
                 let text = format!("the graphics device was lost ({reason:?}) {message}");
                 send(CURRENT.get(), &FromEngine::Died(text));
             });
-            let mut engine = Engine::load(config, &weights, device).map_err(failed)?;
+            let mut engine = Engine::load(&config, &weights, device).map_err(failed)?;
             choose_kernels(&mut engine, is_software)
                 .await
                 .map_err(failed)?;

@@ -16,7 +16,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
 use futures_executor::block_on;
 use swivel_core::{
-    Component, Decoder, Position, Recorder, Weights,
+    Component, Config, Decoder, Position, Recorder, Weights,
     direction::Direction,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     plan::Operation,
@@ -35,12 +35,16 @@ fn file(name: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+fn config() -> Config {
+    Config::from_json(&file("models/solver/config.json")).unwrap()
+}
+
 fn model() -> Model {
     let tokenizer = Tokenizer::from_json(&file("models/solver/tokenizer.json")).unwrap();
     let weights = file("models/solver/model.safetensors");
     Model {
         name: "solver".to_owned(),
-        config: Config::from_json(&file("models/solver/config.json")).unwrap(),
+        sizes: config().sizes,
         sha256: Weights::new(&[&weights]).unwrap().sha256().to_owned(),
         lexicon: Lexicon::embedded(&tokenizer).ok().map(Arc::new),
         tokenizer,
@@ -50,14 +54,14 @@ fn model() -> Model {
 fn engine() -> Engine<Flex> {
     let weights = file("models/solver/model.safetensors");
     let weights = Weights::new(&[&weights]).unwrap();
-    Engine::load(model().sizes, &weights, Default::default()).unwrap()
+    Engine::load(&config(), &weights, Default::default()).unwrap()
 }
 
 /// The same model without the engine.
 fn gpt2() -> Decoder<Flex> {
     let weights = file("models/solver/model.safetensors");
     let weights = Weights::new(&[&weights]).unwrap();
-    Decoder::load(&model().sizes, &weights, &Default::default()).unwrap()
+    Decoder::load(&config(), &weights, &Default::default()).unwrap()
 }
 
 /// One prompt as a batch.

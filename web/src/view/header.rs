@@ -192,10 +192,10 @@ fn ModelMenu(page: PageState) -> impl IntoView {
     };
     let sizes = move || {
         page.session.with(|session| {
-            let config = session.model.as_ref().map(|model| model.sizes.clone())?;
+            let sizes = session.model.as_ref().map(|model| model.sizes.clone())?;
             Some(format!(
                 "{} layers, width {}, {} heads, {} tokens in the vocabulary, prompts of up to {}",
-                config.n_layers, config.d_model, config.n_heads, config.d_vocab, config.n_ctx
+                sizes.n_layers, sizes.d_model, sizes.n_heads, sizes.d_vocab, sizes.n_ctx
             ))
         })
     };

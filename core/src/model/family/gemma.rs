@@ -1,6 +1,8 @@
 //! Gemma (Gemma Team 2024, <https://arxiv.org/abs/2403.08295>): Llama with scaled embeddings and GELU; `modeling_gemma.py`.
 
-use super::{Config, ConfigError, Family, Fields, GGUF_FIELDS, GgufNames, Layout::*, Part::*, llama};
+use super::{
+    Config, ConfigError, Family, Fields, GGUF_FIELDS, GgufNames, Layout::*, Part::*, llama,
+};
 use crate::model::Activation;
 
 pub(super) static FAMILY: Family = Family {

@@ -25,10 +25,7 @@ pub(super) static FAMILY: Family = Family {
 };
 
 /// What Gemma 3 changes; `caps` are those of scores and logits where none are named.
-pub(super) fn config(
-    fields: &Fields,
-    caps: [Option<f64>; 2],
-) -> Result<Config, ConfigError> {
+pub(super) fn config(fields: &Fields, caps: [Option<f64>; 2]) -> Result<Config, ConfigError> {
     let config = gemma::config(fields, "hidden_activation")?;
     fields.only("use_bidirectional_attention", false)?;
     Ok(Config {

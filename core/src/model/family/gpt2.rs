@@ -34,8 +34,11 @@ pub(super) static FAMILY: Family = Family {
 };
 
 fn config(fields: &Fields) -> Result<Config, ConfigError> {
-    let [n_layers, d_model, n_heads] =
-        [fields.size("n_layer")?, fields.size("n_embd")?, fields.size("n_head")?];
+    let [n_layers, d_model, n_heads] = [
+        fields.size("n_layer")?,
+        fields.size("n_embd")?,
+        fields.size("n_head")?,
+    ];
     if !d_model.is_multiple_of(n_heads) {
         let expected = format!("a multiple of n_head, {n_heads}");
         return Err(fields.wrong("n_embd", expected, d_model));

@@ -10,7 +10,11 @@ pub(super) static FAMILY: Family = Family {
     tensors: &[
         ("embed_in", TokenEmbedding, Rows),
         ("layers.{}.input_layernorm", InputNorm, Rows),
-        ("layers.{}.attention.query_key_value", QueryKeyValue, PerHead),
+        (
+            "layers.{}.attention.query_key_value",
+            QueryKeyValue,
+            PerHead,
+        ),
         ("layers.{}.attention.dense", AttentionOutput, Rows),
         ("layers.{}.post_attention_layernorm", MlpNorm, Rows),
         ("layers.{}.mlp.dense_h_to_4h", Up, Rows),
@@ -23,7 +27,10 @@ pub(super) static FAMILY: Family = Family {
 
 fn config(fields: &Fields) -> Result<Config, ConfigError> {
     let n_layers = fields.size("num_hidden_layers")?;
-    let [d_model, n_heads] = [fields.size("hidden_size")?, fields.size("num_attention_heads")?];
+    let [d_model, n_heads] = [
+        fields.size("hidden_size")?,
+        fields.size("num_attention_heads")?,
+    ];
     if !d_model.is_multiple_of(n_heads) {
         let expected = format!("a multiple of num_attention_heads, {n_heads}");
         return Err(fields.wrong("hidden_size", expected, d_model));

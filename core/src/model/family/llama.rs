@@ -18,8 +18,13 @@ pub(super) static FAMILY: Family = Family {
 /// What families that came after it change.
 pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
     let n_layers = fields.size("num_hidden_layers")?;
-    let [d_model, n_heads] = [fields.size("hidden_size")?, fields.size("num_attention_heads")?];
-    let n_kv_heads = fields.optional_size("num_key_value_heads")?.unwrap_or(n_heads);
+    let [d_model, n_heads] = [
+        fields.size("hidden_size")?,
+        fields.size("num_attention_heads")?,
+    ];
+    let n_kv_heads = fields
+        .optional_size("num_key_value_heads")?
+        .unwrap_or(n_heads);
     if !n_heads.is_multiple_of(n_kv_heads) {
         let expected = format!("a divisor of num_attention_heads, {n_heads}");
         return Err(fields.wrong("num_key_value_heads", expected, n_kv_heads));

@@ -26,10 +26,7 @@ fn config(fields: &Fields) -> Result<Config, ConfigError> {
 }
 
 /// A window in the upper layers, if it is asked for.
-pub(super) fn windows(
-    fields: &Fields,
-    n_layers: usize,
-) -> Result<Vec<Option<usize>>, ConfigError> {
+pub(super) fn windows(fields: &Fields, n_layers: usize) -> Result<Vec<Option<usize>>, ConfigError> {
     let window = match fields.flag_or("use_sliding_window", false)? {
         true => fields.optional_size("sliding_window")?,
         false => None,

@@ -1,6 +1,8 @@
 //! Qwen 3 (Yang et al. 2025, <https://arxiv.org/abs/2505.09388>): Qwen 2 with norms on queries and keys; `modeling_qwen3.py`.
 
-use super::{Config, ConfigError, Family, Fields, GGUF_FIELDS, GgufNames, LLAMA, Layout, llama, qwen2};
+use super::{
+    Config, ConfigError, Family, Fields, GGUF_FIELDS, GgufNames, LLAMA, Layout, llama, qwen2,
+};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "qwen3",

@@ -388,6 +388,7 @@ pub fn place(site: Site) -> Result<String, &'static str> {
         AttentionScore => {
             return Err("pyvene changes what modules take or give, which scores are not");
         }
+        AttentionUpdate | MlpGated | MlpUpdate => return Err("GPT-2 has no such module"),
         Embedding => "drop.output".to_owned(),
         BlockMiddle => format!("h[{layer}].ln_2.input"),
         MlpPreActivation => format!("h[{layer}].mlp.c_fc.output"),

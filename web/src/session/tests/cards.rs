@@ -103,7 +103,7 @@ fn same_swap_from_another_file_is_the_same_card() {
 fn another_model_switches_off_what_does_not_fit() {
     let mut session = live();
     let mut other = model();
-    other.sizes = Config::gpt2(3, 128, 4, 256, 922);
+    other.sizes = swivel_core::Sizes::gpt2(3, 128, 4, 256, 922);
     other.sha256 = "other".to_owned();
     session.set_model(other);
     assert!(session.active().next().is_none());

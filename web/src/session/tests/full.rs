@@ -118,7 +118,7 @@ impl FullRuns {
     /// which is what a lens is.
     fn lens(&self, ids: &[u32], n_layers: usize, done: &[Done]) -> Vec<Vec<f32>> {
         let model = Decoder {
-            h: self.model.h[..n_layers].to_vec(),
+            layers: self.model.layers[..n_layers].to_vec(),
             ..self.model.clone()
         };
         let below = done.iter().filter(|done| done.site.layer < n_layers);

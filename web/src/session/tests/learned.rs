@@ -331,7 +331,7 @@ fn other_models_and_heads_are_named() {
 
     // A model without these layers: refused, and if it comes later nothing can be switched on.
     let mut small = model();
-    small.sizes = Config::gpt2(1, 64, 4, 256, 922);
+    small.sizes = swivel_core::Sizes::gpt2(1, 64, 4, 256, 922);
     small.sha256 = "small".to_owned();
     session.set_model(small);
     let warnings = session.learned_warnings(shown(&session)).join(" ");

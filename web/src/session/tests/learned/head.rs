@@ -7,7 +7,7 @@ use super::*;
 /// The engine, from cached runs, says what a full run says.
 #[test]
 fn direction_of_a_head_is_swapped_in_that_head() {
-    let config = model().sizes;
+    let sizes = model().sizes;
     let own = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
     let rows: Vec<f32> = (0..2 * sizes.d_head)
         .map(|idx| {
@@ -68,7 +68,7 @@ fn direction_of_a_head_is_swapped_in_that_head() {
             units,
             intervention: Intervention::new(Op::Interchange, Featurizer::Subspace(basis)),
         };
-        let mut editor = Editor::new(&config, base.len(), vec![edit]).unwrap();
+        let mut editor = Editor::new(&sizes, base.len(), vec![edit]).unwrap();
         let logits = gpt2.forward(batch(&base), &mut editor);
         editor.finish().unwrap();
         let last = logits.narrow(1, base.len() - 1, 1);
