@@ -1,6 +1,7 @@
 """What the scripts of this folder share: packages with a clear error, pairs, memory, threads, one JSON line a result."""
 
 import contextlib
+import gc
 import importlib
 import importlib.metadata
 import json
@@ -88,14 +89,23 @@ def read_pairs(path: Path, n_pairs: int | None = None) -> list[dict[str, Any]]:
     return pairs
 
 
-def load_gpt2(folder: Path, **options: Any) -> Any:
-    """The local model folder in f32, in evaluation mode, without weight gradients."""
-    transformers = need("transformers")
-    if not (folder / "config.json").is_file():
-        fail(f"{folder} is no model folder: config.json is missing")
+def load_model(path: Path, **options: Any) -> Any:
+    """The local model folder or GGUF file in f32, in evaluation mode, without weight gradients."""
+    transformers, torch = need("transformers"), need("torch")
     transformers.logging.set_verbosity_error()
-    torch = need("torch")
-    return transformers.GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, **options).eval().requires_grad_(False)
+    folder, is_gguf = path, path.suffix == ".gguf"
+    if is_gguf:
+        need("gguf")
+        folder, options = path.parent, options | {"gguf_file": path.name}
+    if not (path if is_gguf else path / "config.json").is_file():
+        fail(f"{path} is no GGUF file" if is_gguf else f"{path} is no model folder: config.json is missing")
+    with contextlib.redirect_stdout(sys.stderr):
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
+    if is_gguf:
+        # The weights are held twice while they are widened, which is not what is measured.
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to VmRSS
+    return model.eval().requires_grad_(False)
 
 
 def report(result: dict[str, Any], as_json: bool) -> None:

@@ -11,6 +11,7 @@ What favours pyvene, on purpose: the loss is the cross-entropy of the label at t
 copies the logits of all positions), no key-value cache is made, no model weight has a gradient, locations are static
 within a batch (`use_fast`), and the number of threads is the one with which a forward pass is fastest. Attention is what
 transformers picks, as in the tutorials.
+The model may be any that pyvene knows; of a GGUF file transformers widens the weights to f32.
 A step is timed from batch to batch: both runs, loss, backward pass, optimizer, metric.
 """
 
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import fail, load_gpt2, memory_bytes, need, read_pairs, report, set_threads, versions
+from common import fail, load_model, memory_bytes, need, read_pairs, report, set_threads, versions
 
 
 class TimedBatches:
@@ -80,7 +81,7 @@ def is_static(batches: list[dict[str, Any]]) -> bool:
 
 
 def train(model: Any, layer: int, batches: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
-    """Learns for one epoch over the batches; `losses` are those of every step, the warm-up first."""
+    """Learns for `args.epochs` over the batches; `losses` are those of every step, the warm-up first."""
     torch, pyvene = need("torch"), need("pyvene")
     torch.manual_seed(args.seed)  # pyvene draws the initial direction from the global generator.
     place = {
@@ -102,11 +103,12 @@ def train(model: Any, layer: int, batches: list[dict[str, Any]], args: argparse.
         return loss
 
     timed = TimedBatches(batches, torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None)
-    intervenable.train_alignment(timed, compute_loss, accuracy_at_last_token, None, epochs=1, lr=args.lr)
+    intervenable.train_alignment(timed, compute_loss, accuracy_at_last_token, None, epochs=args.epochs, lr=args.lr)
     seconds = timed.seconds[args.warm_up :]
     return {
         "seconds_per_pair": statistics.median(seconds) / args.batch,
         "batch_seconds": seconds,
+        "whole_seconds": sum(timed.seconds),
         "warm_up_seconds": timed.seconds[: args.warm_up],
         "losses": losses,
         "use_fast": use_fast,
@@ -122,7 +124,7 @@ def parse_cells(text: str) -> list[tuple[int, int]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="model folder in Hugging Face's layout")
+    parser.add_argument("model", type=Path, help="model folder in Hugging Face's layout, or a GGUF file")
     parser.add_argument("pairs", type=Path, help="JSON lines, as `swivel data` or pairs.py writes them")
     parser.add_argument("--layer", type=int, help="default: the last")
     parser.add_argument("--position", type=int, help="of both prompts; default: the pairs' own")
@@ -132,6 +134,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, help="pairs a batch; default: 64, with --cells 20")
     parser.add_argument("--batches", type=int, default=3, help="timed batches; default: 3")
+    parser.add_argument("--epochs", type=int, default=1, help="over all batches, the warm-up's too; default: 1")
     parser.add_argument("--warm-up", type=int, default=1, help="batches before the timed ones; default: 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: as many as are fastest")
@@ -141,17 +144,17 @@ def main() -> None:
     if args.cells and (args.layer is not None or args.position is not None):
         fail("--cells stands in place of --layer and --position")
     args.batch = args.batch or (20 if args.cells else 64)
-    if args.batch < 1 or args.batches < 1 or args.warm_up < 0:
-        fail("--batch and --batches are at least 1, --warm-up at least 0")
+    if min(args.batch, args.batches, args.epochs) < 1 or args.warm_up < 0:
+        fail("--batch, --batches and --epochs are at least 1, --warm-up at least 0")
 
     pairs = read_pairs(args.pairs, args.batch * (args.batches + args.warm_up))
     need("pyvene")
     torch = need("torch")
-    model = load_gpt2(args.model, use_cache=False).to(args.device)
+    model = load_model(args.model, use_cache=False).to(args.device)
     ids = torch.tensor([pair["base"] for pair in pairs[: min(args.batch, 8)]], device=args.device)
     with torch.inference_mode():
         thread_seconds = set_threads(args.threads, lambda: model(ids))
-    n_tokens, n_layers = len(pairs[0]["base"]), model.config.n_layer
+    n_tokens, n_layers = len(pairs[0]["base"]), model.config.num_hidden_layers
     cells = args.cells or [(n_layers - 1 if args.layer is None else args.layer, args.position)]
     for layer, position in cells:
         if not 0 <= layer < n_layers or not 0 <= (position or 0) < n_tokens:
@@ -168,6 +171,7 @@ def main() -> None:
             "component": args.component,
             "rank": args.rank,
             "batch": args.batch,
+            "epochs": args.epochs,
             "n_tokens": n_tokens,
             **train(model, layer, batches, args),
             "peak_rss_bytes": memory_bytes("VmHWM"),  # Of the process so far: a later cell never shows less.

@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import fail, load_gpt2, memory_bytes, need, read_pairs, report, set_threads, versions
+from common import fail, load_model, memory_bytes, need, read_pairs, report, set_threads, versions
 
 METRICS = ["logit_difference", "probability", "kl"]
 SITE = "resid_post"
@@ -35,7 +35,7 @@ SITE = "resid_post"
 def load_hooked(folder: Path, ids: Any) -> tuple[Any, float]:
     """The folder's GPT-2 as HookedTransformer, and how far its logits are from transformers' (largest difference)."""
     lens, conversions = need("transformer_lens"), need("transformer_lens.pretrained.weight_conversions")
-    hf = load_gpt2(folder)
+    hf = load_model(folder)
     config = lens.HookedTransformerConfig(
         n_layers=hf.config.n_layer,
         d_model=hf.config.n_embd,
