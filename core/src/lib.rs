@@ -59,7 +59,7 @@ pub use config::{ConfigError, Gpt2Config, PromptError};
 pub use error::{Error, Result};
 pub use hex::hex;
 pub use hook::{Hook, Recorder};
-pub use load::{Dtype, StoredTensor, gguf};
+pub use load::{Dtype, FileFormat, HeaderReader, StoredFile, StoredTensor, UnreadTensor, gguf};
 pub use load::{TensorError, Weights};
 pub use model::{Attention, Block, Gpt2, KeyValue, Mlp, ids_tensor};
 pub use place::{Place, Position};

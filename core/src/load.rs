@@ -2,26 +2,35 @@
 //!
 //! Linear weights stay as they are: burn's `[d_input, d_output]` is the layout of GPT-2's `Conv1D`.
 
+mod bytes;
 mod dtype;
 pub mod gguf;
+mod header;
+mod names;
+mod safetensors;
+mod stored;
+mod torch;
 
 use std::ops::Range;
 
+use ::safetensors::{SafeTensors, tensor::TensorView};
 use burn::{
     module::Param,
     nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear},
     tensor::{Tensor, TensorData, backend::Backend},
 };
-use safetensors::{SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::{
     Gpt2Config, hex,
     kernel::Kernels,
     model::{Attention, Block, Gpt2, Mlp},
+    one_line::one_line,
 };
 
 pub use dtype::Dtype;
+pub use header::HeaderReader;
+pub use stored::{FileFormat, StoredFile, UnreadTensor};
 
 /// A tensor of a file: what it is, and where its bytes lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,9 +139,9 @@ pub(crate) fn floats(
         });
     }
     let dtype = match view.dtype() {
-        safetensors::Dtype::F32 => Dtype::F32,
-        safetensors::Dtype::F16 => Dtype::F16,
-        safetensors::Dtype::BF16 => Dtype::BF16,
+        ::safetensors::Dtype::F32 => Dtype::F32,
+        ::safetensors::Dtype::F16 => Dtype::F16,
+        ::safetensors::Dtype::BF16 => Dtype::BF16,
         other => {
             return Err(TensorError::Dtype {
                 name: name.to_owned(),
@@ -230,10 +239,10 @@ impl<B: Backend> Gpt2<B> {
 #[non_exhaustive]
 pub enum TensorError {
     /// A safetensors file is truncated, longer than its header says, or no safetensors file at all.
-    #[error("not a valid safetensors file: {cause}")]
+    #[error("not a valid safetensors file: {}", one_line(cause))]
     Safetensors {
         /// What the parser says.
-        cause: safetensors::SafeTensorError,
+        cause: ::safetensors::SafeTensorError,
     },
     /// A GGUF file is truncated, damaged, or no GGUF file at all.
     #[error("GGUF: {what}: expected {expected}, found {found}")]
@@ -282,5 +291,64 @@ pub enum TensorError {
         index: usize,
         /// The value.
         found: f32,
+    },
+    /// A header is longer than its file, or the tensors do not end where the file does.
+    #[error("the header says {expected} bytes, the file has {found}: it was cut, or is longer")]
+    Length {
+        /// Bytes of the file by its header.
+        expected: u64,
+        /// Bytes of the file.
+        found: u64,
+    },
+    /// A file became shorter while it was read.
+    #[error("expected bytes {} to {} of the file, found {found}", expected.start, expected.end)]
+    Bytes {
+        /// The bytes that were wanted.
+        expected: Range<u64>,
+        /// How many there were.
+        found: u64,
+    },
+    /// A tensor is in a file twice.
+    #[error("tensor `{}` is there twice", one_line(name))]
+    Twice {
+        /// Name of the tensor.
+        name: String,
+    },
+    /// A file of `torch.save` is damaged, or written in a way that is not read.
+    #[error(
+        "torch file: {}: expected {expected}, found {}",
+        one_line(what),
+        one_line(found)
+    )]
+    Torch {
+        /// What of it.
+        what: String,
+        /// What would be valid.
+        expected: String,
+        /// What the file has.
+        found: String,
+    },
+    /// A file of `torch.save` in the format of before torch 1.6.
+    #[error(
+        "a torch file of before version 1.6; save it again with a newer torch, or as safetensors"
+    )]
+    OldTorch,
+    /// A pickle names something of Python that is no part of a state dict; nothing of it was run.
+    #[error(
+        "torch file: its pickle asks for `{}`, which is no part of a state dict; nothing of it was run. Save the state dict alone, or as safetensors",
+        one_line(name)
+    )]
+    Global {
+        /// Its module and its name.
+        name: String,
+    },
+    /// A file of `torch.save` holds a table where a tensor is expected.
+    #[error(
+        "torch file: `{}` is a table of its own; save only the state dict, or as safetensors",
+        one_line(name)
+    )]
+    Nested {
+        /// Its name.
+        name: String,
     },
 }
