@@ -292,8 +292,10 @@ pub enum TensorError {
         /// The value.
         found: f32,
     },
-    /// A header is longer than its file, or the tensors do not end where the file does.
-    #[error("the header says {expected} bytes, the file has {found}: it was cut, or is longer")]
+    /// A safetensors file is shorter or longer than its header says.
+    #[error(
+        "not a valid safetensors file: by its header it has {expected} bytes, but there are {found}; was it cut?"
+    )]
     Length {
         /// Bytes of the file by its header.
         expected: u64,

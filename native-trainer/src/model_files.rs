@@ -3,17 +3,15 @@
 use std::{
     borrow::Cow,
     collections::BTreeSet,
-    io::Read,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::backend::Backend;
-use safetensors::tensor::Metadata;
 use serde::Deserialize;
 use swivel_core::{Gpt2, Gpt2Config, Tokenizer, Weights};
 
-use crate::{input::read, report::Report};
+use crate::{input::read, report::Report, weight_file};
 
 /// Name of the embedded model.
 pub const SOLVER: &str = "solver";
@@ -225,7 +223,7 @@ impl ModelFolder {
             tokenizer.check(&self.config)?;
         }
         for path in &self.weights {
-            check_header(path).with_context(|| format!("reading {}", path.display()))?;
+            weight_file::header(path)?;
         }
         Ok(())
     }
@@ -235,30 +233,6 @@ impl ModelFolder {
         let files = self.described_by.iter().chain(&self.weights);
         files.map(PathBuf::as_path)
     }
-}
-
-/// Reads no more of a safetensors file than its header.
-fn check_header(path: &Path) -> Result<()> {
-    /// The format's own bound.
-    const MOST_BYTES: u64 = 100_000_000;
-    let mut file = std::fs::File::open(path)?;
-    let mut n_header = [0; 8];
-    file.read_exact(&mut n_header)
-        .context("it is too short for a safetensors file")?;
-    let n_header = u64::from_le_bytes(n_header);
-    let n_bytes = file.metadata()?.len();
-    if n_header > n_bytes.min(MOST_BYTES) {
-        bail!("it is no safetensors file, or was cut: its header would have {n_header} bytes");
-    }
-    let mut header = Vec::new();
-    file.take(n_header).read_to_end(&mut header)?;
-    let metadata: Metadata =
-        serde_json::from_slice(&header).context("it is no safetensors file")?;
-    let expected = (metadata.data_len() as u64).saturating_add(8 + n_header);
-    if expected != n_bytes {
-        bail!("its header says {expected} bytes, and it has {n_bytes}: it was cut");
-    }
-    Ok(())
 }
 
 /// File names of a sharded checkpoint, in order.

@@ -248,6 +248,7 @@ fn damaged_archives_are_refused_with_the_cause() {
             order(b"big").bytes,
             "byte order: expected little, found big",
         ),
+        (order(&[0; 17]).bytes, "found 17 bytes"),
         (order(b"little").bytes, "an entry data/0"),
         (
             packed("x/data.pkl"),
@@ -262,7 +263,7 @@ fn damaged_archives_are_refused_with_the_cause() {
         (whole[..whole.len() - 1].to_vec(), "it was cut"),
         (whole[..100].to_vec(), "it was cut"),
         (moved, "entry 0 of the directory"),
-        (zip(&[], Width::Bits64).bytes, "header"),
+        (zip(&[], Width::Bits64).bytes, "header too large"),
     ] {
         check_refused(&bytes, cause);
     }
@@ -289,12 +290,10 @@ fn damaged_safetensors_are_refused_with_the_cause() {
         (long, "header too large"),
         (file("{}", 0)[..7].to_vec(), "header too small"),
         (Vec::new(), "header too small"),
-        (
-            file("{}", 0)[..9].to_vec(),
-            "the header says 10 bytes, the file has 9",
-        ),
-        (file(&format!("{{{one}}}"), 3), "the file has 74"),
-        (file(&format!("{{{one}}}"), 5), "or is longer"),
+        (vec![0; 8], "header too small"),
+        (file("{}", 0)[..9].to_vec(), "has 10 bytes, but there are 9"),
+        (file(&format!("{{{one}}}"), 3), "but there are 74"),
+        (file(&format!("{{{one}}}"), 5), "but there are 76"),
         (
             file(&format!("{{{one}, {empty}}}"), 4),
             "`x` is there twice",

@@ -59,7 +59,7 @@ impl HeaderReader {
         }
     }
 
-    /// The bytes to give next, inside the file; `None` when nothing is wanted any more.
+    /// The bytes to give next, inside the file, at least one unless the file is empty; `None` when nothing is wanted any more.
     pub fn wants(&self) -> Option<Range<u64>> {
         match &self.step {
             Step::Wants(range) => Some(range.clone()),

@@ -30,16 +30,18 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// Where the header lies, by the first bytes of a file of `n_bytes`.
 ///
 /// # Errors
-/// - [`TensorError::Safetensors`] if the file is too short for a length, or the header too long.
+/// - [`TensorError::Safetensors`] if the file is too short for a length, or the header empty or too long.
 /// - [`TensorError::Length`] if the header would be longer than the file.
 pub(super) fn header(first: &[u8], n_bytes: u64) -> Result<Range<u64>, TensorError> {
     let wrong = |cause| TensorError::Safetensors { cause };
     let length = (first.try_into()).map_err(|_| wrong(SafeTensorError::HeaderTooSmall))?;
-    let n_header = u64::from_le_bytes(length);
-    if n_header > MAX_HEADER_BYTES {
-        return Err(wrong(SafeTensorError::HeaderTooLarge));
-    }
-    let end = N_LENGTH + n_header;
+    let end = match u64::from_le_bytes(length) {
+        0 => return Err(wrong(SafeTensorError::HeaderTooSmall)),
+        n_header if n_header > MAX_HEADER_BYTES => {
+            return Err(wrong(SafeTensorError::HeaderTooLarge));
+        }
+        n_header => N_LENGTH + n_header,
+    };
     match end <= n_bytes {
         true => Ok(N_LENGTH..end),
         false => Err(TensorError::Length {

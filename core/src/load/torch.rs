@@ -25,6 +25,9 @@ use super::{
 /// Bytes that a pickle may take: a thousand tensors take a fifth of one million. Reading takes up to a hundred times as many.
 const MAX_PICKLE_BYTES: u64 = 1 << 23;
 
+/// Bytes that the name of a byte order may take.
+const MAX_ORDER_BYTES: u64 = 16;
+
 /// True if a file begins as a zip archive does.
 pub(super) fn is_zip(first: &[u8]) -> bool {
     first.starts_with(b"PK\x03\x04")
@@ -173,6 +176,10 @@ impl Archive {
         for entry in entries {
             let name = entry.name.strip_prefix(folder);
             match name.and_then(|name| name.strip_prefix('/')) {
+                Some("byteorder") if entry.n_bytes > MAX_ORDER_BYTES => {
+                    let found = format!("{} bytes", entry.n_bytes);
+                    return Err(wrong("byte order", "little", found));
+                }
                 Some("byteorder") => byte_order = Some(entry),
                 Some(name) => {
                     if let Some(key) = name.strip_prefix("data/") {

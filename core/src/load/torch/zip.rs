@@ -107,7 +107,10 @@ pub fn directory(record: &[u8], n_bytes: u64) -> Result<Range<u64>, TensorError>
 }
 
 fn directory_range([offset, n_bytes]: [u64; 2], n_file: u64) -> Result<Range<u64>, TensorError> {
-    inside("directory", offset, n_bytes, MAX_DIRECTORY_BYTES, n_file)
+    match n_bytes {
+        0 => Err(wrong("directory", "entries", "none")),
+        _ => inside("directory", offset, n_bytes, MAX_DIRECTORY_BYTES, n_file),
+    }
 }
 
 /// `n_bytes` bytes from `offset` on, if they are at most `most` and lie in the file.
