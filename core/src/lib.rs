@@ -57,7 +57,10 @@ pub mod train;
 pub use error::{Error, Result};
 pub use hex::hex;
 pub use hook::{Hook, Recorder};
-pub use load::{Dtype, Loader, StoredTensor, TensorError, Wanted, WeightFile, Weights, gguf};
+pub use load::{
+    Dtype, FileFormat, HeaderReader, Loader, StoredFile, StoredTensor, TensorError, UnreadTensor,
+    Wanted, Weights, gguf,
+};
 pub use model::{
     Config, ConfigError, Decoder, Family, KeyValue, Layer, Norm, PromptError, Sizes, ids_tensor,
 };

@@ -1,22 +1,29 @@
 //! Weights: what files hold, and a [`Decoder`] from it, with every name, shape and value checked.
 
+mod bytes;
 mod decoder;
 mod dtype;
 mod expected;
 pub mod gguf;
+mod header;
 mod loader;
+mod names;
+mod safetensors;
+mod stored;
+mod torch;
 
 use std::ops::Range;
 
+use ::safetensors::tensor::TensorView;
 use burn::tensor::backend::Backend;
-use safetensors::{SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
-use crate::{Config, Decoder, hex};
+use crate::{Config, Decoder, hex, one_line::one_line};
 
 pub use dtype::Dtype;
-pub(crate) use expected::Names;
-pub use loader::{Loader, Wanted, WeightFile};
+pub use header::HeaderReader;
+pub use loader::{Loader, Wanted};
+pub use stored::{FileFormat, StoredFile, UnreadTensor};
 
 /// A tensor of a file: what it is, and where its bytes lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,22 +38,28 @@ pub struct StoredTensor {
     pub bytes: Range<u64>,
 }
 
-/// Safetensors files of one model in memory, shards in the order of their names.
+/// Weight files of one model in memory, shards in the order of their names.
 pub struct Weights<'a> {
     files: Vec<&'a [u8]>,
-    headers: Vec<WeightFile>,
+    stored: Vec<StoredFile>,
 }
 
 impl<'a> Weights<'a> {
-    /// Parses the headers of `files`.
+    /// Reads the headers of `files`.
     ///
     /// # Errors
-    /// - [`TensorError::Safetensors`] if a file is truncated, longer than its header says or of another format.
+    /// - Those of [`HeaderReader::give`].
     pub fn new(files: &[&'a [u8]]) -> Result<Self, TensorError> {
-        let headers = files.iter().map(|file| header(file));
+        let stored = files.iter().map(|file| {
+            let mut header = HeaderReader::new(file.len() as u64);
+            while let Some(bytes) = header.wants() {
+                header.give(within(file, bytes))?;
+            }
+            header.finish()
+        });
         Ok(Self {
+            stored: stored.collect::<Result<_, _>>()?,
             files: files.to_vec(),
-            headers: headers.collect::<Result<_, _>>()?,
         })
     }
 
@@ -58,29 +71,15 @@ impl<'a> Weights<'a> {
     }
 }
 
-fn header(file: &[u8]) -> Result<WeightFile, TensorError> {
-    let bad = |cause| TensorError::Safetensors { cause };
-    let tensors = SafeTensors::deserialize(file).map_err(bad)?;
-    let stored = tensors.iter().map(|(name, view)| {
-        let start = view.data().as_ptr() as usize - file.as_ptr() as usize;
-        Ok(StoredTensor {
-            name: name.to_owned(),
-            shape: view.shape().to_vec(),
-            dtype: dtype_of(name, &view)?,
-            bytes: start as u64..(start + view.data().len()) as u64,
-        })
-    });
-    Ok(WeightFile {
-        n_bytes: file.len() as u64,
-        tensors: stored.collect::<Result<_, TensorError>>()?,
-    })
+fn within(file: &[u8], bytes: Range<u64>) -> &[u8] {
+    &file[bytes.start as usize..bytes.end as usize]
 }
 
 fn dtype_of(name: &str, view: &TensorView<'_>) -> Result<Dtype, TensorError> {
     match view.dtype() {
-        safetensors::Dtype::F32 => Ok(Dtype::F32),
-        safetensors::Dtype::F16 => Ok(Dtype::F16),
-        safetensors::Dtype::BF16 => Ok(Dtype::BF16),
+        ::safetensors::Dtype::F32 => Ok(Dtype::F32),
+        ::safetensors::Dtype::F16 => Ok(Dtype::F16),
+        ::safetensors::Dtype::BF16 => Ok(Dtype::BF16),
         other => Err(TensorError::Dtype {
             name: name.to_owned(),
             found: format!("{other:?}"),
@@ -101,9 +100,9 @@ impl<B: Backend> Decoder<B> {
         weights: &Weights<'_>,
         device: &B::Device,
     ) -> Result<Self, TensorError> {
-        let mut loader = Loader::new(config, Names::Family, &weights.headers, device)?;
+        let mut loader = Loader::new(config, &weights.stored, device)?;
         while let Some(Wanted { file, bytes }) = loader.wants() {
-            loader.give(&weights.files[file][bytes.start as usize..bytes.end as usize])?;
+            loader.give(within(weights.files[file], bytes))?;
         }
         Ok(loader.finish()?.0)
     }
@@ -143,10 +142,10 @@ pub(crate) fn floats(
 #[non_exhaustive]
 pub enum TensorError {
     /// A safetensors file is truncated, longer than its header says, or no safetensors file at all.
-    #[error("not a valid safetensors file: {cause}")]
+    #[error("not a valid safetensors file: {}", one_line(cause))]
     Safetensors {
         /// What the parser says.
-        cause: safetensors::SafeTensorError,
+        cause: ::safetensors::SafeTensorError,
     },
     /// A GGUF file is truncated, damaged, or no GGUF file at all.
     #[error("GGUF: {what}: expected {expected}, found {found}")]
@@ -165,12 +164,6 @@ pub enum TensorError {
         name: String,
         /// The family by the config.
         family: &'static str,
-    },
-    /// A tensor is there more than once.
-    #[error("tensor `{name}` is in the weights twice")]
-    Twice {
-        /// Its name.
-        name: String,
     },
     /// A tensor has another shape than expected.
     #[error("tensor `{name}`: expected shape {expected:?}, found {found:?}")]
@@ -203,5 +196,66 @@ pub enum TensorError {
         index: usize,
         /// The value.
         found: f32,
+    },
+    /// A safetensors file is shorter or longer than its header says.
+    #[error(
+        "not a valid safetensors file: by its header it has {expected} bytes, but there are {found}; was it cut?"
+    )]
+    Length {
+        /// Bytes of the file by its header.
+        expected: u64,
+        /// Bytes of the file.
+        found: u64,
+    },
+    /// A file became shorter while it was read.
+    #[error("expected bytes {} to {} of the file, found {found}", expected.start, expected.end)]
+    Bytes {
+        /// The bytes that were wanted.
+        expected: Range<u64>,
+        /// How many there were.
+        found: u64,
+    },
+    /// A tensor is there twice, in one file or in two.
+    #[error("tensor `{}` is there twice", one_line(name))]
+    Twice {
+        /// Name of the tensor.
+        name: String,
+    },
+    /// A file of `torch.save` is damaged, or written in a way that is not read.
+    #[error(
+        "torch file: {}: expected {expected}, found {}",
+        one_line(what),
+        one_line(found)
+    )]
+    Torch {
+        /// What of it.
+        what: String,
+        /// What would be valid.
+        expected: String,
+        /// What the file has.
+        found: String,
+    },
+    /// A file of `torch.save` in the format of before torch 1.6.
+    #[error(
+        "a torch file of before version 1.6; save it again with a newer torch, or as safetensors"
+    )]
+    OldTorch,
+    /// A pickle names something of Python that is no part of a state dict; nothing of it was run.
+    #[error(
+        "torch file: its pickle asks for `{}`, which is no part of a state dict; nothing of it was run. Save the state dict alone, or as safetensors",
+        one_line(name)
+    )]
+    Global {
+        /// Its module and its name.
+        name: String,
+    },
+    /// A file of `torch.save` holds a table where a tensor is expected.
+    #[error(
+        "torch file: `{}` is a table of its own; save only the state dict, or as safetensors",
+        one_line(name)
+    )]
+    Nested {
+        /// Its name.
+        name: String,
     },
 }

@@ -72,13 +72,19 @@ impl FileKind {
     pub fn of_bytes(bytes: &[u8]) -> Result<Self, FileError> {
         let kind = "direction file or sweep result";
         let file = TensorFile::new(kind, bytes)?;
-        match file.text("format")? {
-            direction::FORMAT => Ok(Self::Direction),
-            FORMAT => Ok(Self::SweepResult),
-            found => {
-                let expected = format!("{} or {FORMAT}", direction::FORMAT);
-                Err(value_error(kind, "format", &expected, found))
-            }
+        let format = file.text("format")?;
+        Self::of_format(format).ok_or_else(|| {
+            let expected = format!("{} or {FORMAT}", direction::FORMAT);
+            value_error(kind, "format", &expected, format)
+        })
+    }
+
+    /// The kind whose files have this `format` in their metadata.
+    pub fn of_format(format: &str) -> Option<Self> {
+        match format {
+            direction::FORMAT => Some(Self::Direction),
+            FORMAT => Some(Self::SweepResult),
+            _ => None,
         }
     }
 }

@@ -6,7 +6,6 @@ mod cmd;
 mod device;
 mod direction_file;
 mod file_name;
-mod gguf_file;
 mod input;
 mod interrupt;
 mod invocation;
@@ -26,6 +25,7 @@ mod site;
 mod tensors;
 mod train;
 mod verdict;
+mod weight_file;
 mod weights;
 
 use std::process::ExitCode;

@@ -1,46 +1,54 @@
-//! Where a model comes from: the embedded solver, a folder in Hugging Face's layout, or the Hub.
+//! Where a model comes from: the embedded solver, a folder in Hugging Face's layout, a GGUF file, or the Hub.
 
 use std::{
-    borrow::Cow,
     collections::BTreeSet,
-    io::Read,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::backend::Backend;
-use safetensors::tensor::Metadata;
 use serde::Deserialize;
-use swivel_core::{Config, Decoder, Sizes, Tokenizer, Weights};
+use sha2::{Digest, Sha256};
+use swivel_core::{Config, Decoder, FileFormat, Loader, Sizes, StoredFile, Tokenizer, Wanted, hex};
 
-use crate::{input::read, report::Report};
+use crate::{
+    input::read,
+    report::{self, Report},
+    weight_file::WeightFile,
+};
 
 /// Name of the embedded model.
 pub const SOLVER: &str = "solver";
 
-/// The files of one model, read and their headers checked.
+/// The files of one model: what is small is read, and the headers of the weights are checked.
 pub struct ModelFiles {
     /// What the user called it.
     pub name: String,
-    /// Its sizes.
+    /// What it computes, and its sizes.
     pub config: Config,
     tokenizer: Option<Tokenizer>,
-    weights: Vec<Cow<'static, [u8]>>,
+    weights: Vec<WeightFile>,
+    stored: Vec<StoredFile>,
+    /// SHA-256 of the weights' bytes, once they were read.
+    sha256: OnceLock<String>,
 }
 
 impl ModelFiles {
-    /// Opens the embedded solver (`solver`), a folder, or a Hub id.
+    /// Opens the embedded solver (`solver`), a folder, a GGUF file, or a Hub id.
     pub fn open(model: &str) -> Result<Self> {
+        let path = Path::new(model);
         let files = if model == SOLVER {
             Self::embedded()
-        } else if Path::new(model).is_dir() {
-            Self::folder(model, Path::new(model))
-                .with_context(|| format!("reading the model folder {model}"))
+        } else if path.is_dir() {
+            Self::folder(model, path).with_context(|| format!("reading the model folder {model}"))
+        } else if path.is_file() {
+            Self::gguf(model, path)
         } else if looks_like_hub_id(model) {
             Self::hub(model).with_context(|| format!("fetching {model} from the Hugging Face Hub"))
         } else {
             bail!(
-                "no model folder {model}; expected `{SOLVER}`, a folder with config.json and model.safetensors, or a Hub id such as openai-community/gpt2"
+                "no model {model}; expected `{SOLVER}`, a folder with config.json and weights, a GGUF file, or a Hub id such as openai-community/gpt2"
             );
         }?;
         if let Some(tokenizer) = &files.tokenizer {
@@ -50,16 +58,15 @@ impl ModelFiles {
     }
 
     fn embedded() -> Result<Self> {
-        Ok(Self {
-            name: SOLVER.to_owned(),
-            config: Config::from_json(include_bytes!("../../models/solver/config.json"))?,
-            tokenizer: Some(Tokenizer::from_json(include_bytes!(
-                "../../models/solver/tokenizer.json"
-            ))?),
-            weights: vec![Cow::Borrowed(include_bytes!(
-                "../../models/solver/model.safetensors"
-            ))],
-        })
+        let config = Config::from_json(include_bytes!("../../models/solver/config.json"))?;
+        let tokenizer = Tokenizer::from_json(include_bytes!("../../models/solver/tokenizer.json"))?;
+        let weights = include_bytes!("../../models/solver/model.safetensors");
+        Self::of(
+            SOLVER,
+            config,
+            Some(tokenizer),
+            vec![WeightFile::Memory(weights)],
+        )
     }
 
     fn folder(name: &str, folder: &Path) -> Result<Self> {
@@ -69,12 +76,44 @@ impl ModelFiles {
             weights,
             ..
         } = ModelFolder::open(folder)?;
-        let weights = weights.iter().map(|path| Ok(read(path)?.into()));
+        let weights = weights.into_iter().map(WeightFile::Disk).collect();
+        Self::of(name, config, tokenizer, weights)
+    }
+
+    fn gguf(name: &str, path: &Path) -> Result<Self> {
+        let file = WeightFile::Disk(path.to_owned());
+        let stored = file.header()?;
+        if stored.format != FileFormat::Gguf {
+            let format = stored.format.name();
+            bail!(
+                "{name} is a file of weights alone ({format}); name the folder that has its config.json, too"
+            );
+        }
+        let config = Config::from_gguf(&stored).with_context(|| file.reading())?;
+        Ok(Self {
+            name: name.to_owned(),
+            config,
+            tokenizer: None,
+            weights: vec![file],
+            stored: vec![stored],
+            sha256: OnceLock::new(),
+        })
+    }
+
+    fn of(
+        name: &str,
+        config: Config,
+        tokenizer: Option<Tokenizer>,
+        weights: Vec<WeightFile>,
+    ) -> Result<Self> {
+        let stored = weights.iter().map(WeightFile::header);
         Ok(Self {
             name: name.to_owned(),
             config,
             tokenizer,
-            weights: weights.collect::<Result<_>>()?,
+            stored: stored.collect::<Result<_>>()?,
+            weights,
+            sha256: OnceLock::new(),
         })
     }
 
@@ -103,8 +142,9 @@ impl ModelFiles {
             get("vocab.json").and_then(|_| get("merges.txt"))?;
         }
         if let Err(error) = get("model.safetensors") {
-            let index = get("model.safetensors.index.json").map_err(|_| error)?;
-            for shard in shards(&read(&index)?)? {
+            const INDEX: &str = "model.safetensors.index.json";
+            let index = get(INDEX).map_err(|_| error)?;
+            for shard in shards(INDEX, &read(&index)?)? {
                 get(&shard)?;
             }
         }
@@ -129,39 +169,73 @@ impl ModelFiles {
         })
     }
 
-    /// Builds the model on a device; returns it with the hash of its weights.
+    /// Builds the model on a device, piece by piece; returns it with the hash of its weights.
+    ///
+    /// # Errors
+    /// - If a file cannot be read, or its tensors do not fit the config.
     pub fn load<B: Backend>(
         &self,
         device: &B::Device,
         report: Report,
     ) -> Result<(Decoder<B>, String)> {
-        let files: Vec<&[u8]> = self.weights.iter().map(AsRef::as_ref).collect();
+        /// Files that are read faster than a bar is drawn have none.
+        const SMALL: u64 = 100 << 20;
         let cannot = || format!("loading the weights of {}", self.name);
-        let weights = Weights::new(&files).with_context(cannot)?;
-        let model = Decoder::load(&self.config, &weights, device).with_context(cannot)?;
-        let unused: Vec<String> = Vec::new();
-        if !unused.is_empty() {
+        let mut loader = Loader::new(&self.config, &self.stored, device).with_context(cannot)?;
+        if !loader.unused().is_empty() {
             report.warn(format!(
-                "{} tensors of {} are not part of GPT-2 and are left out: {}",
-                unused.len(),
+                "{} tensors of {} are no part of a {} and are left out: {}",
+                loader.unused().len(),
                 self.name,
-                unused.join(", ")
+                self.config.family.model_type,
+                loader.unused().join(", ")
             ));
         }
-        Ok((model, weights.sha256().to_owned()))
+        let bar =
+            (self.n_bytes() > SMALL).then(|| report::progress("loading", self.n_bytes() as usize));
+        let mut reader = None;
+        while let Some(Wanted { file, bytes }) = loader.wants() {
+            let weights = &self.weights[file];
+            let (_, reader) = match reader.take() {
+                Some((open, same)) if open == file => reader.insert((open, same)),
+                _ => reader.insert((file, weights.open()?)),
+            };
+            let n_bytes = bytes.end - bytes.start;
+            let bytes = reader.read(bytes).with_context(|| weights.reading())?;
+            loader.give(bytes).with_context(cannot)?;
+            if let Some(bar) = &bar {
+                bar.inc(n_bytes);
+            }
+        }
+        let (model, sha256) = loader.finish().with_context(cannot)?;
+        Ok((model, self.sha256.get_or_init(|| sha256).clone()))
     }
 
-    /// SHA-256 of the weight files.
+    /// SHA-256 of the weight files; they are read for it if no model was loaded yet.
+    ///
+    /// # Errors
+    /// - If a file cannot be read.
     pub fn sha256(&self) -> Result<String> {
-        let files: Vec<&[u8]> = self.weights.iter().map(AsRef::as_ref).collect();
-        let weights = Weights::new(&files);
-        let weights = weights.with_context(|| format!("reading the weights of {}", self.name))?;
-        Ok(weights.sha256().to_owned())
+        /// Bytes that are hashed at once.
+        const PIECE: u64 = 1 << 22;
+        if let Some(sha256) = self.sha256.get() {
+            return Ok(sha256.clone());
+        }
+        let mut hasher = Sha256::new();
+        for (file, stored) in self.weights.iter().zip(&self.stored) {
+            let mut reader = file.open()?;
+            for start in (0..stored.n_bytes).step_by(PIECE as usize) {
+                let range = start..stored.n_bytes.min(start + PIECE);
+                hasher.update(reader.read(range).with_context(|| file.reading())?);
+            }
+        }
+        let sha256 = hex(&hasher.finalize());
+        Ok(self.sha256.get_or_init(|| sha256).clone())
     }
 
     /// Bytes of the weight files.
-    pub fn n_bytes(&self) -> usize {
-        self.weights.iter().map(|file| file.len()).sum()
+    pub fn n_bytes(&self) -> u64 {
+        self.stored.iter().map(|file| file.n_bytes).sum()
     }
 }
 
@@ -198,19 +272,27 @@ impl ModelFolder {
         } else {
             None
         };
-        let weights = if is_there("model.safetensors") {
-            vec![at("model.safetensors")]
-        } else if is_there("model.safetensors.index.json") {
-            let index = at("model.safetensors.index.json");
-            let shards = shards(&read(&index)?)?;
-            described_by.push(index);
-            shards.iter().map(|shard| at(shard)).collect()
-        } else if is_there("pytorch_model.bin") {
-            bail!(
-                "the weights are in pytorch_model.bin, a pickle; save them as model.safetensors first"
-            );
-        } else {
-            bail!("there is no model.safetensors and no model.safetensors.index.json");
+        // In the order in which transformers looks for them.
+        let found = ["model.safetensors", "pytorch_model.bin"]
+            .iter()
+            .find_map(|file| {
+                let index = format!("{file}.index.json");
+                match (is_there(file), is_there(&index)) {
+                    (true, _) => Some((*file, None)),
+                    (false, true) => Some((*file, Some(index))),
+                    (false, false) => None,
+                }
+            });
+        let weights = match found {
+            Some((file, None)) => vec![at(file)],
+            Some((_, Some(index))) => {
+                let shards = shards(&index, &read(&at(&index))?)?;
+                described_by.push(at(&index));
+                shards.iter().map(|shard| at(shard)).collect()
+            }
+            None => bail!(
+                "there is no model.safetensors, no pytorch_model.bin, and no index of shards (model.safetensors.index.json)"
+            ),
         };
         Ok(Self {
             config,
@@ -230,7 +312,7 @@ impl ModelFolder {
             tokenizer.check(&self.config.sizes)?;
         }
         for path in &self.weights {
-            check_header(path).with_context(|| format!("reading {}", path.display()))?;
+            WeightFile::Disk(path.clone()).header()?;
         }
         Ok(())
     }
@@ -242,41 +324,17 @@ impl ModelFolder {
     }
 }
 
-/// Reads no more of a safetensors file than its header.
-fn check_header(path: &Path) -> Result<()> {
-    /// The format's own bound.
-    const MOST_BYTES: u64 = 100_000_000;
-    let mut file = std::fs::File::open(path)?;
-    let mut n_header = [0; 8];
-    file.read_exact(&mut n_header)
-        .context("it is too short for a safetensors file")?;
-    let n_header = u64::from_le_bytes(n_header);
-    let n_bytes = file.metadata()?.len();
-    if n_header > n_bytes.min(MOST_BYTES) {
-        bail!("it is no safetensors file, or was cut: its header would have {n_header} bytes");
-    }
-    let mut header = Vec::new();
-    file.take(n_header).read_to_end(&mut header)?;
-    let metadata: Metadata =
-        serde_json::from_slice(&header).context("it is no safetensors file")?;
-    let expected = (metadata.data_len() as u64).saturating_add(8 + n_header);
-    if expected != n_bytes {
-        bail!("its header says {expected} bytes, and it has {n_bytes}: it was cut");
-    }
-    Ok(())
-}
-
 /// File names of a sharded checkpoint, in order.
-fn shards(index: &[u8]) -> Result<BTreeSet<String>> {
+fn shards(name: &str, index: &[u8]) -> Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: std::collections::BTreeMap<String, String>,
     }
-    let index: Index = serde_json::from_slice(index).context("model.safetensors.index.json")?;
+    let index: Index = serde_json::from_slice(index).context(name.to_owned())?;
     let shards: BTreeSet<String> = index.weight_map.into_values().collect();
     match shards.iter().find(|shard| shard.contains(['/', '\\'])) {
         Some(shard) => {
-            bail!("model.safetensors.index.json names a file outside its folder: {shard}")
+            bail!("{name} names a file outside its folder: {shard}")
         }
         None => Ok(shards),
     }

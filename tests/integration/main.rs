@@ -4,13 +4,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod archive;
 mod cone;
 mod das;
 mod documents;
+mod families;
+mod fields;
 mod interventions;
 mod laws;
+
+mod mutated_files;
 mod mutated_plans;
 mod operations;
 mod parity;
 mod plan;
 mod support;
+mod weight_files;

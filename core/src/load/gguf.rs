@@ -8,14 +8,21 @@
 //! The reader is given the first bytes of a file and says how many it needs where they are too few; nothing that a header names
 //! is allocated before its bytes are there.
 
+mod config;
+
 use std::{collections::BTreeMap, fmt};
 
-use super::{Dtype, StoredTensor, TensorError};
+use super::{
+    Dtype, StoredTensor, TensorError,
+    bytes::{Bytes, Short},
+    names::twice,
+};
+use crate::one_line::one_line;
 
 /// Bytes that a header may take: the largest vocabularies take a twentieth.
 pub const MAX_HEADER_BYTES: u64 = 1 << 28;
 /// Dimensions that a tensor may have.
-const MAX_DIMS: u32 = 8;
+pub(super) const MAX_DIMS: u32 = 8;
 
 /// A value of a GGUF file's metadata.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,11 +73,17 @@ impl From<TensorError> for Stop {
     }
 }
 
+impl From<Short> for Stop {
+    fn from(_: Short) -> Self {
+        Self::Short
+    }
+}
+
 fn wrong(what: impl Into<String>, expected: impl fmt::Display, found: impl fmt::Display) -> Stop {
     Stop::Wrong(TensorError::Gguf {
-        what: what.into(),
+        what: one_line(what.into()),
         expected: expected.to_string(),
-        found: found.to_string(),
+        found: one_line(found),
     })
 }
 
@@ -81,10 +94,7 @@ impl Gguf {
     /// - [`TensorError::Gguf`] if it is no GGUF file of version 2 or 3, cut off, too long, or says what cannot be.
     /// - [`TensorError::Dtype`] if a tensor is stored in a format that is not read.
     pub fn read(start: &[u8], n_bytes: u64) -> Result<Header, TensorError> {
-        let mut bytes = Bytes {
-            rest: start,
-            n_read: 0,
-        };
+        let mut bytes = Bytes::new(start);
         match header(&mut bytes, n_bytes) {
             Ok(gguf) => Ok(Header::Ready(Box::new(gguf))),
             Err(Stop::Wrong(error)) => Err(error),
@@ -125,7 +135,7 @@ fn header(bytes: &mut Bytes<'_>, n_bytes: u64) -> Result<Gguf, Stop> {
     let [n_tensors, n_entries] = [bytes.u64()?, bytes.u64()?];
     let mut metadata = BTreeMap::new();
     for _ in 0..n_entries {
-        let key = bytes.text()?;
+        let key = text(bytes)?;
         let kind = bytes.u32()?;
         let value = value(bytes, kind, &key)?;
         if metadata.insert(key.clone(), value).is_some() {
@@ -147,7 +157,7 @@ fn header(bytes: &mut Bytes<'_>, n_bytes: u64) -> Result<Gguf, Stop> {
             ));
         }
     };
-    let start = bytes.n_read.next_multiple_of(alignment);
+    let start = bytes.n_read().next_multiple_of(alignment);
     for entry in &mut tensors {
         let moved = |at: u64| at.checked_add(start).filter(|at| *at <= n_bytes);
         match (moved(entry.bytes.start), moved(entry.bytes.end)) {
@@ -163,20 +173,14 @@ fn header(bytes: &mut Bytes<'_>, n_bytes: u64) -> Result<Gguf, Stop> {
             }
         }
     }
-    let mut names: Vec<&str> = tensors.iter().map(|entry| entry.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(wrong(
-            format!("tensor `{}`", twice[0]),
-            "it once",
-            "it twice",
-        ));
+    if let Some(name) = twice(tensors.iter().map(|entry| entry.name.as_str())) {
+        return Err(wrong(format!("tensor `{name}`"), "it once", "it twice"));
     }
     Ok(Gguf { metadata, tensors })
 }
 
 fn tensor(bytes: &mut Bytes<'_>) -> Result<StoredTensor, Stop> {
-    let name = bytes.text()?;
+    let name = text(bytes)?;
     let n_dims = bytes.u32()?;
     if n_dims > MAX_DIMS {
         let expected = format!("at most {MAX_DIMS} dimensions");
@@ -195,7 +199,7 @@ fn tensor(bytes: &mut Bytes<'_>) -> Result<StoredTensor, Stop> {
     let number = bytes.u32()?;
     let offset = bytes.u64()?;
     let dtype = Dtype::of_gguf(number).ok_or_else(|| TensorError::Dtype {
-        name: name.clone(),
+        name: one_line(&name),
         expected: Dtype::names(),
         found: format!("GGUF's type {number}"),
     })?;
@@ -225,7 +229,7 @@ fn value(bytes: &mut Bytes<'_>, kind: u32, key: &str) -> Result<Value, Stop> {
     Ok(match kind {
         6 => Value::Float(f32::from_le_bytes(bytes.array()?).into()),
         7 => Value::Bool(bytes.take(1)?[0] != 0),
-        8 => Value::Text(bytes.text()?),
+        8 => Value::Text(text(bytes)?),
         9 => list(bytes, key)?,
         12 => Value::Float(f64::from_le_bytes(bytes.array()?)),
         _ => Value::Int(int(bytes, kind, key)?),
@@ -271,7 +275,7 @@ fn list(bytes: &mut Bytes<'_>, key: &str) -> Result<Value, Stop> {
         8 => {
             let mut values = Vec::new();
             for _ in 0..n {
-                values.push(bytes.text()?);
+                values.push(text(bytes)?);
             }
             Value::Texts(values)
         }
@@ -300,43 +304,13 @@ fn list(bytes: &mut Bytes<'_>, key: &str) -> Result<Value, Stop> {
     })
 }
 
-/// Bytes that are read from their start on.
-struct Bytes<'a> {
-    rest: &'a [u8],
-    n_read: u64,
-}
-
-impl<'a> Bytes<'a> {
-    fn take(&mut self, n: u64) -> Result<&'a [u8], Stop> {
-        if n > MAX_HEADER_BYTES {
-            return Err(wrong(
-                "text",
-                format!("at most {MAX_HEADER_BYTES} bytes"),
-                n,
-            ));
-        }
-        let (taken, rest) = self.rest.split_at_checked(n as usize).ok_or(Stop::Short)?;
-        self.rest = rest;
-        self.n_read += n;
-        Ok(taken)
+fn text(bytes: &mut Bytes<'_>) -> Result<String, Stop> {
+    let n = bytes.u64()?;
+    if n > MAX_HEADER_BYTES {
+        let expected = format!("at most {MAX_HEADER_BYTES} bytes");
+        return Err(wrong("text", expected, n));
     }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
-        self.take(N as u64)?.try_into().map_err(|_| Stop::Short)
-    }
-
-    fn u32(&mut self) -> Result<u32, Stop> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, Stop> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn text(&mut self) -> Result<String, Stop> {
-        let n = self.u64()?;
-        Ok(String::from_utf8_lossy(self.take(n)?).into_owned())
-    }
+    Ok(String::from_utf8_lossy(bytes.take(n)?).into_owned())
 }
 
 #[cfg(test)]

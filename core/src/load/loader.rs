@@ -14,7 +14,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use sha2::{Digest, Sha256};
 
 use super::{
-    StoredTensor, TensorError, decoder,
+    FileFormat, StoredFile, StoredTensor, TensorError, decoder,
     expected::{Expected, Names, Target, n_rows, shape},
 };
 use crate::{
@@ -26,15 +26,6 @@ use crate::{
 const PIECE_VALUES: usize = 1 << 20;
 /// Bytes that are asked for at once where they are only hashed.
 const PIECE_BYTES: u64 = 1 << 22;
-
-/// One of a model's weight files, before its values are read.
-#[derive(Clone, Debug)]
-pub struct WeightFile {
-    /// Its bytes in all.
-    pub n_bytes: u64,
-    /// What it holds.
-    pub tensors: Vec<StoredTensor>,
-}
 
 /// Bytes that are wanted next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,14 +80,14 @@ impl<B: Backend> Loader<B> {
     ///
     /// # Errors
     /// - [`TensorError::Missing`], [`TensorError::Twice`] if a tensor is in none of the files, or in several.
+    /// - [`TensorError::Dtype`] if one is in a number format that is not read.
     /// - [`TensorError::Shape`] if one has another shape than the config says.
-    pub(crate) fn new(
+    pub fn new(
         config: &Config,
-        names: Names,
-        files: &[WeightFile],
+        files: &[StoredFile],
         device: &B::Device,
     ) -> Result<Self, TensorError> {
-        let (tensors, unused) = find(config, names, files)?;
+        let (tensors, unused) = find(config, files)?;
         Ok(Self {
             queue: pieces(files, &tensors),
             tensors: tensors
@@ -256,12 +247,13 @@ fn place(layout: Layout, sizes: &Sizes, row: usize) -> usize {
 type Found = (Expected, usize, StoredTensor);
 
 /// The tensors of a model, and the names of those that are not part of it.
-fn find(
-    config: &Config,
-    names: Names,
-    files: &[WeightFile],
-) -> Result<(Vec<Found>, Vec<String>), TensorError> {
+fn find(config: &Config, files: &[StoredFile]) -> Result<(Vec<Found>, Vec<String>), TensorError> {
     let prefix = config.family.prefix;
+    let names = match files.first().map(|file| file.format) {
+        Some(FileFormat::Gguf) => Names::Gguf,
+        _ => Names::Family,
+    };
+    let is_called = |name: &str, wanted: &str| name.strip_prefix(prefix).unwrap_or(name) == wanted;
     let mut stored: BTreeMap<&str, (usize, &StoredTensor)> = BTreeMap::new();
     for (idx, file) in files.iter().enumerate() {
         for tensor in &file.tensors {
@@ -276,6 +268,10 @@ fn find(
     let mut found = Vec::new();
     for expected in names.expected(config) {
         let Some((file, tensor)) = stored.remove(expected.name.as_str()) else {
+            let mut unread = files.iter().flat_map(|file| &file.unread);
+            if let Some(tensor) = unread.find(|tensor| is_called(&tensor.name, &expected.name)) {
+                return Err(tensor.refused());
+            }
             return Err(TensorError::Missing {
                 name: expected.name,
                 family: config.family.model_type,
@@ -311,9 +307,9 @@ fn is_known_extra(config: &Config, name: &str) -> bool {
 }
 
 /// All bytes of all files, in order, cut where tensors begin and end.
-fn pieces(files: &[WeightFile], tensors: &[Found]) -> VecDeque<Piece> {
+fn pieces(files: &[StoredFile], tensors: &[Found]) -> VecDeque<Piece> {
     let mut queue = VecDeque::new();
-    for (file, WeightFile { n_bytes, .. }) in files.iter().enumerate() {
+    for (file, StoredFile { n_bytes, .. }) in files.iter().enumerate() {
         let mut at = 0;
         let here = tensors
             .iter()

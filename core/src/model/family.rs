@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 use super::{Config, ConfigError, Fields};
 
 mod gemma;
@@ -56,6 +58,8 @@ pub(crate) struct GgufNames {
     pub(crate) fields: &'static [(&'static str, &'static str)],
     /// How rows of queries and keys are stored.
     pub(crate) query_key: Layout,
+    /// Adds fields that follow from others.
+    pub(crate) complete: fn(&mut Map<String, Value>),
 }
 
 /// A part of the decoder that has weights.

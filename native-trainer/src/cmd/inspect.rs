@@ -1,6 +1,7 @@
-//! `inspect`: what a direction file, a sweep result, a model folder or a GGUF file holds, and what a plan does.
+//! `inspect`: what a direction file, a sweep result, a model folder or a weight file holds, and what a plan does.
 
 mod gguf;
+mod weights;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,26 +9,28 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
+    StoredFile,
     direction::{Controls, Direction, Facts},
-    sweep::{Method, SweepFacts, SweepResult},
+    gguf::Value,
+    sweep::{FileKind, Method, SweepFacts, SweepResult},
 };
 
 use super::options::{ForceArgs, ReportArgs, examples, heading};
 use crate::{
     direction_file::{Opened, no_map},
-    gguf_file,
     map::{self, cell_name},
     model_files::{ModelFiles, SOLVER},
     output::Output,
     plan_file::PlanFile,
     report::Report,
+    weight_file::WeightFile,
 };
 
 /// Options of `inspect`.
 #[derive(ClapArgs, Clone, Debug)]
 #[command(after_help = examples(&["swivel inspect plan.json", "swivel inspect MAP --cell op5.best --out best.safetensors"]))]
 pub struct Args {
-    /// Direction file, sweep result, plan, model folder, GGUF file, Hub id, or `solver`; of a plan, it is said what is read where and written
+    /// Direction file, sweep result, plan, model folder, weight file (safetensors, GGUF, torch), Hub id, or `solver`; of a plan, it is said what is read where and written
     /// where, and nothing is run
     what: PathBuf,
     /// Model that a plan is for: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
@@ -66,15 +69,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
         (false, _, true) => bail!("--model: {} is no plan", what.display()),
         (false, _, false) => {}
     }
-    if what.is_file() && gguf_file::is_one(&what) {
-        if cell.is_some() {
-            return Err(no_map(&what));
-        }
-        gguf::inspect(&what, report)?;
-        return Ok(ExitCode::SUCCESS);
-    }
     let opened = match what.is_file() {
-        true => Some(Opened::read(&what)?),
+        true => {
+            let stored = WeightFile::Disk(what.clone()).header()?;
+            if !is_ours(&stored) {
+                if cell.is_some() {
+                    return Err(no_map(&what));
+                }
+                weights::inspect(&stored, report);
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(Opened::read(&what)?)
+        }
         false => None,
     };
     match (opened, cell) {
@@ -94,6 +100,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         (None, None) => inspect_model(&ModelFiles::open(&what.to_string_lossy())?, report),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// True of direction files and sweep results, which are safetensors, too.
+fn is_ours(stored: &StoredFile) -> bool {
+    match stored.metadata.get("format") {
+        Some(Value::Text(format)) => FileKind::of_format(format).is_some(),
+        _ => false,
+    }
 }
 
 fn inspect_direction(direction: &Direction, report: Report) {

@@ -1,4 +1,4 @@
-//! `inspect`: maps as tables, plans in words.
+//! `inspect`: maps as tables, plans in words, what weight files hold.
 
 use std::fs;
 
@@ -193,4 +193,45 @@ fn gguf_file_is_said_in_words_or_refused() {
     let cut = path_in(&folder, "cut.gguf");
     fs::write(&cut, &fs::read(blocks).unwrap()[..400]).unwrap();
     check_error(&["inspect", &cut], &["cut.gguf", "within it"]);
+}
+
+#[test]
+fn weight_files_are_said_in_words_or_refused() {
+    let file = |name: &str| fixture(name).to_str().unwrap().to_owned();
+    for (name, lines) in [
+        (
+            "tiny/model.safetensors",
+            ["safetensors, 0.0 MB", "28, 11424 values", "F32 28"],
+        ),
+        ("tiny.bin", ["torch, 0.1 MB", "29, 12888 values", "F32 29"]),
+        (
+            "torch/state.bin",
+            [
+                "torch, 0.0 MB",
+                "BF16 1",
+                "not read   ids (I64), mask (BOOL)",
+            ],
+        ),
+    ] {
+        let text = ok(&["inspect", &file(name)]);
+        for line in lines {
+            assert!(text.contains(line), "`{line}` is not in\n{text}");
+        }
+    }
+    let inspected = ok_json(&["inspect", &file("torch/state.bin"), "--json"]);
+    assert_eq!(inspected["kind"], "torch");
+    assert_eq!(inspected["unread"]["mask"], "BOOL");
+    for (name, expected) in [
+        ("torch/old.bin", &["old.bin", "save it again"][..]),
+        (
+            "torch/module.bin",
+            &["module.bin", "torch.nn.modules.linear.Linear"],
+        ),
+    ] {
+        check_error(&["inspect", &file(name)], expected);
+    }
+    check_error(
+        &["inspect", &file("tiny.bin"), "--cell", "best"],
+        &["--cell", "no map"],
+    );
 }

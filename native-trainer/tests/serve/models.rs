@@ -102,12 +102,12 @@ fn models_that_are_none_or_not_told_apart_are_refused() {
     let weights = place.path("one/model.safetensors");
     let whole = fs::read(&weights).unwrap();
     for (bytes, expected) in [
-        (&whole[..whole.len() - 1], "it was cut"),
-        (&whole[..100], "was cut"),
-        (&whole[..4], "too short"),
+        (&whole[..whole.len() - 1], "was it cut"),
+        (&whole[..100], "was it cut"),
+        (&whole[..4], "header too small"),
         (
             &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"[..],
-            "no safetensors file",
+            "not a valid safetensors file",
         ),
     ] {
         fs::write(&weights, bytes).unwrap();

@@ -27,6 +27,7 @@ pub(super) static FAMILY: Family = Family {
         architecture: "gemma",
         fields: GGUF_FIELDS,
         query_key: Rows,
+        complete: |_| (),
     }),
 };
 

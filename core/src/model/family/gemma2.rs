@@ -1,6 +1,8 @@
 //! Gemma 2 (Gemma Team 2024, <https://arxiv.org/abs/2408.00118>): soft caps, four norms a block, a window in every other layer;
 //! `modeling_gemma2.py`.
 
+use serde_json::{Map, Value, json};
+
 use super::{Config, ConfigError, Family, Fields, GEMMA, GGUF_FIELDS, GgufNames, Layout, gemma};
 use crate::model::Sizes;
 
@@ -21,6 +23,7 @@ pub(super) static FAMILY: Family = Family {
         architecture: "gemma2",
         fields: GGUF_FIELDS,
         query_key: Layout::Rows,
+        complete: |values| complete(values, 46),
     }),
 };
 
@@ -38,4 +41,21 @@ pub(super) fn config(fields: &Fields, caps: [Option<f64>; 2]) -> Result<Config, 
         },
         ..config
     })
+}
+
+/// The scalar of scores, which GGUF files do not have: a head's width, but in the largest model, of `n_large` layers.
+/// <https://github.com/ggml-org/llama.cpp/blob/master/src/llama-model.cpp>, `f_attention_scale`
+pub(super) fn complete(values: &mut Map<String, Value>, n_large: u64) {
+    let size = |name: &str| values.get(name).and_then(|value| value.as_u64());
+    let scalar = match (
+        size("num_hidden_layers"),
+        size("hidden_size"),
+        size("num_attention_heads"),
+    ) {
+        (Some(n_layers), Some(d_model), Some(n_heads @ 1..)) if n_layers == n_large => {
+            Some(d_model / n_heads)
+        }
+        _ => size("head_dim"),
+    };
+    values.extend(scalar.map(|scalar| ("query_pre_attn_scalar".to_owned(), json!(scalar))));
 }

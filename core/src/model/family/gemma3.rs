@@ -14,6 +14,7 @@ pub(super) static FAMILY: Family = Family {
         let d_head = config.sizes.d_head;
         Ok(Config {
             windows: fields.windows(n_layers, Some(window), |l| (l + 1) % pattern != 0)?,
+            score_cap: None, // transformers reads the field and computes without it
             has_query_key_norm: true,
             rotary: Some(Rotary::of(fields, base, d_head)?),
             local_rotary: Some(Rotary {
@@ -30,5 +31,6 @@ pub(super) static FAMILY: Family = Family {
         architecture: "gemma3",
         fields: GGUF_FIELDS,
         query_key: Layout::Rows,
+        complete: |values| gemma2::complete(values, 62),
     }),
 };

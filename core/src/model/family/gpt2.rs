@@ -30,6 +30,7 @@ pub(super) static FAMILY: Family = Family {
             ("context_length", "n_positions"),
         ],
         query_key: Rows,
+        complete: |_| (),
     }),
 };
 

@@ -12,6 +12,7 @@ pub(super) static FAMILY: Family = Family {
         architecture: "llama",
         fields: GGUF_FIELDS,
         query_key: Layout::Pairs,
+        complete: |_| (),
     }),
 };
 

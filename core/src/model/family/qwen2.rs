@@ -11,6 +11,7 @@ pub(super) static FAMILY: Family = Family {
         architecture: "qwen2",
         fields: GGUF_FIELDS,
         query_key: Layout::Rows,
+        complete: |_| (),
     }),
 };
 

@@ -13,6 +13,7 @@ pub(super) static FAMILY: Family = Family {
         architecture: "qwen3",
         fields: GGUF_FIELDS,
         query_key: Layout::Rows,
+        complete: |_| (),
     }),
 };
 

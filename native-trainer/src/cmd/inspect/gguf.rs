@@ -1,12 +1,10 @@
-//! What a GGUF file holds.
+//! What a GGUF file says of its model.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
-use anyhow::Result;
-use serde_json::json;
-use swivel_core::gguf::{Gguf, Value};
+use swivel_core::gguf::Value;
 
-use crate::{gguf_file, report::Report};
+type Metadata = BTreeMap<String, Value>;
 
 /// Sizes of the model, as GGUF names them after the architecture, and in words.
 const SIZES: [(&str, &str); 6] = [
@@ -18,105 +16,52 @@ const SIZES: [(&str, &str); 6] = [
     ("context_length", "tokens of context"),
 ];
 
-/// Says what the file holds.
-///
-/// # Errors
-/// - If it cannot be read, or is no GGUF file.
-pub fn inspect(path: &Path, report: Report) -> Result<()> {
-    let (gguf, n_bytes) = gguf_file::header(path)?;
-    let architecture = text(&gguf, "general.architecture").unwrap_or("-");
-    let sizes = SIZES.iter().filter_map(|(key, unit)| {
-        let size = int(&gguf, &format!("{architecture}.{key}"))?;
-        Some((*unit, size))
-    });
-    let sizes: Vec<(&str, i128)> = sizes.collect();
-    let mut formats: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
-    for tensor in &gguf.tensors {
-        let (n_tensors, n_bytes) = formats.entry(tensor.dtype.name()).or_default();
-        *n_tensors += 1;
-        *n_bytes += tensor.bytes.end - tensor.bytes.start;
-    }
-    let values = gguf
-        .tensors
-        .iter()
-        .map(|tensor| tensor.shape.iter().product::<usize>());
-    let n_values: usize = values.sum();
-    let n_tokens = match gguf.metadata.get("tokenizer.ggml.tokens") {
-        Some(Value::Texts(tokens)) => tokens.len(),
-        _ => 0,
-    };
-    let list = |items: Vec<String>| match items.is_empty() {
-        true => "-".to_owned(),
-        false => items.join(", "),
-    };
-    for (name, value) in [
-        ("GGUF", {
-            let name = text(&gguf, "general.name").unwrap_or("-");
-            format!(
-                "{name}, architecture {architecture}, {:.1} MB",
-                n_bytes as f64 / 1e6
-            )
-        }),
-        (
-            "sizes",
-            list(
-                sizes
-                    .iter()
-                    .map(|(unit, size)| format!("{size} {unit}"))
-                    .collect(),
-            ),
-        ),
-        (
-            "tensors",
-            format!("{}, {n_values} values", gguf.tensors.len()),
-        ),
-        ("formats", {
-            let mb = |bytes: &u64| *bytes as f64 / 1e6;
-            let formats = formats.iter();
-            let formats =
-                formats.map(|(name, (n, bytes))| format!("{name} {n} ({:.1} MB)", mb(bytes)));
-            list(formats.collect())
-        }),
-        ("tokenizer", {
-            let model = text(&gguf, "tokenizer.ggml.model").unwrap_or("-");
-            let first = match gguf.metadata.get("tokenizer.ggml.add_bos_token") {
-                Some(Value::Bool(true)) => "a first token is added",
-                Some(Value::Bool(false)) => "no first token is added",
-                _ => "whether a first token is added is not said",
-            };
-            format!("{model}, {n_tokens} tokens, {first}")
-        }),
-    ] {
-        report.line(format!("{name:<11}{value}"));
-    }
-    report.line("Models in GGUF files cannot be run yet.");
-    let sizes: BTreeMap<&str, String> = (sizes.into_iter())
-        .map(|(unit, size)| (unit, size.to_string()))
-        .collect();
-    report.event(&json!({
-        "kind": "gguf",
-        "architecture": architecture,
-        "name": text(&gguf, "general.name"),
-        "bytes": n_bytes,
-        "sizes": sizes,
-        "tensors": gguf.tensors.len(),
-        "values": n_values,
-        "formats": formats,
-        "tokens": n_tokens,
-    }));
-    Ok(())
+/// A model, as it is described; what is not said is a dash.
+pub struct Described<'a> {
+    pub name: Option<&'a str>,
+    pub architecture: &'a str,
+    /// Sizes by what they count.
+    pub sizes: Vec<(&'static str, String)>,
+    /// Tokens of the vocabulary.
+    pub n_tokens: usize,
+    /// The tokenizer in words.
+    pub tokenizer: String,
 }
 
-fn text<'a>(gguf: &'a Gguf, key: &str) -> Option<&'a str> {
-    match gguf.metadata.get(key)? {
+impl<'a> Described<'a> {
+    /// Reads it from a file's metadata.
+    pub fn new(metadata: &'a Metadata) -> Self {
+        let architecture = text(metadata, "general.architecture").unwrap_or("-");
+        let sizes = SIZES.iter().filter_map(|(key, unit)| {
+            let key = format!("{architecture}.{key}");
+            match metadata.get(&key)? {
+                Value::Int(size) => Some((*unit, size.to_string())),
+                _ => None,
+            }
+        });
+        let n_tokens = match metadata.get("tokenizer.ggml.tokens") {
+            Some(Value::Texts(tokens)) => tokens.len(),
+            _ => 0,
+        };
+        let model = text(metadata, "tokenizer.ggml.model").unwrap_or("-");
+        let first = match metadata.get("tokenizer.ggml.add_bos_token") {
+            Some(Value::Bool(true)) => "a first token is added",
+            Some(Value::Bool(false)) => "no first token is added",
+            _ => "whether a first token is added is not said",
+        };
+        Self {
+            name: text(metadata, "general.name"),
+            architecture,
+            sizes: sizes.collect(),
+            n_tokens,
+            tokenizer: format!("{model}, {n_tokens} tokens, {first}"),
+        }
+    }
+}
+
+fn text<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a str> {
+    match metadata.get(key)? {
         Value::Text(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn int(gguf: &Gguf, key: &str) -> Option<i128> {
-    match gguf.metadata.get(key)? {
-        Value::Int(value) => Some(*value),
         _ => None,
     }
 }

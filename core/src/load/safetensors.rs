@@ -1,0 +1,151 @@
+//! Safetensors: the length of a JSON header in 8 bytes, the header, the values.
+//!
+//! <https://github.com/huggingface/safetensors#format>. The header has at most 100 MB, tensors lie one after the other without
+//! holes, and the last one ends with the file; the crate `safetensors` checks that. Names are checked here: to the crate the
+//! second of two equal names is the only one.
+
+use std::{collections::HashMap, fmt, ops::Range};
+
+use ::safetensors::{
+    Dtype as Stored, SafeTensorError,
+    tensor::{Metadata, TensorInfo},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
+
+use super::{
+    Dtype, StoredTensor, TensorError,
+    gguf::Value,
+    names::twice,
+    stored::{FileFormat, StoredFile, UnreadTensor},
+};
+
+/// Bytes of the header's length.
+const N_LENGTH: u64 = 8;
+/// Bytes that a header may take: the format's own bound.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Where the header lies, by the first bytes of a file of `n_bytes`.
+///
+/// # Errors
+/// - [`TensorError::Safetensors`] if the file is too short for a length, or the header empty or too long.
+/// - [`TensorError::Length`] if the header would be longer than the file.
+pub(super) fn header(first: &[u8], n_bytes: u64) -> Result<Range<u64>, TensorError> {
+    let wrong = |cause| TensorError::Safetensors { cause };
+    let length = (first.try_into()).map_err(|_| wrong(SafeTensorError::HeaderTooSmall))?;
+    let end = match u64::from_le_bytes(length) {
+        0 => return Err(wrong(SafeTensorError::HeaderTooSmall)),
+        n_header if n_header > MAX_HEADER_BYTES => {
+            return Err(wrong(SafeTensorError::HeaderTooLarge));
+        }
+        n_header => N_LENGTH + n_header,
+    };
+    match end <= n_bytes {
+        true => Ok(N_LENGTH..end),
+        false => Err(TensorError::Length {
+            expected: end,
+            found: n_bytes,
+        }),
+    }
+}
+
+/// What the header of a file of `n_bytes` says.
+///
+/// # Errors
+/// - [`TensorError::Safetensors`] if it is not the format's JSON, or its tensors overlap, have holes or other shapes.
+/// - [`TensorError::Twice`] if a name is there twice.
+/// - [`TensorError::Length`] if the tensors do not end where the file does.
+pub(super) fn read(header: &[u8], n_bytes: u64) -> Result<StoredFile, TensorError> {
+    let wrong = |cause| TensorError::Safetensors { cause };
+    let json = serde_json::from_slice(header);
+    let Json {
+        metadata,
+        mut tensors,
+    } = json.map_err(|cause| wrong(SafeTensorError::InvalidHeaderDeserialization(cause)))?;
+    if let Some(name) = twice(tensors.iter().map(|(name, _)| name.as_str())) {
+        let name = name.to_owned();
+        return Err(TensorError::Twice { name });
+    }
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let checked = Metadata::new(Some(metadata), tensors).map_err(wrong)?;
+    let start = N_LENGTH + header.len() as u64;
+    let end = start.saturating_add(checked.data_len() as u64);
+    if end != n_bytes {
+        let (expected, found) = (end, n_bytes);
+        return Err(TensorError::Length { expected, found });
+    }
+    let metadata = checked.metadata().iter().flatten();
+    let metadata = metadata.map(|(key, text)| (key.clone(), Value::Text(text.clone())));
+    let mut file = StoredFile {
+        format: FileFormat::Safetensors,
+        n_bytes,
+        tensors: Vec::new(),
+        unread: Vec::new(),
+        metadata: metadata.collect(),
+    };
+    for name in checked.offset_keys() {
+        let Some(info) = checked.info(&name) else {
+            continue;
+        };
+        let (from, to) = info.data_offsets;
+        match dtype(info.dtype) {
+            Some(dtype) => file.tensors.push(StoredTensor {
+                name,
+                shape: info.shape.clone(),
+                dtype,
+                bytes: start + from as u64..start + to as u64,
+            }),
+            None => file.unread.push(UnreadTensor {
+                name,
+                dtype: info.dtype.to_string(),
+            }),
+        }
+    }
+    Ok(file)
+}
+
+/// The format that is read, if it is.
+fn dtype(stored: Stored) -> Option<Dtype> {
+    match stored {
+        Stored::F32 => Some(Dtype::F32),
+        Stored::F16 => Some(Dtype::F16),
+        Stored::BF16 => Some(Dtype::BF16),
+        _ => None,
+    }
+}
+
+/// The header as it is written, every entry of it.
+struct Json {
+    metadata: HashMap<String, String>,
+    tensors: Vec<(String, TensorInfo)>,
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Json;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+                const METADATA: &str = "__metadata__";
+                let (mut metadata, mut tensors) = (None, Vec::new());
+                while let Some(name) = map.next_key::<String>()? {
+                    if name != METADATA {
+                        tensors.push((name, map.next_value()?));
+                    } else if metadata.replace(map.next_value()?).is_some() {
+                        return Err(A::Error::duplicate_field(METADATA));
+                    }
+                }
+                let metadata = metadata.unwrap_or_default();
+                Ok(Json { metadata, tensors })
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}

@@ -1,0 +1,52 @@
+//! Every family: logits and sites against transformers, interventions against pyvene, resumed runs against full ones.
+
+mod cone;
+mod gradient;
+mod interventions;
+mod sites;
+
+use swivel_core::{
+    Component, Config, Decoder, Recorder, Site, Sizes, Weights, intervention::Source,
+};
+
+use crate::support::{B, Reference, assert_close, device, fixture};
+
+/// Every folder of random small models.
+const FAMILIES: [&str; 11] = [
+    "gpt2",
+    "llama",
+    "llama3",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gpt_neox",
+    "gpt_neox_sequential",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+];
+
+/// The model of a folder.
+fn family(name: &str) -> (Sizes, Decoder<B>) {
+    let file = |file: &str| fixture(&format!("families/{name}/{file}"));
+    let config = Config::from_json(&file("config.json")).unwrap();
+    let weights = file("model.safetensors");
+    let weights = Weights::new(&[&weights]).unwrap();
+    let model = Decoder::load(&config, &weights, &device()).unwrap();
+    (config.sizes, model)
+}
+
+/// Every site that the model has.
+fn sites(sizes: &Sizes) -> Vec<Site> {
+    let layers = 0..sizes.n_layers;
+    let sites = Component::ALL
+        .into_iter()
+        .flat_map(|(component, ..)| layers.clone().map(move |layer| component.at(layer)));
+    sites.filter(|site| site.check(sizes).is_ok()).collect()
+}
+
+/// What a run had at a site.
+#[track_caller]
+fn recorded(recorder: &Recorder<B>, site: Site) -> Source<B> {
+    Source::recorded(recorder, site).unwrap_or_else(|| panic!("{site} was not reached"))
+}
