@@ -7,6 +7,7 @@
 mod cone;
 mod das;
 mod documents;
+mod families;
 mod interventions;
 mod laws;
 mod mutated_plans;
