@@ -22,7 +22,7 @@ use crate::weight_files::{header, one_tensor, with_pickle};
 use mutator::Mutator;
 
 /// Bytes of a message.
-const LONGEST: usize = 1000;
+const LONGEST: usize = 2000;
 /// Time for a file, also where other tests keep the machine busy.
 const SLOWEST: Duration = Duration::from_secs(2);
 /// Bytes of memory for a file of no length, and how many more for each byte of one.
@@ -89,7 +89,7 @@ fn setting(name: &str, default: u64) -> u64 {
 #[track_caller]
 fn check_mutated(format: &str, file: impl Fn(&mut Mutator) -> Vec<u8>) {
     let first = setting("SWIVEL_SEED", 0);
-    let n_files = setting("SWIVEL_FILES", 3_000);
+    let n_files = setting("SWIVEL_FILES", 5_000);
     let mut ends: BTreeMap<End, u64> = BTreeMap::new();
     let started = Instant::now();
     for seed in first..first + n_files {
