@@ -223,8 +223,9 @@ pub enum TensorError {
     },
     /// A file of `torch.save` is damaged, or written in a way that is not read.
     #[error(
-        "torch file: {}: expected {expected}, found {}",
+        "torch file: {}: expected {}, found {}",
         one_line(what),
+        one_line(expected),
         one_line(found)
     )]
     Torch {

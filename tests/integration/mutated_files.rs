@@ -18,11 +18,11 @@ use std::{
 
 use swivel_core::{FileFormat, StoredFile};
 
-use crate::weight_files::header;
+use crate::weight_files::{header, one_tensor, with_pickle};
 use mutator::Mutator;
 
 /// Bytes of a message.
-const LONGEST: usize = 1000;
+const LONGEST: usize = 2000;
 /// Time for a file, also where other tests keep the machine busy.
 const SLOWEST: Duration = Duration::from_secs(2);
 /// Bytes of memory for a file of no length, and how many more for each byte of one.
@@ -89,7 +89,7 @@ fn setting(name: &str, default: u64) -> u64 {
 #[track_caller]
 fn check_mutated(format: &str, file: impl Fn(&mut Mutator) -> Vec<u8>) {
     let first = setting("SWIVEL_SEED", 0);
-    let n_files = setting("SWIVEL_FILES", 3_000);
+    let n_files = setting("SWIVEL_FILES", 5_000);
     let mut ends: BTreeMap<End, u64> = BTreeMap::new();
     let started = Instant::now();
     for seed in first..first + n_files {
@@ -127,4 +127,30 @@ fn mutated_safetensors_are_read_or_refused() {
 #[test]
 fn mutated_torch_files_are_read_or_refused() {
     check_mutated("torch", pickle::file);
+}
+
+/// Values, names and tensors may each be as many as a pickle is long.
+#[test]
+fn long_pickles_cost_no_more_than_their_length() {
+    const N: u32 = 100_000;
+    let tensor = one_tensor(0, [2, 2], [2, 1]);
+    let [before, after] = [tensor.len() - 2, tensor.len() - 1];
+    // One tensor under many names.
+    let mut many = [&tensor[..before], b"q\0s("].concat();
+    for idx in 0..N {
+        many.extend([&b"X\x06\0\0\0"[..], format!("{idx:06x}").as_bytes(), b"h\0"].concat());
+    }
+    many.extend([b"u", &tensor[after..]].concat());
+    for (pickle, expected) in [
+        (many, End::Read),
+        (b"}".repeat(1 << 20), End::Refused),
+        (b"(".repeat(1 << 20), End::Refused),
+        (b"}\x94".repeat(1 << 19), End::Refused),
+        (b")\x85".repeat(1 << 19), End::Refused),
+        (b"(t".repeat(1 << 19), End::Refused),
+        (b"K\0".repeat(1 << 22), End::Refused),
+        (b"N".repeat(1 << 24), End::Refused),
+    ] {
+        assert_eq!(read_within_bounds(&with_pickle(&pickle)), expected);
+    }
 }

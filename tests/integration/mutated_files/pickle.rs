@@ -48,14 +48,10 @@ const OTHERS: [&[u8]; 34] = [
 
 /// A file of torch, changed in a few places or in none.
 pub fn file(mutator: &mut Mutator) -> Vec<u8> {
-    let name = mutator.pick(&[
-        "state",
-        "protocol_4",
-        "transposed",
-        "negated",
-        "nested",
-        "module",
-    ]);
+    let name = match mutator.rarely(4) {
+        true => mutator.pick(&["transposed", "negated", "nested", "module"]),
+        false => mutator.pick(&["state", "protocol_4"]),
+    };
     let mut entries = unzip(&fixture(&format!("torch/{name}.bin")));
     for entry in &mut entries {
         match entry.name.ends_with("data.pkl") {
