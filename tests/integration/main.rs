@@ -14,3 +14,4 @@ mod operations;
 mod parity;
 mod plan;
 mod support;
+mod tokenizers;

@@ -55,7 +55,7 @@ impl Prompt {
     pub fn of_ids(ids: Vec<u32>, tokenizer: &Tokenizer) -> Self {
         Self {
             text: tokenizer.decode(&ids),
-            pieces: ids.iter().map(|id| tokenizer.decode(&[*id])).collect(),
+            pieces: ids.iter().map(|id| tokenizer.token(*id)).collect(),
             ids,
         }
     }
