@@ -1,4 +1,4 @@
-//! Text to token ids and back, without loss; the ids, never the text, are what a run starts from.
+//! Text to token ids and back, without loss where the vocabulary has every byte; the ids, never the text, are what a run starts from.
 //!
 //! What stands before every prompt, such as Gemma's `<bos>`, is read from the tokenizer's own data: the post-processor of
 //! `tokenizer.json`, the metadata of a GGUF file. Special tokens are text like any other, in both ways.

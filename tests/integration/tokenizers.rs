@@ -223,16 +223,16 @@ fn text_inside_a_prompt_is_given_nothing() {
             tokenizer.encode_inside(" the store").unwrap(),
         ];
         assert_eq!(parts.concat(), whole, "{name}");
-        let of = tokenizer.single("of");
+        let key = tokenizer.single("key");
         assert_eq!(
-            of.map(|id| tokenizer.token(id)).as_deref(),
-            Some("of"),
+            key.map(|id| tokenizer.token(id)).as_deref(),
+            Some("key"),
             "{name}"
         );
-        let spaced = tokenizer.single(" of");
-        assert_ne!(spaced, of, "{name}");
+        let spaced = tokenizer.single(" key");
+        assert_ne!(spaced, key, "{name}");
         let shown = spaced.map(|id| tokenizer.token(id));
-        assert_eq!(shown.as_deref(), Some(" of"), "{name}");
+        assert_eq!(shown.as_deref(), Some(" key"), "{name}");
         assert_eq!(tokenizer.token(9999), "<9999>", "{name}");
         assert_eq!(tokenizer.decode(&[9999]), "<9999>", "{name}");
     }

@@ -27,9 +27,11 @@ fn tokenizer(file: &str) -> Option<Tokenizer> {
     Some(Tokenizer::from_gguf(&gguf.metadata).unwrap())
 }
 
+/// Checks everything; `has_no_token` is true for characters that the vocabulary cannot say, and which transformers drops, too.
 #[track_caller]
-fn check(name: &str, tokenizer: &Tokenizer, sentences: &str) {
+fn check(name: &str, tokenizer: &Tokenizer, sentences: &str, has_no_token: fn(char) -> bool) {
     for (text, _) in rows(NASTY) {
+        let text: String = text.chars().filter(|c| !has_no_token(*c)).collect();
         check_text_back(name, tokenizer, &text);
     }
     let sentences = rows(sentences);
@@ -45,7 +47,14 @@ fn smollm2_reads_text_as_it_was_trained_to() {
     assert_eq!(tokenizer.n_tokens(), 49_152);
     assert_eq!(tokenizer.first_token(), None);
     let sentences = include_str!("../../fixtures/tokenizers/smollm2_sentences.jsonl");
-    check("smollm2", &tokenizer, sentences);
+    // Six control characters, and the first byte of what is in the planes 4 to 11, which are empty.
+    let has_no_token = |c| {
+        matches!(
+            c,
+            '\x04' | '\x06' | '\x13' | '\x14' | '\x16' | '\x1d' | '\u{40000}'..='\u{bffff}'
+        )
+    };
+    check("smollm2", &tokenizer, sentences, has_no_token);
 }
 
 #[test]
@@ -60,5 +69,5 @@ fn gemma3_reads_text_as_it_was_trained_to() {
         Some("<bos>")
     );
     let sentences = include_str!("../../fixtures/tokenizers/gemma3_sentences.jsonl");
-    check("gemma3", &tokenizer, sentences);
+    check("gemma3", &tokenizer, sentences, |_| false);
 }
