@@ -2,10 +2,13 @@
 
 mod real;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use serde_json::Value as Json;
-use swivel_core::{Tokenizer, gguf::Value};
+use swivel_core::{Gpt2Config, Tokenizer, direction::Direction, gguf::Value, plan::Plan};
 
 /// Texts and ids of `fixtures/tokenizers`.
 pub fn rows(file: &str) -> Vec<(String, Vec<u32>)> {
@@ -235,5 +238,37 @@ fn text_inside_a_prompt_is_given_nothing() {
         assert_eq!(shown.as_deref(), Some(" key"), "{name}");
         assert_eq!(tokenizer.token(9999), "<9999>", "{name}");
         assert_eq!(tokenizer.decode(&[9999]), "<9999>", "{name}");
+    }
+}
+
+/// A plan of texts means the ids that its author had, or it is refused.
+#[test]
+fn a_plan_may_say_what_stands_before_its_texts() {
+    let config = Gpt2Config::new(1, 4, 1, 32, 1000);
+    let check = |name: &str, prompts: &str, first: &str| {
+        let (_, json, _) = FAMILIES.into_iter().find(|(own, ..)| *own == name).unwrap();
+        let tokenizer = Tokenizer::from_json(json.as_bytes()).unwrap();
+        let plan = format!(
+            r#"{{ "version": 1, "base": {prompts}, "first_token": {first}, "record": [] }}"#
+        );
+        let plan = Plan::from_json(plan.as_bytes()).unwrap();
+        let read = |_: &str| Err::<Arc<Direction>, _>("no files here");
+        plan.check(&config, Some(&tokenizer), read)
+            .map(|checked| checked.base()[0][0])
+            .map_err(|error| error.to_string())
+    };
+    let text = r#"{ "text": ["the keys"] }"#;
+    assert_eq!(check("gemma", text, r#""<bos>""#), Ok(2));
+    assert_eq!(check("gemma", text, "null"), Ok(2));
+    assert!(check("qwen2", text, r#""""#).is_ok());
+    for (name, prompts, first, part) in [
+        ("gemma", text, r#""""#, r#"expected "<bos>""#),
+        ("gemma", text, r#""<s>""#, r#"found "<s>""#),
+        ("qwen2", text, r#""<bos>""#, r#"expected """#),
+        ("gemma", r#"{ "ids": [[2, 5]] }"#, r#""<bos>""#, "`ids`"),
+    ] {
+        let error = check(name, prompts, first).unwrap_err();
+        assert!(error.contains("`first_token`"), "{error}");
+        assert!(error.contains(part), "{error}");
     }
 }

@@ -79,6 +79,7 @@ impl Prompts {
             version: Version,
             base: plan::Prompts::Ids(vec![self.base.clone()]),
             sources: source.into_iter().collect(),
+            first_token: None,
             mode: Mode::default(),
             interventions,
             record: Vec::new(),

@@ -4,8 +4,12 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
 use serde_json::json;
-use swivel_core::gguf::{Gguf, Value};
+use swivel_core::{
+    Tokenizer,
+    gguf::{Gguf, Value},
+};
 
+use super::tokenizer_in_words;
 use crate::{gguf_file, report::Report};
 
 /// Sizes of the model, as GGUF names them after the architecture, and in words.
@@ -45,6 +49,8 @@ pub fn inspect(path: &Path, report: Report) -> Result<()> {
         Some(Value::Texts(tokens)) => tokens.len(),
         _ => 0,
     };
+    let tokenizer = Tokenizer::from_gguf(&gguf.metadata);
+    let first_token = tokenizer.as_ref().ok().and_then(Tokenizer::first_token);
     let list = |items: Vec<String>| match items.is_empty() {
         true => "-".to_owned(),
         false => items.join(", "),
@@ -79,12 +85,11 @@ pub fn inspect(path: &Path, report: Report) -> Result<()> {
         }),
         ("tokenizer", {
             let model = text(&gguf, "tokenizer.ggml.model").unwrap_or("-");
-            let first = match gguf.metadata.get("tokenizer.ggml.add_bos_token") {
-                Some(Value::Bool(true)) => "a first token is added",
-                Some(Value::Bool(false)) => "no first token is added",
-                _ => "whether a first token is added is not said",
+            let said = match &tokenizer {
+                Ok(tokenizer) => tokenizer_in_words(tokenizer),
+                Err(error) => format!("{n_tokens} tokens, which cannot be read: {error}"),
             };
-            format!("{model}, {n_tokens} tokens, {first}")
+            format!("{model}, {said}")
         }),
     ] {
         report.line(format!("{name:<11}{value}"));
@@ -103,6 +108,7 @@ pub fn inspect(path: &Path, report: Report) -> Result<()> {
         "values": n_values,
         "formats": formats,
         "tokens": n_tokens,
+        "first_token": first_token,
     }));
     Ok(())
 }
