@@ -8,7 +8,13 @@ use std::{
 };
 
 use serde_json::Value as Json;
-use swivel_core::{Gpt2Config, Tokenizer, direction::Direction, gguf::Value, plan::Plan};
+use swivel_core::{
+    Gpt2Config, Tokenizer,
+    direction::Direction,
+    gguf::Value,
+    plan::Plan,
+    task::programs::{Lexicon, program},
+};
 
 /// Texts and ids of `fixtures/tokenizers`.
 pub fn rows(file: &str) -> Vec<(String, Vec<u32>)> {
@@ -271,4 +277,35 @@ fn a_plan_may_say_what_stands_before_its_texts() {
         assert!(error.contains("`first_token`"), "{error}");
         assert!(error.contains(part), "{error}");
     }
+}
+
+/// The task joins its prompts from words; they are what their text is, with a first token, too.
+#[test]
+fn programs_begin_with_what_the_tokenizer_puts_first() {
+    let mut json: Json =
+        serde_json::from_slice(include_bytes!("../../models/solver/tokenizer.json")).unwrap();
+    json["post_processor"] = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [
+            { "SpecialToken": { "id": "!", "type_id": 0 } },
+            { "Sequence": { "id": "A", "type_id": 0 } },
+        ],
+        "pair": [],
+        "special_tokens": { "!": { "id": "!", "ids": [0], "tokens": ["!"] } },
+    });
+    let tokenizer = Tokenizer::from_json(json.to_string().as_bytes()).unwrap();
+    assert_eq!(tokenizer.first_token(), Some(0));
+    let lexicon = Lexicon::embedded(&tokenizer).unwrap();
+    let program = program("07065a").unwrap();
+    let lines = [[0, 1, 2, 3, 4], [5, 1, 0, 3, 5]];
+    let [.., answer] = program.ops(&lexicon.words, &lines[0]);
+    let answer = if answer { "True" } else { "False" };
+    let text = format!(
+        "{}{answer}\n{}",
+        lexicon.text(&lines[0]),
+        lexicon.text(&lines[1])
+    );
+    let ids = lexicon.prompt(&program, &lines[..1], &lines[1]);
+    assert_eq!(ids, tokenizer.encode(&text).unwrap());
+    assert_eq!(tokenizer.decode(&ids), format!("!{text}"));
 }
