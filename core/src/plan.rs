@@ -19,6 +19,7 @@
 //! | field | meaning |
 //! |---|---|
 //! | `base`, `sources` | `{"ids": [[…], …]}` or `{"text": ["…", …]}`, one entry a row; rows of one length, as many in each as in `base` |
+//! | `first_token` | the text of the token that the model's tokenizer puts before each `text`, empty where it puts none, where the plan's author wants it checked: with another one the same text is other ids |
 //! | `mode` | `parallel` (default): each source is a plain run, all interventions are applied in the base run; `serial`: what is read from source N goes into the run of source N + 1, what is read from the last one, and what reads no source, into the base run, as in pyvene |
 //! | `unit` | `pos` (default): token positions; `h`: `heads` at all positions; `h.pos`: `heads` at token positions |
 //! | `base_positions`, `source_positions` | a list a row, or a single list for all rows; a token is a number from 0, `"last"`, or counts from the end, as -2; `source_positions` is `base_positions` where absent |
@@ -64,6 +65,9 @@ pub struct Plan {
     /// Prompts of the runs that values are taken from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Prompts>,
+    /// Text of the token before each text, empty for none, to be checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token: Option<String>,
     /// Whether the source runs are intervened on too.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: Mode,

@@ -90,10 +90,11 @@ impl ModelFiles {
             );
         }
         let config = Config::from_gguf(&stored).with_context(|| file.reading())?;
+        let tokenizer = Tokenizer::from_gguf(&stored.metadata).with_context(|| file.reading())?;
         Ok(Self {
             name: name.to_owned(),
             config,
-            tokenizer: None,
+            tokenizer: Some(tokenizer),
             weights: vec![file],
             stored: vec![stored],
             sha256: OnceLock::new(),

@@ -62,27 +62,22 @@ impl Swap {
     }
 }
 
-fn text(tokenizer: Option<&Tokenizer>, ids: &[u32]) -> String {
-    match tokenizer {
-        Some(tokenizer) => tokenizer.decode(ids),
-        None => format!("{ids:?}"),
-    }
-}
-
 /// The last line of a prompt, which is its query; of a long one, its end.
 pub fn tail(tokenizer: Option<&Tokenizer>, ids: &[u32]) -> String {
-    let prompt = text(tokenizer, &ids[ids.len().saturating_sub(24)..]);
+    let ids = &ids[ids.len().saturating_sub(24)..];
+    let prompt = tokenizer.map_or_else(|| format!("{ids:?}"), |tokenizer| tokenizer.decode(ids));
     prompt.rsplit('\n').next().unwrap_or_default().to_owned()
 }
 
 /// Tokens with their probabilities.
 pub fn describe_top(tokenizer: Option<&Tokenizer>, candidates: &[Candidate]) -> String {
     let shown = candidates.iter().map(|c| {
-        format!(
-            "{} {}",
-            text(tokenizer, &[c.token]).escape_debug(),
-            short(f64::from(c.probability))
-        )
+        let text = match tokenizer {
+            Some(tokenizer) => tokenizer.token(c.token),
+            None => format!("[{}]", c.token),
+        };
+        let probability = short(f64::from(c.probability));
+        format!("{} {probability}", text.escape_debug())
     });
     shown.collect::<Vec<_>>().join("  ")
 }

@@ -66,6 +66,7 @@ fn with_directions(sizes: &Sizes) -> impl Iterator<Item = (Component, &'static s
                 Component::Embedding => 0,
                 _ => sizes.n_layers - 1,
             };
+            component.at(layer).check(sizes).ok()?;
             Some((component, name, layer, component.width(sizes)?))
         })
 }

@@ -19,4 +19,5 @@ mod operations;
 mod parity;
 mod plan;
 mod support;
+mod tokenizers;
 mod weight_files;

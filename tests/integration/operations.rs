@@ -147,6 +147,7 @@ impl Case {
             sources: sources
                 .map(|source| prompts(source.iter().map(|ids| &ids[..n_tokens]).collect()))
                 .collect(),
+            first_token: None,
             mode: self.mode,
             interventions,
             record: recorded

@@ -327,7 +327,7 @@ impl Session {
     /// Text of a token id.
     pub fn token(&self, id: u32) -> String {
         match &self.model {
-            Some(model) => model.tokenizer.decode(&[id]),
+            Some(model) => model.tokenizer.token(id),
             None => recorded::token(id),
         }
     }

@@ -37,6 +37,7 @@ pub(super) fn check<E: fmt::Display>(
         runs.push(rows);
     }
     runs.push(base);
+    check_first_token(plan, tokenizer)?;
     let mut steps = Vec::with_capacity(plan.interventions.len());
     for (idx, planned) in plan.interventions.iter().enumerate() {
         let checker = Checker {
@@ -68,6 +69,29 @@ pub(super) fn check<E: fmt::Display>(
         steps,
         record,
     })
+}
+
+/// Checks that the tokenizer puts before each text what the plan's author meant.
+fn check_first_token(plan: &Plan, tokenizer: Option<&Tokenizer>) -> Result<(), PlanError> {
+    let Some(text) = &plan.first_token else {
+        return Ok(());
+    };
+    let mut prompts = plan.sources.iter().chain([&plan.base]);
+    let has_text = prompts.any(|prompts| matches!(prompts, Prompts::Text(_)));
+    let Some(tokenizer) = tokenizer.filter(|_| has_text) else {
+        let expected = "nothing: `ids` are all that is run";
+        return refuse("first_token", expected, format!("{text:?}"));
+    };
+    let first = tokenizer.first_token();
+    let own = first.map_or(String::new(), |id| tokenizer.token(id));
+    match own == *text {
+        true => Ok(()),
+        false => refuse(
+            "first_token",
+            format!("{own:?}, as the tokenizer has it"),
+            format!("{text:?}"),
+        ),
+    }
 }
 
 /// Checks one intervention.

@@ -114,7 +114,7 @@ impl CheckedPlan {
         let token = |position: &usize| match tokenizer {
             None => position.to_string(),
             Some(tokenizer) => {
-                let text = tokenizer.decode(&[self.runs[run][0][*position]]);
+                let text = tokenizer.token(self.runs[run][0][*position]);
                 format!("{position} {text:?}")
             }
         };

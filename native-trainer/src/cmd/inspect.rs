@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    StoredFile,
+    StoredFile, Tokenizer,
     direction::{Controls, Direction, Facts},
     gguf::Value,
     sweep::{FileKind, Method, SweepFacts, SweepResult},
@@ -319,7 +319,7 @@ fn inspect_plan(file: &PlanFile, report: Report) -> Result<ExitCode> {
 
 fn inspect_model(files: &ModelFiles, report: Report) {
     let sizes = files.sizes();
-    let n_tokens = files.tokenizer().ok().map(|tokenizer| tokenizer.n_tokens());
+    let tokenizer = files.tokenizer().ok();
     report.line(format!(
         "model      {}, {:.2} MB of weights",
         files.name,
@@ -333,9 +333,20 @@ fn inspect_model(files: &ModelFiles, report: Report) {
         "reads      up to {} tokens of a vocabulary of {}",
         sizes.n_ctx, sizes.d_vocab
     ));
-    report.line(match n_tokens {
-        Some(n_tokens) => format!("tokenizer  {n_tokens} tokens"),
+    report.line(match tokenizer {
+        Some(tokenizer) => format!("tokenizer  {}", tokenizer_in_words(tokenizer)),
         None => "tokenizer  none".to_owned(),
     });
-    report.event(&json!({ "kind": "model", "name": files.name, "sizes": sizes, "bytes": files.n_bytes(), "tokenizer_tokens": n_tokens }));
+    let n_tokens = tokenizer.map(Tokenizer::n_tokens);
+    let first_token = tokenizer.and_then(Tokenizer::first_token);
+    report.event(&json!({ "kind": "model", "name": files.name, "family": files.config.family.model_type, "sizes": sizes, "bytes": files.n_bytes(), "tokenizer_tokens": n_tokens, "first_token": first_token }));
+}
+
+/// How many tokens there are, and what stands before every prompt.
+fn tokenizer_in_words(tokenizer: &Tokenizer) -> String {
+    let first = match tokenizer.first_token() {
+        Some(id) => format!("{:?} put first", tokenizer.token(id)),
+        None => "none put first".to_owned(),
+    };
+    format!("{} tokens, {first}", tokenizer.n_tokens())
 }

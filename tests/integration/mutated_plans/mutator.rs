@@ -363,5 +363,6 @@ fn any_plan(rng: &mut ChaCha8Rng) -> Plan {
             layer: index(rng),
             component: component(rng),
         }),
+        first_token: maybe(rng, text),
     }
 }

@@ -119,10 +119,12 @@ impl Session {
         let Some(model) = &self.model else { return };
         let (n_tokens, n_ctx) = (prompt.ids.len(), model.sizes.n_ctx);
         if n_tokens > n_ctx {
-            let kept = model.tokenizer.decode(&prompt.ids[n_tokens - n_ctx..]);
+            // The text that is kept is given its first token again.
+            let n_kept = n_ctx - usize::from(model.tokenizer.first_token().is_some());
+            let kept = model.tokenizer.decode(&prompt.ids[n_tokens - n_kept..]);
             let text = format!("{name} has {n_tokens} tokens, the model reads at most {n_ctx}");
             let note = Note::new(Level::Problem, text);
-            notes.push(note.or(format!("keep the last {n_ctx}"), side, kept));
+            notes.push(note.or(format!("keep the last {n_kept}"), side, kept));
         }
         let end = prompt.text.trim_end_matches([' ', '\n', '\t']);
         if end.len() < prompt.text.len() {

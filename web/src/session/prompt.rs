@@ -55,7 +55,7 @@ impl Prompt {
     pub fn of_ids(ids: Vec<u32>, tokenizer: &Tokenizer) -> Self {
         Self {
             text: tokenizer.decode(&ids),
-            pieces: ids.iter().map(|id| tokenizer.decode(&[*id])).collect(),
+            pieces: ids.iter().map(|id| tokenizer.token(*id)).collect(),
             ids,
         }
     }
@@ -79,6 +79,7 @@ impl Prompts {
             version: Version,
             base: plan::Prompts::Ids(vec![self.base.clone()]),
             sources: source.into_iter().collect(),
+            first_token: None,
             mode: Mode::default(),
             interventions,
             record: Vec::new(),

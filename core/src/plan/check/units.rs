@@ -138,7 +138,7 @@ impl Checker<'_> {
         };
         for (row, ids) in self.runs[run].iter().enumerate() {
             for position in of_row(positions, row) {
-                let found = tokenizer.decode(&[ids[*position]]);
+                let found = tokenizer.token(ids[*position]);
                 if found != text {
                     let expected = format!("token {position} of row {row} to be {text:?}");
                     return refuse(field, expected, format!("{found:?}"));

@@ -15,6 +15,8 @@ pub struct Lexicon {
     equals: u32,
     newline: u32,
     answers: [u32; 2],
+    /// What the tokenizer puts before every prompt.
+    first: Option<u32>,
 }
 
 impl Lexicon {
@@ -42,6 +44,7 @@ impl Lexicon {
             equals: single("=")?,
             newline: single("\n")?,
             answers: [single("False")?, single("True")?],
+            first: tokenizer.first_token(),
         })
     }
 
@@ -67,14 +70,15 @@ impl Lexicon {
             .flat_map(|(word, mark)| [word, mark])
     }
 
-    /// Token ids of a prompt: the demonstrations with their answers, one a line, then the query.
+    /// Token ids of a prompt: what the tokenizer puts first, the demonstrations with their answers, one a line, then the query.
     pub fn prompt(
         &self,
         program: &Program,
         demonstrations: &[[usize; 5]],
         query: &[usize; 5],
     ) -> Vec<u32> {
-        let mut ids = Vec::with_capacity(12 * demonstrations.len() + 10);
+        let mut ids = Vec::with_capacity(12 * demonstrations.len() + 11);
+        ids.extend(self.first);
         for line in demonstrations {
             let [.., op5] = program.ops(&self.words, line);
             ids.extend(self.query(line));

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use swivel_core::gguf::Value;
+use swivel_core::{Tokenizer, gguf::Value};
+
+use super::tokenizer_in_words;
 
 type Metadata = BTreeMap<String, Value>;
 
@@ -24,6 +26,8 @@ pub struct Described<'a> {
     pub sizes: Vec<(&'static str, String)>,
     /// Tokens of the vocabulary.
     pub n_tokens: usize,
+    /// Token that stands before every prompt.
+    pub first_token: Option<u32>,
     /// The tokenizer in words.
     pub tokenizer: String,
 }
@@ -44,17 +48,18 @@ impl<'a> Described<'a> {
             _ => 0,
         };
         let model = text(metadata, "tokenizer.ggml.model").unwrap_or("-");
-        let first = match metadata.get("tokenizer.ggml.add_bos_token") {
-            Some(Value::Bool(true)) => "a first token is added",
-            Some(Value::Bool(false)) => "no first token is added",
-            _ => "whether a first token is added is not said",
+        let tokenizer = Tokenizer::from_gguf(metadata);
+        let said = match &tokenizer {
+            Ok(tokenizer) => tokenizer_in_words(tokenizer),
+            Err(error) => format!("{n_tokens} tokens, which cannot be read: {error}"),
         };
         Self {
             name: text(metadata, "general.name"),
             architecture,
             sizes: sizes.collect(),
             n_tokens,
-            tokenizer: format!("{model}, {n_tokens} tokens, {first}"),
+            first_token: tokenizer.ok().and_then(|tokenizer| tokenizer.first_token()),
+            tokenizer: format!("{model}, {said}"),
         }
     }
 }

@@ -61,15 +61,13 @@ pub fn inspect(file: &StoredFile, report: Report) {
     for (name, value) in lines {
         report.line(format!("{name:<11}{value}"));
     }
-    if model.is_some() {
-        report.line("Models in GGUF files cannot be run yet.");
-    }
     report.event(&json!({
         "kind": format.to_lowercase(),
         "bytes": file.n_bytes,
         "architecture": model.as_ref().map(|model| model.architecture),
         "name": model.as_ref().and_then(|model| model.name),
         "sizes": model.as_ref().map(|model| model.sizes.iter().cloned().collect::<BTreeMap<_, _>>()),
+        "first_token": model.as_ref().and_then(|model| model.first_token),
         "tokens": model.as_ref().map(|model| model.n_tokens),
         "tensors": n_tensors,
         "values": n_values,
