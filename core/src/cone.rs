@@ -201,7 +201,7 @@ impl<B: Backend> Decoder<B> {
     ///
     /// # Shapes
     /// - result: `[batch, pos - read, d_model]`, normed
-    pub(crate) fn resume_to_norm(
+    pub fn resume_to_norm(
         &self,
         cached: &CachedBase<B>,
         read: usize,
