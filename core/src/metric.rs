@@ -4,8 +4,8 @@ mod reading;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-pub use reading::{Compared, Divergence, Reading, TokenReading, Top, columns};
 pub(crate) use reading::LogSum;
+pub use reading::{Compared, Divergence, Reading, TokenReading, Top, columns};
 
 /// Top-1 token of each row.
 ///

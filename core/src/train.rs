@@ -20,8 +20,7 @@ use crate::{
     intervention::{Featurizer, Intervention, Op},
 };
 
-pub use loss::cross_entropy;
-use loss::losses_and_gradient;
+pub use loss::{cross_entropy, losses_and_gradient};
 pub use pairs::CachedPairs;
 use pairs::normed;
 pub use rotation::{Rotation, check_rank, gaussian, orthonormal, random_rows};

@@ -65,7 +65,11 @@ pub(crate) async fn compare<B: Backend>(logits: Tensor<B, 2>) -> Result<Answer> 
 }
 
 /// The rows of the table, likeliest anywhere first; the columns `top` are the runs' answers.
-fn rows(ids: &[u32], top: [usize; N_RUNS], at: impl Fn(usize) -> [Score; N_RUNS]) -> Vec<AnswerRow> {
+fn rows(
+    ids: &[u32],
+    top: [usize; N_RUNS],
+    at: impl Fn(usize) -> [Score; N_RUNS],
+) -> Vec<AnswerRow> {
     let mut rows: Vec<AnswerRow> = (ids.iter().enumerate())
         .map(|(column, id)| AnswerRow {
             id: *id,

@@ -20,4 +20,5 @@ mod parity;
 mod plan;
 mod support;
 mod tokenizers;
+mod vocabulary;
 mod weight_files;

@@ -13,7 +13,7 @@ use swivel_core::{
     train::random_rows,
 };
 use swivel_engine::{
-    Engine, Limits,
+    Engine, Limits, Logits,
     protocol::{Read, Request, Response},
 };
 

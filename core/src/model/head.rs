@@ -74,11 +74,7 @@ impl<B: Backend> Decoder<B> {
     ///
     /// # Shapes
     /// - `normed`: `[rows, d_model]`; `ids`: `[rows, n]`
-    pub fn read_tokens(
-        &self,
-        normed: Tensor<B, 2>,
-        ids: &Tensor<B, 2, Int>,
-    ) -> TokenReading<B> {
+    pub fn read_tokens(&self, normed: Tensor<B, 2>, ids: &Tensor<B, 2, Int>) -> TokenReading<B> {
         self.over_parts(
             normed.dims()[0],
             |part| TokenReading::of(self.head_part(normed.clone(), &part), part.start, ids),
@@ -138,10 +134,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     fn d_vocab(&self) -> usize {
-        match &self.lm_head {
-            Some(head) => head.weight.dims()[1],
-            None => self.embed_tokens.weight.dims()[0],
-        }
+        self.head_weight().dims()[0]
     }
 
     /// Logits of a part of the vocabulary.
@@ -176,9 +169,11 @@ impl<B: Backend> Decoder<B> {
         self.head_weight().select(0, ids)
     }
 
+    /// The head's weights.
+    ///
     /// # Shapes
     /// - result: `[d_vocab, d_model]`
-    fn head_weight(&self) -> Tensor<B, 2> {
+    pub fn head_weight(&self) -> Tensor<B, 2> {
         match &self.lm_head {
             Some(head) => head.weight.val().transpose(),
             None => self.embed_tokens.weight.val(),

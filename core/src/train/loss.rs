@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Shapes
 /// - `normed`, gradient: `[batch, 1, d_model]`; `labels`, losses: `[batch]`, nats
-pub(super) fn losses_and_gradient<B: Backend>(
+pub fn losses_and_gradient<B: Backend>(
     model: &Decoder<B>,
     normed: Tensor<B, 3>,
     labels: Tensor<B, 1, Int>,
