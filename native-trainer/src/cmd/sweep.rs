@@ -204,17 +204,19 @@ fn variables(
 fn places(args: &Args, sizes: &Sizes, n_tokens: usize) -> Result<Places> {
     let positions = args.positions.resolve(n_tokens, "position")?;
     let layers = args.layers.resolve(sizes.n_layers, "layer")?;
-    let components = args.components.iter().map(|name| name.trim().parse());
-    let components: Vec<Component> = components.collect::<Result<_, _>>()?;
-    let heads = match components.iter().any(|component| component.is_per_head()) {
-        true => args.heads.resolve(sizes.n_heads, "head")?,
-        false => Vec::new(),
-    };
+    let components = args.components.iter().map(|name| {
+        let component: Component = name.trim().parse()?;
+        let heads = match component.n_heads(sizes) {
+            Some(n_heads) => args.heads.resolve(n_heads, "head")?,
+            None => return Ok((component, vec![None])),
+        };
+        Ok((component, heads.into_iter().map(Some).collect()))
+    });
+    let components = components.collect::<Result<_>>()?;
     Ok(Places {
         layers,
         positions,
         components,
-        heads,
         ranks: args.ranks.clone(),
     })
 }
