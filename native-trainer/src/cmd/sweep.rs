@@ -38,7 +38,7 @@ use crate::{
     "swivel sweep --variable op5,op3 --shard 1/4",
 ]))]
 pub struct Args {
-    /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
+    /// Model: `solver` (embedded), a folder in Hugging Face's layout, a GGUF file, or a Hub id [default: solver]
     #[arg(long, value_name = "DIR_OR_HUB_ID", help_heading = heading::MODEL)]
     model: Option<String>,
     /// Devices that share the cells: auto, flex (the CPU), cuda or wgpu; cuda:0,cuda:1 are two GPUs
