@@ -21,4 +21,5 @@ mod plan;
 mod real;
 mod support;
 mod tokenizers;
+mod vocabulary;
 mod weight_files;

@@ -72,13 +72,13 @@ impl<B: Backend> Engine<B> {
             }
             source => source,
         };
-        let logits = self.model.intervene_each(
+        let normed = self.model.intervene_each(
             &base.cached,
             &edit.intervention,
             &source,
             (edit.site, head),
             range,
         );
-        cells(logits.squeeze_dim(0), pair).await
+        cells(&self.model, normed.squeeze_dim(0), pair).await
     }
 }
