@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use swivel_core::{Config, Decoder, FileFormat, Loader, Sizes, StoredFile, Tokenizer, Wanted, hex};
 
 use crate::{
+    device,
     input::read,
     report::{self, Report},
     weight_file::WeightFile,
@@ -209,6 +210,7 @@ impl ModelFiles {
             }
         }
         let (model, sha256) = loader.finish().with_context(cannot)?;
+        let model = model.with_kernels(device::kernels());
         Ok((model, self.sha256.get_or_init(|| sha256).clone()))
     }
 

@@ -1,11 +1,14 @@
 //! What can be timed, and how both sides are asked for it.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::{
     jobs::Job,
+    real,
     roofline::Needed,
     sides::{Sides, field, numbers},
     table::{Row, Turns},
@@ -33,11 +36,15 @@ pub enum Work {
     Head,
     /// Ceilings of the machine.
     Roofline,
+    /// Forward passes of any model.
+    Forward,
+    /// A direction on indirect object identification, on a real model.
+    Ioi,
 }
 
 impl Work {
     /// All of it, each with its name.
-    pub const ALL: [(Work, &'static str); 9] = [
+    pub const ALL: [(Work, &'static str); 11] = [
         (Work::Roofline, "roofline"),
         (Work::Tutorial(11), "tutorial"),
         (Work::Tutorial(6), "tutorial-layer-6"),
@@ -47,7 +54,18 @@ impl Work {
         (Work::Solver, "solver"),
         (Work::Orthogonalisation, "orthogonalisation"),
         (Work::Head, "head"),
+        (Work::Forward, "forward"),
+        (Work::Ioi, "ioi"),
     ];
+
+    /// True if it is timed where nothing else is said: of a GGUF file, what real models are timed by, of a folder all that a
+    /// random GPT-2 small is timed by.
+    pub fn suits(self, model: &Path) -> bool {
+        match model.extension().is_some_and(|end| end == "gguf") {
+            true => matches!(self, Self::Forward | Self::Ioi),
+            false => self != Self::Ioi,
+        }
+    }
 
     /// Times it on both sides.
     pub fn time(self, sides: &Sides) -> Result<()> {
@@ -59,6 +77,8 @@ impl Work {
             Self::Orthogonalisation => orthogonalisation(sides),
             Self::Head => head(sides),
             Self::Roofline => roofline(sides),
+            Self::Forward => real::forward(sides),
+            Self::Ioi => real::ioi(sides),
         }
     }
 }
