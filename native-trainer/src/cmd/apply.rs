@@ -10,7 +10,10 @@ use burn::tensor::{
 use clap::Args as ClapArgs;
 use futures_executor::block_on;
 use serde_json::json;
-use swivel_core::plan::{Outcome, Record};
+use swivel_core::{
+    Precision,
+    plan::{Outcome, Record},
+};
 use swivel_engine::{Engine, Limits};
 
 use super::options::{Common, ForceArgs, ReportArgs, examples, heading};
@@ -23,7 +26,7 @@ use crate::{
     readout::{Candidate, describe_top, tail, top},
     report::Report,
     tensors::read_floats,
-    weights::{self, Format, NamedTensors},
+    weights::{self, NamedTensors},
 };
 
 /// Tokens that are shown of a row, likeliest first.
@@ -148,7 +151,7 @@ impl Job for Apply {
             Some(output) => {
                 interrupt::check("nothing was written")?;
                 let tensors = tensors(outcome)?;
-                Some(output.finish(&weights::to_safetensors("", &tensors, Format::F32)?)?)
+                Some(output.finish(&weights::to_safetensors("", &tensors, Precision::F32)?)?)
             }
         };
         if let Some(file) = &file {

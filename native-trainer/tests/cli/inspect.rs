@@ -173,11 +173,7 @@ fn gguf_file_is_said_in_words_or_refused() {
         "/../tests/fixtures/gguf_blocks.gguf"
     );
     let text = ok(&["inspect", blocks]);
-    for line in [
-        "architecture test",
-        "13, 5790 values",
-        "Q6_K 1 (0.0 MB)",
-    ] {
+    for line in ["architecture test", "13, 5790 values", "Q6_K 1 (0.0 MB)"] {
         assert!(text.contains(line), "`{line}` is not in\n{text}");
     }
     assert_eq!(
