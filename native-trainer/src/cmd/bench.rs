@@ -18,7 +18,7 @@ pub struct Args {
     /// What is timed [default: all]
     #[arg(value_parser = Work::ALL.map(|(_, name)| name))]
     work: Vec<String>,
-    /// Folder of a GPT-2 small; bench/peers/make_model.py writes a random one
+    /// Folder of a GPT-2 small, for `loading` of any model; bench/peers/make_model.py and bench/loading.py write random ones
     #[arg(long, value_name = "DIR", default_value = "bench/gpt2-random")]
     model: PathBuf,
     /// Python with the packages of bench/peers/requirements.txt; without it, our side is timed alone

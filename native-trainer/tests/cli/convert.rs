@@ -97,7 +97,7 @@ fn gguf_files_get_the_names_and_layouts_of_their_family() {
         assert_eq!(found["torch_dtype"], "float32");
         // The folder is a model of its own, with a tokenizer.
         let inspected = ok_json(&["inspect", out.to_str().unwrap(), "--json"]);
-        assert_eq!(inspected["config"]["d_vocab"], expected["vocab_size"]);
+        assert_eq!(inspected["sizes"]["d_vocab"], expected["vocab_size"]);
         assert_eq!(
             files_in(out),
             [

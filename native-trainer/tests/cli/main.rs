@@ -6,6 +6,7 @@ mod apply;
 mod convert;
 mod data;
 mod eval;
+mod formats;
 mod gguf;
 mod inspect;
 mod model;
