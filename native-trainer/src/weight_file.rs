@@ -48,7 +48,7 @@ impl WeightFile {
     /// - If it cannot be read, or is no safetensors, GGUF or torch file.
     pub fn header(&self) -> Result<StoredFile> {
         let mut reader = self.open()?;
-        let read = move || -> Result<StoredFile> {
+        let mut read = move || -> Result<StoredFile> {
             let mut header = HeaderReader::new(reader.file.seek(SeekFrom::End(0))?);
             while let Some(range) = header.wants() {
                 header.give(reader.read(range)?)?;
