@@ -153,19 +153,8 @@ impl<B: Backend> Loader<B> {
     /// Puts rows of a tensor where they belong, and what is complete onto the device.
     fn fill(&mut self, tensor: usize, first: usize, bytes: &[u8]) -> Result<(), TensorError> {
         let (expected, stored) = &self.tensors[tensor];
-        let mut values = stored.dtype.to_f32(bytes);
-        let columns = if stored.shape.len() == 2 {
-            stored.shape[1]
-        } else {
-            1
-        };
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(TensorError::Value {
-                name: stored.name.clone(),
-                index: first * columns + index,
-                found: values[index],
-            });
-        }
+        let mut values = finite(stored, first, bytes)?;
+        let columns = n_columns(stored);
         if expected.layout == Layout::LessOne {
             values.iter_mut().for_each(|value| *value += 1.0);
         }
@@ -255,8 +244,36 @@ impl Matrix {
     }
 }
 
+/// Values of a row of a stored tensor; those of a vector are rows.
+pub(super) fn n_columns(stored: &StoredTensor) -> usize {
+    match *stored.shape {
+        [_, columns] => columns,
+        _ => 1,
+    }
+}
+
+/// The values of some rows of a stored tensor, from row `first` on.
+///
+/// # Errors
+/// - [`TensorError::Value`] if one is not finite.
+pub(super) fn finite(
+    stored: &StoredTensor,
+    first: usize,
+    bytes: &[u8],
+) -> Result<Vec<f32>, TensorError> {
+    let values = stored.dtype.to_f32(bytes);
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(TensorError::Value {
+            name: stored.name.clone(),
+            index: first * n_columns(stored) + index,
+            found: values[index],
+        }),
+        None => Ok(values),
+    }
+}
+
 /// Where a row of a stored tensor belongs.
-fn place(layout: Layout, sizes: &Sizes, row: usize) -> usize {
+pub(super) fn place(layout: Layout, sizes: &Sizes, row: usize) -> usize {
     let (d_head, n_heads) = (sizes.d_head, sizes.n_heads);
     let (block, within) = (row / d_head, row % d_head);
     match layout {
@@ -268,10 +285,16 @@ fn place(layout: Layout, sizes: &Sizes, row: usize) -> usize {
 }
 
 /// A tensor that is wanted, the file that has it, and where.
-type Found = (Expected, usize, StoredTensor);
+pub(super) type Found = (Expected, usize, StoredTensor);
 
 /// The tensors of a model, and the names of those that are not part of it.
-fn find(config: &Config, files: &[StoredFile]) -> Result<(Vec<Found>, Vec<String>), TensorError> {
+///
+/// # Errors
+/// - Those of [`Loader::new`].
+pub(super) fn find(
+    config: &Config,
+    files: &[StoredFile],
+) -> Result<(Vec<Found>, Vec<String>), TensorError> {
     let prefix = config.family.prefix;
     let names = match files.first().map(|file| file.format) {
         Some(FileFormat::Gguf) => Names::Gguf,
@@ -342,32 +365,31 @@ fn pieces(files: &[StoredFile], tensors: &[Found]) -> VecDeque<Piece> {
         for (tensor, (_, _, stored)) in here {
             let Range { start, end } = stored.bytes;
             between(file, at..start, &mut queue);
-            let n_rows = if stored.shape.len() == 2 {
-                stored.shape[0]
-            } else {
-                1
-            };
-            let (n_values, row_bytes) = (
-                stored.shape.iter().product::<usize>(),
-                (end - start) / n_rows as u64,
-            );
-            let at_once = (PIECE_VALUES / (n_values / n_rows)).clamp(1, n_rows);
-            for first in (0..n_rows).step_by(at_once) {
-                let n = at_once.min(n_rows - first) as u64;
-                let from = start + first as u64 * row_bytes;
-                queue.push_back(Piece {
-                    wanted: Wanted {
-                        file,
-                        bytes: from..from + n * row_bytes,
-                    },
-                    rows: Some((tensor, first)),
-                });
-            }
+            queue.extend(rows_at_once(stored).map(|(first, bytes)| Piece {
+                wanted: Wanted { file, bytes },
+                rows: Some((tensor, first)),
+            }));
             at = at.max(end);
         }
         between(file, at..*n_bytes, &mut queue);
     }
     queue
+}
+
+/// A tensor's rows, as many at once as are decoded at once: the first of them, and their bytes.
+pub(super) fn rows_at_once(stored: &StoredTensor) -> impl Iterator<Item = (usize, Range<u64>)> {
+    let Range { start, end } = stored.bytes;
+    let (n_rows, n_columns) = match *stored.shape {
+        [rows, columns] => (rows, columns),
+        _ => (1, stored.shape.iter().product()),
+    };
+    let row_bytes = (end - start) / n_rows as u64;
+    let at_once = (PIECE_VALUES / n_columns).clamp(1, n_rows);
+    (0..n_rows).step_by(at_once).map(move |first| {
+        let n = at_once.min(n_rows - first) as u64;
+        let from = start + first as u64 * row_bytes;
+        (first, from..from + n * row_bytes)
+    })
 }
 
 /// Bytes that are only hashed.

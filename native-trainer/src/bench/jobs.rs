@@ -9,9 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use burn::tensor::{
-    Distribution, Tensor,
-    backend::{AutodiffBackend, Backend},
+use burn::{
+    module::Module,
+    tensor::{
+        Distribution, Tensor,
+        backend::{AutodiffBackend, Backend},
+    },
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -72,6 +75,8 @@ pub enum Job {
         shapes: Vec<Shape>,
         n_passes: usize,
     },
+    /// Loads a model and does nothing with it.
+    Load { model: PathBuf },
     /// Times a matrix product and a copy.
     Ceilings,
 }
@@ -172,6 +177,13 @@ impl device::Job for Job {
                 let cells = map(&model, &files, &pairs[0])?;
                 let seconds = started.elapsed().as_secs_f64();
                 Ok(json!({ "seconds": seconds, "peak_bytes": peak_bytes(), "probability": cells }))
+            }
+            Self::Load { model } => {
+                let started = Instant::now();
+                let (_, model) = open::<A::InnerBackend>(&model, &device)?;
+                let seconds = started.elapsed().as_secs_f64();
+                let held = model.num_params() * size_of::<f32>();
+                Ok(json!({ "seconds": seconds, "held_bytes": held, "peak_bytes": peak_bytes() }))
             }
             Self::Orthogonalisation {
                 model,

@@ -34,6 +34,8 @@ pub enum Work {
     Orthogonalisation,
     /// The head's part of a training step, against its two products alone.
     Head,
+    /// Loading, and the memory that it takes.
+    Loading,
     /// Ceilings of the machine.
     Roofline,
     /// Forward passes of any model.
@@ -44,7 +46,8 @@ pub enum Work {
 
 impl Work {
     /// All of it, each with its name.
-    pub const ALL: [(Work, &'static str); 11] = [
+    pub const ALL: [(Work, &'static str); 12] = [
+        (Work::Loading, "loading"),
         (Work::Roofline, "roofline"),
         (Work::Tutorial(11), "tutorial"),
         (Work::Tutorial(6), "tutorial-layer-6"),
@@ -76,11 +79,32 @@ impl Work {
             Self::Solver => solver(sides),
             Self::Orthogonalisation => orthogonalisation(sides),
             Self::Head => head(sides),
+            Self::Loading => loading(sides),
             Self::Roofline => roofline(sides),
             Self::Forward => real::forward(sides),
             Self::Ioi => real::ioi(sides),
         }
     }
+}
+
+fn loading(sides: &Sides) -> Result<()> {
+    let (mut seconds, mut held, mut peak) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..sides.runs {
+        let job = Job::Load {
+            model: sides.model.clone(),
+        };
+        let ours = sides.ours(&job)?;
+        seconds.push(field(&ours, "seconds")?);
+        held.push(field(&ours, "held_bytes")? / 1e9);
+        peak.push(field(&ours, "peak_bytes")? / 1e9);
+    }
+    let ratios = peak.iter().zip(&held).map(|(peak, held)| peak / held);
+    let ratios = ratios.collect();
+    Row::ours("loading", "s", seconds, "").show(sides.report);
+    Row::ours("weights in f32", "GB", held, "").show(sides.report);
+    Row::ours("peak memory", "GB", peak, "of the whole process").show(sides.report);
+    Row::ours("peak memory / weights", "", ratios, "at most 1.2").show(sides.report);
+    Ok(())
 }
 
 fn tutorial(sides: &Sides, layer: usize) -> Result<()> {

@@ -18,7 +18,8 @@ pub struct Args {
     /// What is timed [default: all that the model is for]
     #[arg(value_parser = Work::ALL.map(|(_, name)| name))]
     work: Vec<String>,
-    /// Folder of a GPT-2 small (bench/peers/make_model.py writes a random one), or the GGUF file of a real model
+    /// Folder of a GPT-2 small (bench/peers/make_model.py writes a random one), the GGUF file of a real model, or for `loading`
+    /// any model (bench/loading.py writes random folders)
     #[arg(long, value_name = "DIR", default_value = "bench/gpt2-random")]
     model: PathBuf,
     /// Python with the packages of bench/peers/requirements.txt; without it, our side is timed alone

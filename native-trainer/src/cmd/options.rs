@@ -8,7 +8,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use swivel_core::{
-    Component, PromptError,
+    Component, Precision, PromptError,
     cone::Storage,
     sweep::Method,
     task::programs::{self, Lexicon},
@@ -48,6 +48,13 @@ pub fn method(of: &[Method]) -> impl TypedValueParser<Value = Method> {
     let values = all.map(|(_, name, others)| PossibleValue::new(name).aliases(others));
     let unknown = |name: String| Method::of_name(&name).ok_or("no method");
     PossibleValuesParser::new(values).try_map(unknown)
+}
+
+/// Parses the name of a number format.
+pub fn precision() -> impl TypedValueParser<Value = Precision> {
+    let names = Precision::ALL.map(|(_, name)| name);
+    let unknown = |name: String| Precision::of_name(&name).ok_or("no number format");
+    PossibleValuesParser::new(names).try_map(unknown)
 }
 
 /// Demonstrations in front of each query, where it is not said how many.
