@@ -2,8 +2,6 @@
 
 use burn::tensor::backend::Backend;
 
-use crate::Sizes;
-
 /// Bytes of the widest value of a batch that runs through the blocks: more do not make a product of matrices faster, but leave
 /// the processor's caches, and the allocator hands such large values back to the system each time.
 const BATCH_BYTES: usize = 12 << 20;
@@ -17,13 +15,9 @@ const PART_BYTES: usize = 64 << 20;
 /// Bytes of a number in a run.
 const F32: usize = 4;
 
-impl Sizes {
-    /// Prompts that run through the blocks at once where each computes `q_pos` positions that see `k_pos`. How wide the
-    /// vocabulary is does not count: logits are taken in parts ([`Decoder::read`](crate::Decoder::read)).
-    pub fn rows_at_once(&self, q_pos: usize, k_pos: usize) -> usize {
-        let width = self.d_mlp.max(self.d_model).max(self.n_heads * k_pos);
-        (BATCH_BYTES / (F32 * width * q_pos.max(1))).clamp(1, MANY_ROWS)
-    }
+/// Rows that are computed at once whose widest value has so many numbers.
+pub(crate) fn rows_at_once(width: usize) -> usize {
+    (BATCH_BYTES / (F32 * width.max(1))).clamp(1, MANY_ROWS)
 }
 
 /// Tokens of the vocabulary whose logits are computed at once for so many rows.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::batch::rows_at_once;
+
 /// Sizes of a model, and which parts its blocks have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sizes {
@@ -51,6 +53,13 @@ impl Sizes {
             is_gated: false,
             has_update_norms: false,
         }
+    }
+
+    /// Prompts that run through the blocks at once where each computes `q_pos` positions that see `k_pos`. How wide the
+    /// vocabulary is does not count: answers are read off parts of it ([`Decoder::read`](crate::Decoder::read)).
+    pub fn rows_at_once(&self, q_pos: usize, k_pos: usize) -> usize {
+        let width = self.d_mlp.max(self.d_model).max(self.n_heads * k_pos);
+        rows_at_once(width * q_pos)
     }
 
     /// Checks rows of token ids and returns their common length.
