@@ -14,6 +14,7 @@
 
 mod cached;
 mod each;
+mod part;
 
 use std::ops::RangeInclusive;
 
@@ -21,6 +22,7 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 
 use crate::{Component, Decoder, Hook, Recorder, Site, Sizes, model::KeyValue};
 pub use cached::{CachedBase, CachedRun, CachedSource, Storage, row_indices};
+pub use part::RowPart;
 
 /// Where runs may be resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +203,7 @@ impl<B: Backend> Decoder<B> {
     ///
     /// # Shapes
     /// - result: `[batch, pos - read, d_model]`, normed
-    pub(crate) fn resume_to_norm(
+    pub fn resume_to_norm(
         &self,
         cached: &CachedBase<B>,
         read: usize,

@@ -108,6 +108,18 @@ impl<B: Backend> Recorder<B> {
         ))
     }
 
+    /// The values at one site alone, and their index among the rows; `None` if there are none.
+    pub(crate) fn only(&self, site: Site) -> Option<(usize, Self)> {
+        let mut sites = self.positions.keys().chain(self.heads.keys());
+        let idx = sites.position(|own| *own == site)?;
+        let mut only = Self::new([site]);
+        only.positions
+            .extend(self.get(site).map(|x| (site, x.clone())));
+        only.heads
+            .extend(self.get_heads(site).map(|x| (site, x.clone())));
+        Some((idx, only))
+    }
+
     /// The values, one row a run.
     pub(crate) fn rows(&self) -> Vec<Tensor<B, 2>> {
         let positions = self.positions.values().map(as_rows);

@@ -30,6 +30,7 @@
 //! }
 //! ```
 
+mod batch;
 mod error;
 mod hex;
 mod hook;
@@ -54,6 +55,7 @@ pub mod sweep;
 pub mod task;
 pub mod train;
 
+pub use batch::MANY_ROWS;
 pub use error::{Error, Result};
 pub use hex::hex;
 pub use hook::{Hook, Recorder};

@@ -67,6 +67,11 @@ impl<'a> Weights<'a> {
         })
     }
 
+    /// What the files hold.
+    pub fn stored(&self) -> &[StoredFile] {
+        &self.stored
+    }
+
     /// SHA-256 of the files' bytes, hexadecimal: the identity that direction files carry.
     pub fn sha256(&self) -> String {
         let mut hasher = Sha256::new();

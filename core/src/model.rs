@@ -4,6 +4,7 @@ mod attention;
 mod config;
 mod decoder;
 pub(crate) mod family;
+mod head;
 mod rotary;
 mod sizes;
 

@@ -5,16 +5,14 @@
 //! to 0, mean cross-entropy of the label over the full vocabulary. Everything runs on cached values (see [`crate::cone`]);
 //! the model takes no gradients.
 
+mod loss;
 mod pairs;
 mod rotation;
 
 use burn::{
     module::{AutodiffModule, Module},
     optim::{Adam, AdamConfig, AdamState, SimpleOptimizer},
-    tensor::{
-        IndexingUpdateOp, Int, Tensor, activation,
-        backend::{AutodiffBackend, Backend},
-    },
+    tensor::{Tensor, backend::AutodiffBackend},
 };
 
 use crate::{
@@ -22,6 +20,7 @@ use crate::{
     intervention::{Featurizer, Intervention, Op},
 };
 
+pub use loss::{cross_entropy, losses_and_gradient};
 pub use pairs::CachedPairs;
 use pairs::normed;
 pub use rotation::{Rotation, check_rank, gaussian, orthonormal, random_rows};
@@ -167,42 +166,6 @@ impl<A: AutodiffBackend> DasTrainer<A> {
     pub fn rotation(&self) -> &Rotation<A::InnerBackend> {
         &self.rotation
     }
-}
-
-/// Cross-entropy of each row's label over the full vocabulary, and its gradient with respect to what the head reads. By hand it
-/// takes one product with the head forward and one back; on the tape a dozen passes over all logits come on top.
-///
-/// # Shapes
-/// - `normed`, gradient: `[batch, 1, d_model]`; `labels`, losses: `[batch]`, nats
-fn losses_and_gradient<B: Backend>(
-    model: &Decoder<B>,
-    normed: Tensor<B, 3>,
-    labels: Tensor<B, 1, Int>,
-) -> (Tensor<B, 1>, Tensor<B, 3>) {
-    let [batch, _, d_model] = normed.dims();
-    let logits: Tensor<B, 2> = model.head(normed).squeeze_dim(1); // [batch, d_vocab]
-    let max = logits.clone().max_dim(1); // [batch, 1]
-    let label = logits.clone().gather(1, labels.clone().reshape([batch, 1]));
-    let exp = (logits.clone() - max.clone()).exp(); // [batch, d_vocab]
-    let sum = exp.clone().sum_dim(1); // [batch, 1]
-    let losses = (sum.clone().log() + max - label).squeeze_dim(1);
-    // The gradient of each loss with respect to the logits is the probabilities, less 1 at the label; here times `sum`.
-    let labels = labels.reshape([batch, 1]);
-    let gradient = exp.scatter(1, labels, sum.clone().neg(), IndexingUpdateOp::Add);
-    let gradient = model.head_backward(&logits, gradient) / sum; // [batch, d_model]
-    (losses, gradient.reshape([batch, 1, d_model]))
-}
-
-/// Mean cross-entropy of the labels, nats.
-///
-/// # Shapes
-/// - `logits`: `[batch, d_vocab]`; `labels`: `[batch]`; result: `[1]`
-pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, labels: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-    let [batch, _] = logits.dims();
-    activation::log_softmax(logits, 1)
-        .gather(1, labels.reshape([batch, 1]))
-        .mean()
-        .neg()
 }
 
 #[cfg(test)]

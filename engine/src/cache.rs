@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, backend::Backend};
 use swivel_core::cone::CachedRun;
 
 /// Runs of some prompts of one length, cached.
@@ -10,8 +10,8 @@ pub(crate) struct Run<B: Backend> {
     /// Token ids, one list a row.
     pub ids: Vec<Vec<u32>>,
     pub cached: CachedRun<B>,
-    /// After the last token, row after row `[d_vocab]`, nats.
-    pub logits: Vec<f32>,
+    /// After the last token, `[rows, d_vocab]`, nats.
+    pub logits: Tensor<B, 2>,
 }
 
 /// How much is cached.

@@ -1,80 +1,90 @@
 //! The table of answers from logits.
 
-use crate::protocol::{Answer, AnswerRow, Score};
+use burn::tensor::{Tensor, backend::Backend};
+use swivel_core::metric::{Divergence, Reading, columns};
+
+use crate::{
+    failure::Result,
+    protocol::{Answer, AnswerRow, Score},
+    readback::read,
+};
 
 /// Tokens of each run that the table of answers shows at least.
 const TOP_K: usize = 4;
 /// Rows of the table of answers.
 const N_ROWS: usize = 6;
+/// Base, intervened and source run.
+const N_RUNS: usize = 3;
 
-/// The table of answers from the logits of base, intervened and source run.
-pub(crate) fn compare(logits: [&[f32]; 3]) -> Answer {
-    let probabilities = logits.map(softmax);
-    let tops = logits.map(|logits| largest(logits, TOP_K.max(2)));
-    let mut ids: Vec<u32> = tops.iter().flatten().copied().collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let highest = |id: u32| {
-        let all = probabilities.iter().map(|p| p[id as usize]);
-        all.fold(0.0, f32::max)
-    };
-    ids.sort_by(|left, right| highest(*right).total_cmp(&highest(*left)));
-    // Every run's top answer has a row, however many rows there are.
-    ids.sort_by_key(|id| !tops.iter().any(|top| top[0] == *id));
-    ids.truncate(N_ROWS);
-    let rows = ids
-        .into_iter()
-        .map(|id| AnswerRow {
-            id,
-            scores: [0, 1, 2].map(|run| Score {
-                logit: logits[run][id as usize],
-                probability: probabilities[run][id as usize],
-            }),
+/// The table of answers from the logits of base, intervened and source run. Only the tokens that it may show are read back.
+///
+/// # Shapes
+/// - `logits`: `[3, d_vocab]`
+pub(crate) async fn compare<B: Backend>(logits: Tensor<B, 2>) -> Result<Answer> {
+    let run = |idx: usize| logits.clone().narrow(0, idx, 1);
+    let answers = Reading::of(logits.clone(), 0, TOP_K);
+    let [_, k] = answers.top.ids.dims();
+    let n = N_RUNS * k;
+    // What one run answers is asked of every run.
+    let ids = answers.top.ids.clone().reshape([1, n]); // [1, n]
+    let shown = columns(logits.clone(), 0, &ids.clone().repeat_dim(0, N_RUNS)); // [3, n]
+    let kl = Divergence::of(run(0), run(1).unsqueeze_dim(1));
+    let kl = kl.kl(answers.log_sum().narrow(0, 1, 1)); // [1, 1]
+    let parts = vec![
+        ids.float().reshape([n]),
+        shown.clone().reshape([N_RUNS * n]),
+        answers.probabilities(shown).reshape([N_RUNS * n]),
+        kl.reshape([1]),
+    ];
+    let values = read(Tensor::cat(parts, 0)).await?;
+    let (ids, values) = values.split_at(n);
+    let ids: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+    let (logits, values) = values.split_at(N_RUNS * n);
+    let (probabilities, kl) = values.split_at(N_RUNS * n);
+    let at = |column: usize| {
+        [0, 1, 2].map(|run| Score {
+            logit: logits[run * n + column],
+            probability: probabilities[run * n + column],
         })
-        .collect();
-    let top = [tops[0][0], tops[1][0], tops[2][0]];
-    let other = match top[2] == top[0] {
-        true => tops[0].get(1).copied().unwrap_or(top[0]),
+    };
+    let top = [0, k, 2 * k];
+    let other = match ids[top[2]] == ids[top[0]] {
+        true => 1.min(k - 1),
         false => top[2],
     };
-    let pair = [top[0], other];
-    let [base, intervened, _] = &probabilities;
-    let kl = base
-        .iter()
-        .zip(intervened)
-        .filter(|(base, _)| **base > 0.0)
-        .map(|(base, intervened)| base * (base / intervened.max(f32::MIN_POSITIVE)).ln())
-        .sum();
-    Answer {
-        rows,
-        top,
-        pair,
-        differences: logits.map(|logits| logits[pair[1] as usize] - logits[pair[0] as usize]),
-        kl,
+    let [first, second] = [at(top[0]), at(other)];
+    Ok(Answer {
+        rows: rows(&ids, top, at),
+        top: top.map(|column| ids[column]),
+        pair: [ids[top[0]], ids[other]],
+        differences: [0, 1, 2].map(|run| second[run].logit - first[run].logit),
+        kl: kl[0],
         computed: [0; 2],
         new_runs: 0,
-    }
+    })
 }
 
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f32> = logits.iter().map(|logit| (logit - highest).exp()).collect();
-    let sum: f32 = weights.iter().sum();
-    weights.into_iter().map(|weight| weight / sum).collect()
-}
-
-/// Ids of the `k` largest logits, largest first; of equal ones the lowest id first.
-fn largest(logits: &[f32], k: usize) -> Vec<u32> {
-    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
-    let k = k.min(ids.len());
-    let by_logit = |left: &u32, right: &u32| {
-        let order = logits[*right as usize].total_cmp(&logits[*left as usize]);
-        order.then(left.cmp(right))
+/// The rows of the table, likeliest anywhere first; the columns `top` are the runs' answers.
+fn rows(
+    ids: &[u32],
+    top: [usize; N_RUNS],
+    at: impl Fn(usize) -> [Score; N_RUNS],
+) -> Vec<AnswerRow> {
+    let mut rows: Vec<AnswerRow> = (ids.iter().enumerate())
+        .map(|(column, id)| AnswerRow {
+            id: *id,
+            scores: at(column),
+        })
+        .collect();
+    rows.sort_by_key(|row| row.id);
+    rows.dedup_by_key(|row| row.id);
+    let highest = |row: &AnswerRow| {
+        let all = row.scores.iter().map(|score| score.probability);
+        all.fold(0.0, f32::max)
     };
-    if k < ids.len() {
-        ids.select_nth_unstable_by(k, by_logit);
-        ids.truncate(k);
-    }
-    ids.sort_by(by_logit);
-    ids
+    rows.sort_by(|left, right| highest(right).total_cmp(&highest(left)));
+    // Every run's top answer has a row, however many rows there are.
+    rows.sort_by_key(|row| !top.iter().any(|column| ids[*column] == row.id));
+    rows.truncate(N_ROWS);
+    rows
 }

@@ -15,6 +15,7 @@ use swivel_core::{
     hex, ids_tensor,
     intervention::{Source, Units},
     kernel::Kernels,
+    metric::Reading,
     plan::{CheckedPlan, Outcome, Plan, Record},
 };
 
@@ -23,7 +24,7 @@ use crate::{
     failure::{Result, look, refused},
     protocol::{Read, Request, Response},
     readback::read,
-    stage::{Changed, Logits, Stage, Stages},
+    stage::{Logits, Stage, Stages},
 };
 use inside::Streams;
 
@@ -140,7 +141,7 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Runs a plan of any number of rows: its source runs and base runs are cached, and what interventions change is computed
-    /// from there.
+    /// from there. The outcome has the logits that are asked for.
     ///
     /// # Errors
     /// - those of [`Engine::handle`]
@@ -148,28 +149,30 @@ impl<B: Backend> Engine<B> {
         &mut self,
         asker: u32,
         plan: &CheckedPlan,
+        logits: Logits,
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Outcome<B>> {
         let (base, sources) = self.runs_of(asker, plan, is_wanted).await?;
         let stages = self.stages(plan);
         let sources = stages.sources(&sources)?;
-        let stage = stages.run(
-            plan.n_sources(),
-            &base,
-            &sources,
-            plan.record(),
-            Logits::All,
-        )?;
+        let stage = stages.run(plan.n_sources(), &base, &sources, plan.record(), logits)?;
         let stream = base.cached.stream(self.sizes.n_layers);
-        let before = self.model.unembed(stream, &mut ());
+        let n_tokens = base.cached.n_tokens();
+        let n_wanted = match logits {
+            Logits::Last => 1,
+            Logits::All => n_tokens,
+        };
+        let wanted = stream.narrow(1, n_tokens - n_wanted, n_wanted);
+        let before = self.model.unembed(wanted, &mut ());
         let intervened = match &stage.changed {
             None => before.clone(),
-            Some(Changed {
-                start: 0, logits, ..
-            }) => logits.clone(),
-            Some(Changed { start, logits, .. }) => {
-                Tensor::cat(vec![before.clone().narrow(1, 0, *start), logits.clone()], 1)
-            }
+            Some(changed) => match n_wanted - changed.logits.dims()[1] {
+                0 => changed.logits.clone(),
+                n_kept => {
+                    let kept = before.clone().narrow(1, 0, n_kept);
+                    Tensor::cat(vec![kept, changed.logits.clone()], 1)
+                }
+            },
         };
         let record = |site: &Site| match stages.value(&stage, *site, &Units::default()) {
             Source::Positions(x) => Record::Positions(x),
@@ -254,7 +257,9 @@ impl<B: Backend> Engine<B> {
         let cached = self.model.cache_run(ids_tensor(ids, &self.device), &cone);
         let stream = cached.stream(self.sizes.n_layers);
         let last = stream.narrow(1, n_tokens - 1, 1);
-        let logits = read(self.model.unembed(last, &mut ())).await?;
+        let logits = self.model.unembed(last, &mut ()).squeeze_dim(1); // [rows, d_vocab]
+        // Whether the device computed is known once something was read back.
+        read(Reading::of(logits.clone(), 0, 1).log_sum()).await?;
         let ids = ids.to_vec();
         Ok(Run {
             ids,

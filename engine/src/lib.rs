@@ -15,3 +15,4 @@ mod stage;
 pub use cache::Limits;
 pub use engine::{Engine, MOST_DIRECTIONS, direction_name};
 pub use failure::Failure;
+pub use stage::Logits;

@@ -1,6 +1,7 @@
 //! What is read back from the device.
 
-use burn::tensor::{Tensor, activation, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+use swivel_core::{Decoder, ids_tensor, metric::Top};
 
 use crate::{
     failure::{Failure, Result},
@@ -10,20 +11,21 @@ use crate::{
 /// What a map says of cells: the likeliest token, and how a pair of tokens stands.
 ///
 /// # Shapes
-/// - `logits`: `[cell, d_vocab]`
+/// - `normed`: `[cell, d_model]`, as the final norm gives it
 pub(crate) async fn cells<B: Backend>(
-    logits: Tensor<B, 2>,
-    [first, second]: [u32; 2],
+    model: &Decoder<B>,
+    normed: Tensor<B, 2>,
+    pair: [u32; 2],
 ) -> Result<Vec<Cell>> {
-    let probabilities = activation::softmax(logits.clone(), 1);
-    let (probability, top) = probabilities.clone().max_dim_with_indices(1); // [cell, 1]
-    let column = |x: &Tensor<B, 2>, id: u32| x.clone().narrow(1, id as usize, 1);
-    let difference = column(&logits, second) - column(&logits, first);
+    let [n_cells, _] = normed.dims();
+    let ids = ids_tensor([pair], &normed.device()).repeat_dim(0, n_cells);
+    let answers = model.read_tokens(normed, &ids);
+    let Top { ids, logits } = answers.reading.top.clone(); // [cell, 1]
     let columns = vec![
-        top.float(),
-        probability,
-        difference,
-        column(&probabilities, second),
+        ids.float(),
+        answers.reading.probabilities(logits),
+        answers.logit(1) - answers.logit(0),
+        answers.probability(1),
     ];
     let values = read(Tensor::cat(columns, 1)).await?;
     Ok(values

@@ -33,8 +33,8 @@ pub(crate) struct Changed<B: Backend> {
 }
 
 /// Of which tokens logits are wanted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Logits {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
     /// Of the last.
     Last,
     /// Of all that may change.

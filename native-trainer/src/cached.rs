@@ -4,12 +4,16 @@
 mod row_file;
 mod wanted;
 
-use std::sync::Arc;
+use std::{
+    fmt::Display,
+    ops::{Range, RangeInclusive},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use swivel_core::{
-    Decoder, Place, Position, Sizes,
+    Decoder, Place, Position, Site, Sizes,
     cone::{CachedRun, CachedSource, row_indices},
     ids_tensor,
     task::{Pair, PairShape},
@@ -20,16 +24,14 @@ use crate::{interrupt, report, side_by_side::side_by_side, tensors::label_ids};
 use row_file::RowFile;
 pub use wanted::{CacheConfig, Memory, Wanted};
 
-/// Values of the widest activation of a batch of prompts while runs are cached: more do not make a product of matrices faster,
-/// but leave the processor's caches, and the allocator hands such large blocks back to the system each time.
-const CACHE_VALUES: usize = 3 << 20;
-
 /// Base and source runs of pairs, cached wherever they are wanted.
 pub struct CachedRuns<B: Backend> {
     store: Store<B>,
     /// Token ids of the counterfactual answers.
     pub labels: Vec<u32>,
-    n_layers: usize,
+    /// Tokens of a base prompt.
+    n_tokens: usize,
+    sizes: Sizes,
     device: B::Device,
 }
 
@@ -56,7 +58,7 @@ impl<B: Backend> CachedRuns<B> {
         let cone = wanted.cone(sizes)?;
         let bar = report::progress(what, pairs.len());
         let n_tokens = shape.n_base.max(shape.n_source);
-        let n_pairs = (CACHE_VALUES / (sizes.d_mlp * n_tokens)).max(1);
+        let n_pairs = sizes.rows_at_once(n_tokens, n_tokens);
         let batches: Vec<&[Pair]> = pairs.chunks(n_pairs).collect();
         let cache = |batch: &[Pair]| {
             let base = ids_tensor(batch.iter().map(|pair| pair.base.as_slice()), &device);
@@ -94,7 +96,8 @@ impl<B: Backend> CachedRuns<B> {
         Ok(Self {
             store,
             labels: pairs.iter().map(|pair| pair.label).collect(),
-            n_layers: sizes.n_layers,
+            n_tokens: shape.n_base,
+            sizes: sizes.clone(),
             device,
         })
     }
@@ -107,41 +110,67 @@ impl<B: Backend> CachedRuns<B> {
         }
     }
 
-    /// The runs of some of the pairs.
-    pub fn select(&self, rows: &[usize]) -> Result<(CachedRun<B>, CachedSource<B>)> {
+    /// Pairs that are run at once where runs start from this position.
+    pub fn at_once(&self, start: usize) -> usize {
+        let n_tokens = self.n_tokens;
+        self.sizes.rows_at_once(n_tokens - start, n_tokens)
+    }
+
+    /// What base runs of some of the pairs need that resume with `layer` at some positions.
+    pub fn base(
+        &self,
+        rows: &[usize],
+        layer: usize,
+        starts: RangeInclusive<usize>,
+    ) -> Result<CachedRun<B>> {
         match &self.store {
-            Store::Memory { base, source } => {
-                let rows = row_indices(rows, &self.device);
-                Ok((base.select(&rows), source.select(&rows)))
-            }
-            Store::File(file) => file.select(rows, &self.device),
+            Store::Memory { base, .. } => Ok(base
+                .at_layer(layer)
+                .select(&row_indices(rows, &self.device))),
+            Store::File(file) => file.base(rows, layer, starts, &self.device),
         }
+    }
+
+    /// The source values of some of the pairs at one site and some positions.
+    pub fn source(
+        &self,
+        rows: &[usize],
+        site: Site,
+        positions: Range<usize>,
+    ) -> Result<CachedSource<B>> {
+        let source = match &self.store {
+            Store::Memory { source, .. } => {
+                let rows = row_indices(rows, &self.device);
+                source.at_site(site).map(|source| source.select(&rows))
+            }
+            Store::File(file) => file.source(rows, site, positions, &self.device)?,
+        };
+        source.with_context(|| not_cached(site))
     }
 
     /// What resumed runs need at a place of the base runs and this position of the source runs.
     pub fn at(&self, place: Place, source_position: usize) -> Result<Cached<B>> {
+        let start = place.position.resolve(self.n_tokens)?;
+        let n_layers = self.sizes.n_layers;
         let rows = match &self.store {
             Store::Memory { base, source } => {
                 let labels = label_ids(&self.labels, &self.device);
-                Rows::Memory(cut(
-                    base,
-                    source,
-                    place,
-                    source_position,
-                    labels,
-                    self.n_layers,
-                )?)
+                Rows::Memory(cut(base, source, place, source_position, labels, n_layers)?)
             }
             Store::File(file) => Rows::File(FileRows {
                 file: Arc::clone(file),
                 place,
+                start,
                 source_position,
-                n_layers: self.n_layers,
+                n_layers,
                 device: self.device.clone(),
             }),
         };
-        let labels = self.labels.clone();
-        Ok(Cached { rows, labels })
+        Ok(Cached {
+            rows,
+            labels: self.labels.clone(),
+            at_once: self.at_once(start),
+        })
     }
 }
 
@@ -154,7 +183,11 @@ fn cut<B: Backend>(
     n_layers: usize,
 ) -> Result<CachedPairs<B>> {
     let pairs = CachedPairs::at(base, source, place, source_position, labels, n_layers);
-    pairs.with_context(|| format!("values of {place} were not cached"))
+    pairs.with_context(|| not_cached(place))
+}
+
+fn not_cached(what: impl Display) -> String {
+    format!("values of {what} were not cached")
 }
 
 /// Cached runs of pairs at one place, and the pairs' labels.
@@ -162,6 +195,8 @@ pub struct Cached<B: Backend> {
     rows: Rows<B>,
     /// Token ids of the counterfactual answers.
     pub labels: Vec<u32>,
+    /// Pairs that are run at once.
+    pub at_once: usize,
 }
 
 enum Rows<B: Backend> {
@@ -174,6 +209,8 @@ enum Rows<B: Backend> {
 struct FileRows<B: Backend> {
     file: Arc<RowFile<B>>,
     place: Place,
+    /// Its position in the base runs.
+    start: usize,
     source_position: usize,
     n_layers: usize,
     device: B::Device,
@@ -212,7 +249,11 @@ impl<B: Backend> Cached<B> {
             }),
             Rows::File(rows) => Rows::File(rows.clone()),
         };
-        Self { rows, labels }
+        Self {
+            rows,
+            labels,
+            at_once: self.at_once,
+        }
     }
 
     /// Some of the pairs, in the given order.
@@ -220,7 +261,12 @@ impl<B: Backend> Cached<B> {
         match &self.rows {
             Rows::Memory(pairs) => Ok(pairs.select(rows)),
             Rows::File(at) => {
-                let (base, source) = at.file.select(rows, &at.device)?;
+                let site = at.place.site;
+                let layer = site.resumes_at(at.n_layers);
+                let base = (at.file).base(rows, layer, at.start..=at.start, &at.device)?;
+                let positions = at.source_position..at.source_position + 1;
+                let source = at.file.source(rows, site, positions, &at.device)?;
+                let source = source.with_context(|| not_cached(at.place))?;
                 let labels: Vec<u32> = rows.iter().map(|row| self.labels[*row]).collect();
                 let labels = label_ids(&labels, &at.device);
                 cut(

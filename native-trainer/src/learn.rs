@@ -6,7 +6,7 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use swivel_core::{
-    Decoder,
+    Decoder, MANY_ROWS,
     train::{DasTrainer, Rotation, TrainConfig},
 };
 
@@ -127,8 +127,6 @@ impl Rule {
 /// How many of some positions to learn at together, the last ones first: a run starts from the earliest of them, so that more
 /// rows are computed than are needed, but few rows use a product of matrices badly.
 pub fn n_together(positions: &[usize], n_tokens: usize, batch_size: usize) -> usize {
-    /// Rows beyond which more are no better.
-    const MANY_ROWS: usize = 256;
     let needed = |n: usize| {
         positions[..n]
             .iter()

@@ -38,7 +38,7 @@ use cmd::Command;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Find where a GPT-2 keeps a decision, and turn it.
+/// Find where a language model keeps a decision, and turn it.
 #[derive(Parser, Debug)]
 #[command(name = "swivel", version, args_conflicts_with_subcommands = true)]
 struct Cli {

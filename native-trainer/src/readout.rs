@@ -1,7 +1,15 @@
 //! What a model answers, from its logits, and in words.
 
+use anyhow::Result;
+use burn::tensor::backend::Backend;
 use serde::Serialize;
-use swivel_core::{Tokenizer, direction::Probe};
+use swivel_core::{
+    Tokenizer,
+    direction::Probe,
+    metric::{Reading, Top},
+};
+
+use crate::tensors::{read_floats, read_ids};
 
 /// A token that the model may answer.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -88,16 +96,18 @@ pub fn short(share: f64) -> String {
     text.strip_prefix('0').map_or(text.clone(), str::to_owned)
 }
 
-/// The `n` likeliest tokens.
-pub fn top(logits: &[f32], n: usize) -> Vec<Candidate> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = logits.iter().map(|logit| (logit - max).exp()).sum();
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-    let candidate = |idx: usize| Candidate {
-        token: idx as u32,
-        logit: logits[idx],
-        probability: (logits[idx] - max).exp() / sum,
-    };
-    order.into_iter().take(n).map(candidate).collect()
+/// What each row answers, likeliest first.
+pub fn candidates<B: Backend>(reading: &Reading<B>) -> Result<Vec<Vec<Candidate>>> {
+    let Top { ids, logits } = reading.top.clone(); // [rows, k]
+    let k = ids.dims()[1];
+    let probabilities = read_floats(reading.probabilities(logits.clone()))?;
+    let (ids, logits) = (read_ids(ids.flatten(0, 1))?, read_floats(logits)?);
+    let candidates: Vec<Candidate> = (ids.iter().zip(logits).zip(probabilities))
+        .map(|((token, logit), probability)| Candidate {
+            token: *token,
+            logit,
+            probability,
+        })
+        .collect();
+    Ok(candidates.chunks(k).map(<[Candidate]>::to_vec).collect())
 }

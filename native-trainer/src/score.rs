@@ -1,7 +1,7 @@
 //! How well an intervention works on cached pairs: IIA, its controls, and what the model says before and after.
 
 use anyhow::Result;
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use swivel_core::{
     Decoder,
     direction::{Controls, Probe},
@@ -13,14 +13,14 @@ use swivel_core::{
 
 use crate::{
     cached::Cached,
-    readout::{Swap, top},
-    tensors::{read_floats, read_ids},
+    readout::{Swap, candidates},
+    tensors::read_ids,
 };
 
+/// Tokens that are shown of what a model says, likeliest first.
+const SHOWN: usize = 3;
 /// Random subspaces that a control is the mean of.
 const RANDOM_BASES: u64 = 5;
-/// Resumed runs that are scored at once.
-const BATCH: usize = 250;
 
 /// The swap of what lies in a subspace.
 ///
@@ -35,32 +35,31 @@ pub fn swap_whole<B: Backend>() -> Intervention<B> {
     Intervention::new(Op::Interchange, Featurizer::Identity)
 }
 
-/// Rows of pairs that are scored at once.
-pub fn batches(n_pairs: usize) -> impl Iterator<Item = Vec<usize>> {
-    let starts = (0..n_pairs).step_by(BATCH);
-    starts.map(move |start| (start..n_pairs.min(start + BATCH)).collect())
+/// Rows of pairs, so many at once.
+pub fn batches(n_pairs: usize, at_once: usize) -> impl Iterator<Item = Vec<usize>> {
+    let starts = (0..n_pairs).step_by(at_once);
+    starts.map(move |start| (start..n_pairs.min(start + at_once)).collect())
 }
 
 impl<B: Backend> Cached<B> {
-    /// Logits of every pair's resumed run at the last position, `[batch, d_vocab]` a batch of pairs.
-    pub fn logits<'a>(
+    /// What the head reads at the last position of every pair's resumed run, `[batch, d_model]` a batch of pairs.
+    pub fn normed<'a>(
         &'a self,
         model: &'a Decoder<B>,
         intervention: &'a Intervention<B>,
     ) -> impl Iterator<Item = Result<Tensor<B, 2>>> + 'a {
-        batches(self.len()).map(move |rows| Ok(self.select(&rows)?.logits(model, intervention)))
+        batches(self.len(), self.at_once)
+            .map(move |rows| Ok(self.select(&rows)?.normed(model, intervention)))
     }
 
     /// Interchange intervention accuracy, 0..1.
     pub fn iia(&self, model: &Decoder<B>, intervention: &Intervention<B>) -> Result<f64> {
-        let top_1: Vec<_> = self
-            .logits(model, intervention)
-            .map(|logits| logits.map(metric::top_1))
+        let top_1: Vec<Tensor<B, 2, Int>> = self
+            .normed(model, intervention)
+            .map(|normed| Ok(model.top(normed?, 1).ids))
             .collect::<Result<_>>()?;
-        Ok(metric::accuracy(
-            &read_ids(Tensor::cat(top_1, 0))?,
-            &self.labels,
-        ))
+        let top_1 = read_ids(Tensor::cat(top_1, 0).squeeze_dim(1))?;
+        Ok(metric::accuracy(&top_1, &self.labels))
     }
 
     /// IIA that a subspace of this rank is compared with, at a place of this width; `noise` is a basis that was learned on
@@ -106,17 +105,12 @@ impl<B: Backend> Cached<B> {
         };
         let mut swaps = Vec::with_capacity(pairs.len());
         let batches = self
-            .logits(model, &untouched)
-            .zip(self.logits(model, intervention));
+            .normed(model, &untouched)
+            .zip(self.normed(model, intervention));
         for (before, after) in batches {
-            let (before, after) = (before?, after?);
-            let [n_rows, d_vocab] = after.dims();
-            let (before, after) = (read_floats(before)?, read_floats(after)?);
-            for row in 0..n_rows {
+            let [before, after] = [before?, after?].map(|normed| model.read(normed, SHOWN));
+            for (before, after) in candidates(&before)?.into_iter().zip(candidates(&after)?) {
                 let pair = &pairs[swaps.len()];
-                let row = row * d_vocab..(row + 1) * d_vocab;
-                let [before, after] =
-                    [&before[row.clone()], &after[row]].map(|logits| top(logits, 3));
                 let (top_1, logit) = (after[0].token, after[0].logit);
                 let probe = Probe {
                     base: pair.base.clone(),

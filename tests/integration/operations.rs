@@ -13,7 +13,7 @@ use swivel_core::{
     train::random_rows,
 };
 use swivel_engine::{
-    Engine, Limits,
+    Engine, Limits, Logits,
     protocol::{Read, Request, Response},
 };
 
@@ -349,7 +349,7 @@ fn engine_equals_full_runs_of_every_operation_everywhere() {
         let full = checked.run(&model).unwrap();
         wrong.extend(wrong_changes(case, &full, sizes.n_layers));
         let again = check(&again, &sizes).unwrap();
-        let outcome = block_on(engine.outcome(0, &again, &async || true)).unwrap();
+        let outcome = block_on(engine.outcome(0, &again, Logits::All, &async || true)).unwrap();
         assert_same(outcome, full, &what);
         assert_answers(&mut engine, case.plan(&[1], &sizes), &model, &sizes);
     }

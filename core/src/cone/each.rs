@@ -11,13 +11,13 @@ use crate::{
 };
 
 impl<B: Backend> Decoder<B> {
-    /// Logits of the last token after an intervention at `site`, in one head or in all, at one position a run, for each prompt
+    /// What the head reads at the last token after an intervention at `site`, in one head or in all, at one position a run, for each prompt
     /// and each of `positions`. Neighbouring positions are one batch.
     ///
     /// # Shapes
     /// - `source`: the values at `positions`, `[batch, positions, width]` or `[batch, head, positions, …]`, one head where
     ///   `head` names one
-    /// - result: `[batch, positions, d_vocab]`, nats
+    /// - result: `[batch, positions, d_model]`, normed
     ///
     /// # Panics
     /// If site or positions are outside the cone that `base` was cached for.
@@ -33,7 +33,7 @@ impl<B: Backend> Decoder<B> {
         const FEW_ROWS: usize = 64;
         let batch = base.n_rows();
         let layer = site.resumes_at(self.n_layers());
-        let mut logits = Vec::new();
+        let mut normed = Vec::new();
         let mut start = positions.start;
         while start < positions.end {
             let rest = base.n_tokens() - start;
@@ -50,11 +50,11 @@ impl<B: Backend> Decoder<B> {
             };
             let mut hook = Editor::of_checked((0..n).map(edit).collect());
             let cached = base.base_at(layer, start).tile(n);
-            let last = self.resume(&cached, rest - 1, &mut hook); // [n * batch, 1, d_vocab]
-            let d_vocab = last.dims()[2];
-            logits.push(last.reshape([n, batch, d_vocab]).swap_dims(0, 1));
+            let last = self.resume_to_norm(&cached, rest - 1, &mut hook); // [n * batch, 1, d_model]
+            let d_model = last.dims()[2];
+            normed.push(last.reshape([n, batch, d_model]).swap_dims(0, 1));
             start += n;
         }
-        Tensor::cat(logits, 1)
+        Tensor::cat(normed, 1)
     }
 }

@@ -103,57 +103,6 @@ impl<B: Backend> Decoder<B> {
         }
         hook.at(Component::Embedding.at(0), x)
     }
-
-    /// Final norm and head.
-    ///
-    /// # Shapes
-    /// - `x`: `[batch, pos, d_model]`; result: `[batch, pos, d_vocab]`, nats
-    pub fn unembed(&self, x: Tensor<B, 3>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
-        self.head(self.final_norm(x, hook))
-    }
-
-    /// Norm before the head.
-    ///
-    /// # Shapes
-    /// - `x`, result: `[batch, pos, d_model]`
-    pub(crate) fn final_norm(&self, x: Tensor<B, 3>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
-        hook.at(FinalNorm.at(self.n_layers() - 1), self.norm.forward(x))
-    }
-
-    /// # Shapes
-    /// - `x`: `[batch, pos, d_model]`, normed; result: `[batch, pos, d_vocab]`, nats
-    pub(crate) fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let logits = match &self.lm_head {
-            Some(head) => self.kernels.layer(head, x),
-            // embed_tokens: [d_vocab, d_model]
-            None => {
-                let weight = self.embed_tokens.weight.val().transpose();
-                (self.kernels.linear)(x, weight, None)
-            }
-        };
-        capped(logits, self.logit_cap)
-    }
-
-    /// The head's step back: the gradient with respect to what it reads.
-    ///
-    /// # Shapes
-    /// - `logits`, as [`Decoder::head`] gave them, and `gradient` with respect to them: `[batch, d_vocab]`;
-    ///   result: `[batch, d_model]`
-    pub(crate) fn head_backward(
-        &self,
-        logits: &Tensor<B, 2>,
-        gradient: Tensor<B, 2>,
-    ) -> Tensor<B, 2> {
-        let gradient = match self.logit_cap {
-            0.0 => gradient,
-            // The slope of cap * tanh(x / cap) is 1 - tanh(x / cap)^2.
-            cap => gradient * ((logits.clone() / cap).powi_scalar(2).neg() + 1.0),
-        };
-        gradient.matmul(match &self.lm_head {
-            Some(head) => head.weight.val().transpose(),
-            None => self.embed_tokens.weight.val(), // [d_vocab, d_model]
-        })
-    }
 }
 
 /// `x`, kept between a cap and its negative; with a cap of 0 as it is.

@@ -112,17 +112,16 @@ impl<B: Backend> CachedPairs<B> {
         }
     }
 
-    /// Logits at the last position after the intervention.
+    /// What the head reads at the last position after the intervention.
     ///
     /// # Shapes
-    /// - result: `[batch, d_vocab]`, nats
-    pub fn logits(&self, model: &Decoder<B>, intervention: &Intervention<B>) -> Tensor<B, 2> {
-        let normed = normed(
-            model,
+    /// - result: `[batch, d_model]`
+    pub fn normed(&self, model: &Decoder<B>, intervention: &Intervention<B>) -> Tensor<B, 2> {
+        let (pairs, interventions) = (
             std::slice::from_ref(self),
             std::slice::from_ref(intervention),
         );
-        model.head(normed).squeeze_dim(1)
+        normed(model, pairs, interventions).squeeze_dim(1)
     }
 }
 

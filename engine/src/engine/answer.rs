@@ -1,9 +1,9 @@
 //! The next token.
 
-use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, backend::Backend};
 
 use super::{Asked, Engine};
-use crate::{compare::compare, failure::Result, protocol::Answer, readback::read};
+use crate::{compare::compare, failure::Result, protocol::Answer};
 
 impl<B: Backend> Engine<B> {
     /// The next token after base, intervened run, and the run that is shown beside them.
@@ -30,13 +30,18 @@ impl<B: Backend> Engine<B> {
             None => (stage.plain.logits.clone(), 0),
             Some(changed) => {
                 let computed = (n_layers - changed.layer) * (n_tokens - changed.start);
-                (read(changed.logits).await?, computed)
+                (changed.logits.squeeze_dim(1), computed)
             }
         };
+        let logits = vec![
+            stage.plain.logits.clone(),
+            intervened,
+            source.logits.clone(),
+        ];
         Ok(Answer {
             computed: [computed, n_layers * n_tokens],
             new_runs,
-            ..compare([&stage.plain.logits, &intervened, &source.logits])
+            ..compare(Tensor::cat(logits, 0)).await?
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     stage::Changed,
 };
 
-/// Residual vectors whose logits are computed at once: bounds the memory for a large vocabulary.
+/// Residual vectors that are read at once: after them it is asked whether the answer is still wanted.
 const LENS_CHUNK: usize = 64;
 /// Intervened runs whose streams are cached, since the lens asks for them layer by layer.
 const MOST_STREAMS: usize = 4;
@@ -70,8 +70,8 @@ impl<B: Backend> Engine<B> {
                 look(is_wanted).await?;
             }
             let x = x.clone().narrow(1, start, LENS_CHUNK.min(pos - start));
-            let logits = self.model.unembed(x, &mut ()).squeeze_dim(0); // [pos, d_vocab]
-            row.extend(cells(logits, pair).await?);
+            let normed = self.model.norm.forward(x).squeeze_dim(0); // [pos, d_model]
+            row.extend(cells(&self.model, normed, pair).await?);
         }
         Ok(row)
     }

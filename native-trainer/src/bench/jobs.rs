@@ -23,9 +23,9 @@ use serde_json::{Value, json};
 use swivel_core::{
     Component, Decoder, Place, Position, Site,
     cone::{Cone, Storage},
-    ids_tensor, metric,
+    ids_tensor,
     task::Pair,
-    train::Rotation,
+    train::{Rotation, losses_and_gradient},
 };
 
 use crate::{
@@ -64,6 +64,12 @@ pub enum Job {
     },
     /// Loads a model and does nothing with it.
     Load { model: PathBuf },
+    /// Times the head's part of a training step, and its two products alone.
+    Head {
+        model: PathBuf,
+        n_rows: usize,
+        runs: usize,
+    },
     /// Times a matrix product and a copy.
     Ceilings,
 }
@@ -214,6 +220,14 @@ impl device::Job for Job {
                 }
                 Ok(json!(shares))
             }
+            Self::Head {
+                model,
+                n_rows,
+                runs,
+            } => {
+                let (_, model) = open::<A::InnerBackend>(&model, &device)?;
+                head(&model, n_rows, runs)
+            }
             Self::Ceilings => Ok(json!({
                 "flops": product_flops::<A::InnerBackend>(&device)?,
                 "bytes": copy_bytes::<A::InnerBackend>(&device)?,
@@ -273,13 +287,36 @@ fn map<B: Backend>(model: &Decoder<B>, files: &ModelFiles, pair: &Pair) -> Resul
         let values = source
             .values(site, None, 0..n_tokens)
             .context("the source was not cached")?;
-        let logits = model
+        let normed = model
             .intervene_each(&base, &swap, &values, (site, None), 0..n_tokens)
             .squeeze_dim(0);
         let labels = label_ids::<B>(&vec![pair.label; n_tokens], &device);
-        rows.push(read_floats(metric::probability(logits, labels))?);
+        let answers = model.read_tokens(normed, &labels.unsqueeze_dim(1));
+        rows.push(read_floats(answers.probability(0))?);
     }
     Ok(rows)
+}
+
+/// Seconds of loss and gradient of some rows, and of one product with the head forward and one back, in turns.
+fn head<B: Backend>(model: &Decoder<B>, n_rows: usize, runs: usize) -> Result<Value> {
+    let device = model.device();
+    let weight = model.head_weight(); // [d_vocab, d_model]
+    let d_model = weight.dims()[1];
+    let normed = Tensor::<B, 2>::random([n_rows, d_model], Distribution::Default, &device);
+    let labels = label_ids::<B>(&(0..n_rows as u32).collect::<Vec<_>>(), &device);
+    let (mut steps, mut products) = (Vec::new(), Vec::new());
+    for _ in 0..=runs {
+        let started = Instant::now();
+        let rows = normed.clone().unsqueeze_dim(1);
+        read_floats(losses_and_gradient(model, rows, labels.clone()).1)?;
+        steps.push(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        let logits = normed.clone().matmul(weight.clone().transpose());
+        read_floats(logits.matmul(weight.clone()))?;
+        products.push(started.elapsed().as_secs_f64());
+    }
+    // The first turn warms up.
+    Ok(json!({ "step": steps[1..], "products": products[1..], "peak_bytes": peak_bytes() }))
 }
 
 /// A basis from its parameter, and the gradient back to it.

@@ -31,13 +31,15 @@ pub enum Work {
     Orthogonalisation,
     /// Loading, and the memory that it takes.
     Loading,
+    /// The head's part of a training step, against its two products alone.
+    Head,
     /// Ceilings of the machine.
     Roofline,
 }
 
 impl Work {
     /// All of it, each with its name.
-    pub const ALL: [(Work, &'static str); 9] = [
+    pub const ALL: [(Work, &'static str); 10] = [
         (Work::Loading, "loading"),
         (Work::Roofline, "roofline"),
         (Work::Tutorial(11), "tutorial"),
@@ -47,6 +49,7 @@ impl Work {
         (Work::InterchangeMap, "interchange-map"),
         (Work::Solver, "solver"),
         (Work::Orthogonalisation, "orthogonalisation"),
+        (Work::Head, "head"),
     ];
 
     /// Times it on both sides.
@@ -58,6 +61,7 @@ impl Work {
             Self::Solver => solver(sides),
             Self::Orthogonalisation => orthogonalisation(sides),
             Self::Loading => loading(sides),
+            Self::Head => head(sides),
             Self::Roofline => roofline(sides),
         }
     }
@@ -294,6 +298,31 @@ fn orthogonalisation(sides: &Sides) -> Result<()> {
         let what = format!("share of a step at layer 11, rank {rank}");
         Row::ours(&what, "", shares, "basis and its gradient").show(sides.report);
     }
+    Ok(())
+}
+
+fn head(sides: &Sides) -> Result<()> {
+    const N_ROWS: usize = 64;
+    let figures = sides.ours(&Job::Head {
+        model: sides.model.clone(),
+        n_rows: N_ROWS,
+        runs: sides.runs.max(3),
+    })?;
+    let [step, products] = ["step", "products"].map(|name| numbers(&figures[name]));
+    let ratios = step
+        .iter()
+        .zip(&products)
+        .map(|(step, products)| step / products);
+    let ratios = ratios.collect();
+    Row::ours("loss and gradient of 64 rows", "s", step, "").show(sides.report);
+    Row::ours(
+        "a product with the head forward and one back",
+        "s",
+        products,
+        "",
+    )
+    .show(sides.report);
+    Row::ours("the one / the other", "", ratios, "1 is the floor").show(sides.report);
     Ok(())
 }
 

@@ -3,12 +3,16 @@
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
+    ops::{Range, RangeInclusive},
     sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result};
-use burn::tensor::{Tensor, TensorData, backend::Backend};
-use swivel_core::cone::{CachedRun, CachedSource};
+use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+use swivel_core::{
+    Site,
+    cone::{CachedRun, CachedSource, RowPart},
+};
 
 /// Cached values in a temporary file that goes when it is closed: one part a tensor, one row a pair.
 pub struct RowFile<B: Backend> {
@@ -61,32 +65,64 @@ impl<B: Backend> RowFile<B> {
         Ok(())
     }
 
-    /// Some of the pairs, in the given order.
-    pub fn select(
+    /// What base runs of some of the pairs, in the given order, need that resume with `layer` at some positions.
+    pub fn base(
         &self,
         rows: &[usize],
+        layer: usize,
+        starts: RangeInclusive<usize>,
         device: &B::Device,
-    ) -> Result<(CachedRun<B>, CachedSource<B>)> {
+    ) -> Result<CachedRun<B>> {
+        let (like, parts) = self.base.part(layer, starts);
+        let read = parts.iter().zip(like.rows());
+        let read = read.map(|(part, like)| self.read(rows, part, part.idx, like.dtype(), device));
+        Ok(like.with_rows(read.collect::<Result<_>>()?))
+    }
+
+    /// The source values of some of the pairs, in the given order, at one site and some positions; `None` if they were not cached.
+    pub fn source(
+        &self,
+        rows: &[usize],
+        site: Site,
+        positions: Range<usize>,
+        device: &B::Device,
+    ) -> Result<Option<CachedSource<B>>> {
+        let Some((like, part)) = self.source.part(site, positions) else {
+            return Ok(None);
+        };
+        let idx = self.base.rows().len() + part.idx;
+        let read = like.rows().into_iter();
+        let read = read.map(|like| self.read(rows, &part, idx, like.dtype(), device));
+        Ok(Some(like.with_rows(read.collect::<Result<_>>()?)))
+    }
+
+    /// A part of some rows of the tensor with this index in the file.
+    ///
+    /// # Shapes
+    /// - result: `[rows, n_values]`
+    fn read(
+        &self,
+        rows: &[usize],
+        part: &RowPart,
+        idx: usize,
+        dtype: DType,
+        device: &B::Device,
+    ) -> Result<Tensor<B, 2>> {
+        let (n_bytes, n_values) = (dtype.size(), part.n_values());
+        let (block, range) = (part.block * n_bytes, part.range.start * n_bytes);
+        let offset: usize = self.row_bytes[..idx].iter().sum::<usize>() * self.n_pairs;
+        let mut bytes = vec![0u8; rows.len() * n_values * n_bytes];
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let like: Vec<Tensor<B, 2>> = self
-            .base
-            .rows()
-            .into_iter()
-            .chain(self.source.rows())
-            .collect();
-        let mut parts = Vec::with_capacity(like.len());
-        for ((like, offset), row_bytes) in like.iter().zip(self.offsets()).zip(&self.row_bytes) {
-            let mut bytes = vec![0u8; rows.len() * row_bytes];
-            for (row, into) in rows.iter().zip(bytes.chunks_mut(*row_bytes)) {
-                file.seek(SeekFrom::Start((offset + row * row_bytes) as u64))
-                    .and_then(|_| file.read_exact(into))
-                    .context("reading cached values from a temporary file")?;
-            }
-            let data =
-                TensorData::from_bytes_vec(bytes, [rows.len(), like.dims()[1]], like.dtype());
-            parts.push(Tensor::from_data(data, device));
+        let blocks = rows.iter().flat_map(|row| {
+            let row = offset + row * self.row_bytes[idx];
+            (0..part.n_blocks).map(move |idx| row + idx * block + range)
+        });
+        for (at, into) in blocks.zip(bytes.chunks_mut(part.range.len() * n_bytes)) {
+            file.seek(SeekFrom::Start(at as u64))
+                .and_then(|_| file.read_exact(into))
+                .context("reading cached values from a temporary file")?;
         }
-        let source = parts.split_off(self.base.rows().len());
-        Ok((self.base.with_rows(parts), self.source.with_rows(source)))
+        let data = TensorData::from_bytes_vec(bytes, [rows.len(), n_values], dtype);
+        Ok(Tensor::from_data(data, device))
     }
 }

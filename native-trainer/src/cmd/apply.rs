@@ -12,9 +12,10 @@ use futures_executor::block_on;
 use serde_json::json;
 use swivel_core::{
     Precision,
+    metric::Reading,
     plan::{Outcome, Record},
 };
-use swivel_engine::{Engine, Limits};
+use swivel_engine::{Engine, Limits, Logits};
 
 use super::options::{Common, ForceArgs, ReportArgs, examples, heading};
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     interrupt,
     output::Output,
     plan_file::PlanFile,
-    readout::{Candidate, describe_top, tail, top},
+    readout::{Candidate, candidates, describe_top, tail},
     report::Report,
     tensors::read_floats,
     weights::{self, NamedTensors},
@@ -124,7 +125,12 @@ impl Job for Apply {
             n_bytes: usize::MAX,
         };
         let mut engine = Engine::new(files.sizes().clone(), model, limits);
-        let outcome = block_on(engine.outcome(0, &checked, &async || true))?;
+        // Logits of all tokens are for a file.
+        let wanted = match output {
+            Some(_) => Logits::All,
+            None => Logits::Last,
+        };
+        let outcome = block_on(engine.outcome(0, &checked, wanted, &async || true))?;
         let before = last_position(&outcome.base)?;
         let after = last_position(&outcome.intervened)?;
         let tokenizer = files.tokenizer().ok();
@@ -170,10 +176,9 @@ impl Job for Apply {
 
 /// The likeliest tokens after the last position of every row.
 fn last_position<B: Backend>(logits: &Tensor<B, 3>) -> Result<Vec<Vec<Candidate>>> {
-    let [_, pos, d_vocab] = logits.dims();
-    let logits = read_floats(logits.clone().narrow(1, pos - 1, 1))?;
-    let rows = logits.chunks(d_vocab);
-    Ok(rows.map(|row| top(row, SHOWN)).collect())
+    let pos = logits.dims()[1];
+    let last = logits.clone().narrow(1, pos - 1, 1).squeeze_dim(1); // [rows, d_vocab]
+    candidates(&Reading::of(last, 0, SHOWN))
 }
 
 /// What is written.

@@ -70,7 +70,7 @@ pub const SOLVED: (&str, &str) = ("07065a", "op5");
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::MODEL)]
 pub struct Common {
-    /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
+    /// Model: `solver` (embedded), a folder in Hugging Face's layout, a GGUF file, or a Hub id [default: solver]
     #[arg(long, value_name = "DIR_OR_HUB_ID")]
     pub model: Option<String>,
     /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU

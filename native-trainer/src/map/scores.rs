@@ -1,132 +1,145 @@
-//! Scores of a cell, batch by batch.
+//! Scores of cells at positions of one site, batch by batch.
 
 use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use swivel_core::{
-    metric,
+    Decoder,
+    metric::Top,
     sweep::{Cell, Metrics},
 };
 
 use super::cells::Planned;
-use crate::{
-    readout::top,
-    tensors::{label_ids, read_floats, read_ids},
-};
+use crate::tensors::{label_ids, read_floats, read_ids};
 
-/// What a run of one pair answers, and that token's logit.
+/// What runs of one pair answer, and those tokens' logits.
 ///
 /// # Shapes
-/// - `logits`: `[1, d_vocab]`
-pub fn answer<B: Backend>(logits: Tensor<B, 2>) -> Result<(u32, f32)> {
-    let top = top(&read_floats(logits)?, 1);
-    let top = top.first().context("the model has no tokens")?;
-    Ok((top.token, top.logit))
+/// - `normed`: `[cells, d_model]`
+pub fn answers<B: Backend>(model: &Decoder<B>, normed: Tensor<B, 2>) -> Result<Vec<(u32, f32)>> {
+    let Top { ids, logits } = model.top(normed, 1); // [cells, 1]
+    let ids = read_ids(ids.squeeze_dim(1))?;
+    Ok(ids.into_iter().zip(read_floats(logits)?).collect())
 }
 
 /// What intervened runs of a variable's test pairs are compared with.
 pub struct Reference<B: Backend> {
     /// Token ids of the counterfactual answers.
     pub labels: Vec<u32>,
-    /// The base runs' own logits, `[batch, d_vocab]` a batch of test pairs.
-    pub base_logits: Vec<Tensor<B, 2>>,
+    /// What the head reads in the base runs, `[pairs, d_model]`.
+    pub base: Tensor<B, 2>,
     /// Token ids of the base's own answers, where they are known.
     pub base_labels: Option<Vec<u32>>,
 }
 
-/// Scores of a cell, batch by batch.
-pub struct Scores<'a, B: Backend> {
-    reference: &'a Reference<B>,
-    n_batches: usize,
-    n_pairs: usize,
+/// Sums over the pairs of a cell.
+#[derive(Clone, Default)]
+struct Sums {
     n_hits: usize,
     probability: [f64; 2],
     logit_difference: [f64; 2],
     kl: f64,
 }
 
+/// Scores of cells, batch by batch.
+pub struct Scores<'a, B: Backend> {
+    reference: &'a Reference<B>,
+    n_pairs: usize,
+    sums: Vec<Sums>,
+}
+
 impl<'a, B: Backend> Scores<'a, B> {
-    /// Nothing yet.
-    pub fn new(reference: &'a Reference<B>) -> Self {
+    /// Nothing yet, of so many cells.
+    pub fn new(reference: &'a Reference<B>, n_cells: usize) -> Self {
         Self {
             reference,
-            n_batches: 0,
             n_pairs: 0,
-            n_hits: 0,
-            probability: [0.0; 2],
-            logit_difference: [0.0; 2],
-            kl: 0.0,
+            sums: vec![Sums::default(); n_cells],
         }
     }
 
     /// Adds the next batch.
     ///
     /// # Shapes
-    /// - `logits`: of the intervened runs, `[batch, d_vocab]`
-    pub fn add(&mut self, logits: Tensor<B, 2>) -> Result<()> {
-        let (reference, device) = (self.reference, logits.device());
-        let n = logits.dims()[0];
+    /// - `normed`: of the intervened runs, `[batch, cells, d_model]`
+    pub fn add(&mut self, model: &Decoder<B>, normed: Tensor<B, 3>) -> Result<()> {
+        let (reference, device) = (self.reference, normed.device());
+        let [n, n_cells, _] = normed.dims();
         let rows = self.n_pairs..self.n_pairs + n;
         let labels = &reference.labels[rows.clone()];
-        let ids: Tensor<B, 1, Int> = label_ids(labels, &device);
+        // Without other labels, a label's difference from itself is 0.
         let others = reference.base_labels.as_ref();
-        let others = others.map(|others| label_ids::<B>(&others[rows], &device));
-        let base = reference.base_logits[self.n_batches].clone();
-        let difference = |logits: &Tensor<B, 2>| match &others {
-            Some(others) => metric::logit_difference(logits.clone(), ids.clone(), others.clone()),
-            None => Tensor::zeros([n], &device),
-        };
+        let others = others.map_or(labels, |others| &others[rows.clone()]);
+        let ids = [labels, others].map(|ids| label_ids::<B>(ids, &device));
+        let ids: Tensor<B, 2, Int> = Tensor::stack(ids.to_vec(), 1); // [batch, 2]
+        let base = reference.base.clone().narrow(0, rows.start, n);
+        let compared = model.compare(base, normed, &ids);
+        let by_cell = |x: Tensor<B, 2>| x.reshape([n, n_cells]);
+        let (base, found) = (&compared.base, &compared.found);
         let columns = [
-            metric::probability(base.clone(), ids.clone()),
-            metric::probability(logits.clone(), ids.clone()),
-            difference(&base),
-            difference(&logits),
-            metric::kl(base, logits.clone()),
+            base.probability(0).repeat_dim(1, n_cells),
+            by_cell(found.probability(0)),
+            (base.logit(0) - base.logit(1)).repeat_dim(1, n_cells),
+            by_cell(found.logit(0) - found.logit(1)),
+            compared.kl(),
         ];
-        let values = read_floats(Tensor::stack::<2>(columns.to_vec(), 0))?;
-        let sum = |column: usize| -> f64 {
-            let values = &values[column * n..(column + 1) * n];
-            values.iter().map(|value| f64::from(*value)).sum()
-        };
-        let top_1 = read_ids(metric::top_1(logits))?;
-        self.n_hits += top_1
-            .iter()
-            .zip(labels)
-            .filter(|(top_1, label)| top_1 == label)
-            .count();
-        for (idx, total) in (self.probability.iter_mut())
-            .chain(&mut self.logit_difference)
-            .chain([&mut self.kl])
-            .enumerate()
-        {
-            *total += sum(idx);
+        let values = read_floats(Tensor::stack::<3>(columns.to_vec(), 0))?; // [column, batch, cells]
+        let top_1 = read_ids(found.reading.top.ids.clone().flatten(0, 1))?; // [batch * cells]
+        for (idx, sums) in self.sums.iter_mut().enumerate() {
+            let sum = |column: usize| -> f64 {
+                let values = values[column * n * n_cells..][..n * n_cells].iter();
+                let values = values.skip(idx).step_by(n_cells);
+                values.map(|value| f64::from(*value)).sum()
+            };
+            let top_1 = top_1.iter().skip(idx).step_by(n_cells);
+            let is_hit = |(top_1, label): &(&u32, &u32)| top_1 == label;
+            sums.n_hits += top_1.zip(labels).filter(is_hit).count();
+            for (column, total) in (sums.probability.iter_mut())
+                .chain(&mut sums.logit_difference)
+                .chain([&mut sums.kl])
+                .enumerate()
+            {
+                *total += sum(column);
+            }
         }
         self.n_pairs += n;
-        self.n_batches += 1;
         Ok(())
     }
 
-    /// The cell, about a variable of this name, without what was learned there.
-    pub fn cell(
+    /// The cells, without what was learned there: where they are, about which variable, and what the example pair's run answers.
+    pub fn cells<'c>(
         self,
-        planned: &Planned,
-        variable: Option<String>,
-        (top_1, logit): (u32, f32),
-    ) -> Cell {
+        planned: impl IntoIterator<Item = (&'c Planned, Option<String>)>,
+        answers: &[(u32, f32)],
+    ) -> Result<Vec<Cell>> {
         let n = self.n_pairs as f64;
-        let difference = self.reference.base_labels.as_ref();
-        Cell {
-            place: planned.place(),
-            variable,
-            basis: None,
-            iia: self.n_hits as f64 / n,
-            controls: None,
-            metrics: Metrics {
-                probability: self.probability.map(|sum| sum / n),
-                logit_difference: difference.map(|_| self.logit_difference.map(|sum| sum / n)),
-                kl: self.kl / n,
-            },
-            top_1,
-            logit,
-        }
+        let has_difference = self.reference.base_labels.is_some();
+        let cell = |(idx, (planned, variable)): (usize, (&Planned, Option<String>))| {
+            let Sums {
+                n_hits,
+                probability,
+                logit_difference,
+                kl,
+            } = self
+                .sums
+                .get(idx)
+                .cloned()
+                .context("a cell without scores")?;
+            let (top_1, logit) = *answers.get(idx).context("a cell without an answer")?;
+            Ok(Cell {
+                place: planned.place(),
+                variable,
+                basis: None,
+                iia: n_hits as f64 / n,
+                controls: None,
+                metrics: Metrics {
+                    probability: probability.map(|sum| sum / n),
+                    logit_difference: has_difference.then(|| logit_difference.map(|sum| sum / n)),
+                    kl: kl / n,
+                },
+                top_1,
+                logit,
+            })
+        };
+        planned.into_iter().enumerate().map(cell).collect()
     }
 }

@@ -14,7 +14,7 @@ use burn::tensor::{
 };
 use swivel_core::{
     Decoder,
-    cone::CachedSource,
+    cone::row_indices,
     direction::Basis,
     intervention::Source,
     sweep::{Cell, Method},
@@ -23,7 +23,7 @@ use swivel_core::{
 
 use super::{
     cells::{Planned, Sweep, Variable},
-    scores::{Reference, Scores, answer},
+    scores::{Reference, Scores, answers},
 };
 use crate::{
     cached::{Cached, CachedRuns, Wanted},
@@ -174,15 +174,16 @@ impl<B: Backend> CachedVariable<B> {
         let test = cache(test, true, "test pairs")?;
         let probe = &sweep.variables[0].test[..1];
         let probe = CachedRuns::run(model, sizes, probe, &wanted(false)?, "probe")?;
-        let n_layers = sizes.n_layers;
-        let base_logits = batches(test.labels.len()).map(|rows| {
-            let (base, _) = test.select(&rows)?;
-            let logits = model.resume(&base.base_at(n_layers, n_tokens - 1), 0, &mut ());
-            Ok(logits.squeeze_dim(1))
+        let last = n_tokens - 1;
+        let base = batches(test.labels.len(), test.at_once(last)).map(|rows| {
+            let base = test.base(&rows, sizes.n_layers, last..=last)?;
+            let base = base.base_at(sizes.n_layers, last);
+            Ok(model.resume_to_norm(&base, 0, &mut ()))
         });
+        let base: Vec<Tensor<B, 3>> = base.collect::<Result<_>>()?;
         let reference = Reference {
             labels: test.labels.clone(),
-            base_logits: base_logits.collect::<Result<_>>()?,
+            base: Tensor::cat(base, 0).squeeze_dim(1),
             base_labels,
         };
         Ok(Self {
@@ -227,19 +228,23 @@ impl<B: Backend> CachedVariable<B> {
         let mut scored = Vec::with_capacity(cells.len());
         for (idx, (test, basis)) in cached(&self.test)?.iter().zip(bases).enumerate() {
             let learned = swap_along(basis.clone());
-            let mut scores = Scores::new(&self.reference);
-            for logits in test.logits(model, &learned) {
-                scores.add(logits?)?;
+            let mut scores = Scores::new(&self.reference, 1);
+            for normed in test.normed(model, &learned) {
+                scores.add(model, normed?.unsqueeze_dim(1))?;
             }
-            let answer = answer(probes[idx].select(&[0])?.logits(model, &learned))?;
+            let probe = probes[idx].select(&[0])?.normed(model, &learned);
+            let answers = answers(model, probe)?;
             let noise = noises.get(idx).cloned();
             let controls = test.controls(model, [width, rank], rule.seed, noise)?;
             let basis = Basis::new(orthonormal(&read_floats(basis)?, width), rank)?;
-            scored.push(Cell {
-                basis: Some(basis),
-                controls: Some(controls),
-                ..scores.cell(&cells[idx], sweep.name(&cells[idx]), answer)
-            });
+            let cell = &cells[idx];
+            for found in scores.cells([(cell, sweep.name(cell))], &answers)? {
+                scored.push(Cell {
+                    basis: Some(basis.clone()),
+                    controls: Some(controls.clone()),
+                    ..found
+                });
+            }
         }
         Ok(scored)
     }
@@ -251,55 +256,53 @@ impl<B: Backend> CachedVariable<B> {
         let positions = cells.iter().map(|cell| cell.position);
         let (first, last) = (positions.clone().min(), positions.max());
         let (first, last) = first.zip(last).context("a job without cells")?;
-        let mut all: Vec<Scores<B>> = cells.iter().map(|_| Scores::new(&self.reference)).collect();
-        let values = |source: &CachedSource<B>| {
+        let layer = site.resumes_at(sweep.files.sizes().n_layers);
+        let values = |runs: &CachedRuns<B>, rows: &[usize]| {
+            let source = runs.source(rows, site, first..last + 1)?;
             let values = source.values(site, head, first..last + 1);
             values.with_context(|| format!("values of {site} were not cached"))
         };
         let mean = match sweep.method {
-            Method::Mean => Some(self.mean(&values)?),
+            Method::Mean => Some(self.mean(self.test.at_once(first), &values)?),
             _ => None,
         };
-        let logits = |runs: &CachedRuns<B>, rows: &[usize]| -> Result<Tensor<B, 3>> {
-            let (base, source) = runs.select(rows)?;
+        // What the head reads, at the positions from the first on.
+        let normed = |runs: &CachedRuns<B>, rows: &[usize]| -> Result<Tensor<B, 3>> {
+            let base = runs.base(rows, layer, first..=last)?;
             let values = match (&mean, sweep.method) {
                 (Some(mean), _) => mean.map(
                     |x| x.repeat_dim(0, rows.len()),
                     |x| x.repeat_dim(0, rows.len()),
                 ),
                 (None, Method::Zero) => {
-                    values(&source)?.map(|x| x.zeros_like(), |x| x.zeros_like())
+                    values(runs, rows)?.map(|x| x.zeros_like(), |x| x.zeros_like())
                 }
-                _ => values(&source)?,
+                _ => values(runs, rows)?,
             };
             let positions = first..last + 1;
-            Ok(model.intervene_each(&base, &swap, &values, (site, head), positions))
+            let all = model.intervene_each(&base, &swap, &values, (site, head), positions);
+            let cells = cells.iter().map(|cell| cell.position - first);
+            Ok(all.select(1, row_indices(&cells.collect::<Vec<_>>(), &self.device)))
         };
-        let at = |logits: &Tensor<B, 3>, cell: &Planned| -> Tensor<B, 2> {
-            let logits = logits.clone().narrow(1, cell.position - first, 1);
-            logits.squeeze_dim(1)
-        };
-        for rows in batches(self.test.labels.len()) {
-            let logits = logits(&self.test, &rows)?;
-            for (cell, scores) in cells.iter().zip(&mut all) {
-                scores.add(at(&logits, cell))?;
-            }
+        let mut scores = Scores::new(&self.reference, cells.len());
+        for rows in batches(self.test.labels.len(), self.test.at_once(first)) {
+            scores.add(model, normed(&self.test, &rows)?)?;
         }
-        let probe = logits(&self.probe, &[0])?;
-        (cells.iter().zip(all))
-            .map(|(cell, scores)| {
-                Ok(scores.cell(cell, sweep.name(cell), answer(at(&probe, cell))?))
-            })
-            .collect()
+        let answers = answers(model, normed(&self.probe, &[0])?.squeeze_dim(0))?;
+        let planned = cells.iter().map(|cell| (cell, sweep.name(cell)));
+        scores.cells(planned, &answers)
     }
 
     /// Mean of the source runs' values, one row.
-    fn mean(&self, values: &impl Fn(&CachedSource<B>) -> Result<Source<B>>) -> Result<Source<B>> {
+    fn mean(
+        &self,
+        at_once: usize,
+        values: &impl Fn(&CachedRuns<B>, &[usize]) -> Result<Source<B>>,
+    ) -> Result<Source<B>> {
         let n = self.test.labels.len() as f64;
         let mut sum: Option<Source<B>> = None;
-        for rows in batches(self.test.labels.len()) {
-            let (_, source) = self.test.select(&rows)?;
-            let part = values(&source)?.map(|x| x.sum_dim(0) / n, |x| x.sum_dim(0) / n);
+        for rows in batches(self.test.labels.len(), at_once) {
+            let part = values(&self.test, &rows)?.map(|x| x.sum_dim(0) / n, |x| x.sum_dim(0) / n);
             sum = Some(match (sum, part) {
                 (Some(Source::Positions(sum)), Source::Positions(part)) => {
                     Source::Positions(sum + part)

@@ -1,0 +1,194 @@
+//! The head: logits of the whole vocabulary, of a part of it, and what is read off them part by part.
+//!
+//! A vocabulary has up to 262,144 tokens: 1 MB of logits a row. Whoever wants no logits, but answers, reads them off parts that
+//! stay in the processor's caches, and the logits are never there at once.
+
+use std::ops::Range;
+
+use burn::tensor::{Int, Tensor, backend::Backend};
+
+use super::{Decoder, decoder::capped};
+use crate::{
+    Component, Hook,
+    batch::tokens_at_once,
+    metric::{Compared, Divergence, Reading, TokenReading, Top},
+};
+
+impl<B: Backend> Decoder<B> {
+    /// Final norm and head.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, pos, d_model]`; result: `[batch, pos, d_vocab]`, nats
+    pub fn unembed(&self, x: Tensor<B, 3>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        self.head(self.final_norm(x, hook))
+    }
+
+    /// Norm before the head.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[batch, pos, d_model]`
+    pub(crate) fn final_norm(&self, x: Tensor<B, 3>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+        let site = Component::FinalNorm.at(self.n_layers() - 1);
+        hook.at(site, self.norm.forward(x))
+    }
+
+    /// # Shapes
+    /// - `normed`: `[batch, pos, d_model]`, as the final norm gives it; result: `[batch, pos, d_vocab]`, nats
+    pub fn head(&self, normed: Tensor<B, 3>) -> Tensor<B, 3> {
+        let logits = match &self.lm_head {
+            Some(head) => self.kernels.layer(head, normed),
+            // embed_tokens: [d_vocab, d_model]
+            None => {
+                let weight = self.embed_tokens.weight.val().transpose();
+                (self.kernels.linear)(normed, weight, None)
+            }
+        };
+        capped(logits, self.logit_cap)
+    }
+
+    /// The likeliest tokens of each row, without the logits being there at once.
+    ///
+    /// # Shapes
+    /// - `normed`: `[rows, d_model]`; result: `[rows, k]`
+    pub fn top(&self, normed: Tensor<B, 2>, k: usize) -> Top<B> {
+        self.over_parts(
+            normed.dims()[0],
+            |part| Top::of(self.head_part(normed.clone(), &part), part.start, k),
+            Top::join,
+        )
+    }
+
+    /// What each row answers, without the logits being there at once.
+    ///
+    /// # Shapes
+    /// - `normed`: `[rows, d_model]`
+    pub fn read(&self, normed: Tensor<B, 2>, k: usize) -> Reading<B> {
+        self.over_parts(
+            normed.dims()[0],
+            |part| Reading::of(self.head_part(normed.clone(), &part), part.start, k),
+            Reading::join,
+        )
+    }
+
+    /// What each row answers, and what it says of some tokens, without the logits being there at once.
+    ///
+    /// # Shapes
+    /// - `normed`: `[rows, d_model]`; `ids`: `[rows, n]`
+    pub fn read_tokens(&self, normed: Tensor<B, 2>, ids: &Tensor<B, 2, Int>) -> TokenReading<B> {
+        self.over_parts(
+            normed.dims()[0],
+            |part| TokenReading::of(self.head_part(normed.clone(), &part), part.start, ids),
+            TokenReading::join,
+        )
+    }
+
+    /// What base runs answer, what `n` other runs of each answer, and how far these are from the base.
+    ///
+    /// # Shapes
+    /// - `base`: `[batch, d_model]`; `found`: `[batch, n, d_model]`; `ids`: `[batch, m]`
+    pub fn compare(
+        &self,
+        base: Tensor<B, 2>,
+        found: Tensor<B, 3>,
+        ids: &Tensor<B, 2, Int>,
+    ) -> Compared<B> {
+        let ([batch, n, d_model], [_, m]) = (found.dims(), ids.dims());
+        let found = found.reshape([batch * n, d_model]);
+        let each = ids.clone().unsqueeze_dim::<3>(1).repeat_dim(1, n);
+        let each = each.reshape([batch * n, m]);
+        let compare = |part: Range<usize>| {
+            let base = self.head_part(base.clone(), &part);
+            let found = self.head_part(found.clone(), &part);
+            let n_tokens = part.len();
+            Compared {
+                divergence: Divergence::of(
+                    base.clone(),
+                    found.clone().reshape([batch, n, n_tokens]),
+                ),
+                base: TokenReading::of(base, part.start, ids),
+                found: TokenReading::of(found, part.start, &each),
+            }
+        };
+        self.over_parts(batch * (n + 1), compare, Compared::join)
+    }
+
+    /// Parts of the vocabulary whose logits are computed at once for so many rows.
+    pub(crate) fn parts(&self, n_rows: usize) -> impl Iterator<Item = Range<usize>> + use<B> {
+        let d_vocab = self.d_vocab();
+        let n_parts = d_vocab.div_ceil(tokens_at_once::<B>(n_rows, &self.device()));
+        let n_tokens = d_vocab.div_ceil(n_parts);
+        let starts = (0..d_vocab).step_by(n_tokens);
+        starts.map(move |start| start..d_vocab.min(start + n_tokens))
+    }
+
+    fn over_parts<T>(
+        &self,
+        n_rows: usize,
+        of: impl FnMut(Range<usize>) -> T,
+        join: impl FnMut(T, T) -> T,
+    ) -> T {
+        match self.parts(n_rows).map(of).reduce(join) {
+            Some(all) => all,
+            None => unreachable!("a vocabulary has tokens"),
+        }
+    }
+
+    fn d_vocab(&self) -> usize {
+        self.head_weight().dims()[0]
+    }
+
+    /// Logits of a part of the vocabulary.
+    ///
+    /// # Shapes
+    /// - `normed`: `[rows, d_model]`; result: `[rows, part]`, nats
+    pub(crate) fn head_part(&self, normed: Tensor<B, 2>, part: &Range<usize>) -> Tensor<B, 2> {
+        let bias = self.lm_head.as_ref().and_then(|head| head.bias.as_ref());
+        let bias = bias.map(|bias| bias.val().narrow(0, part.start, part.len()));
+        let weight = self.head_rows(part).transpose(); // [d_model, part]
+        let logits = (self.kernels.linear)(normed.unsqueeze(), weight, bias);
+        capped(logits.squeeze_dim(0), self.logit_cap)
+    }
+
+    /// The head's weights of a part of the vocabulary.
+    ///
+    /// # Shapes
+    /// - result: `[part, d_model]`
+    pub(crate) fn head_rows(&self, part: &Range<usize>) -> Tensor<B, 2> {
+        let weight = self.head_weight();
+        match part.len() == weight.dims()[0] {
+            true => weight, // some backends copy what is cut out
+            false => weight.narrow(0, part.start, part.len()),
+        }
+    }
+
+    /// The head's weights of some tokens.
+    ///
+    /// # Shapes
+    /// - `ids`: `[rows]`; result: `[rows, d_model]`
+    pub(crate) fn head_rows_of(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+        self.head_weight().select(0, ids)
+    }
+
+    /// The head's weights.
+    ///
+    /// # Shapes
+    /// - result: `[d_vocab, d_model]`
+    pub fn head_weight(&self) -> Tensor<B, 2> {
+        match &self.lm_head {
+            Some(head) => head.weight.val().transpose(),
+            None => self.embed_tokens.weight.val(),
+        }
+    }
+
+    /// How much logits change with what the head's product gives, where that is not 1: the slope of `cap * tanh(x / cap)` is
+    /// `1 - tanh(x / cap)^2`.
+    ///
+    /// # Shapes
+    /// - `logits`, result: `[rows, n]`
+    pub(crate) fn head_slope(&self, logits: &Tensor<B, 2>) -> Option<Tensor<B, 2>> {
+        match self.logit_cap {
+            0.0 => None,
+            cap => Some((logits.clone() / cap).powi_scalar(2).neg() + 1.0),
+        }
+    }
+}

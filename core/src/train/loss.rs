@@ -1,0 +1,70 @@
+//! Cross-entropy over the full vocabulary, and its gradient.
+
+use burn::tensor::{Int, Tensor, activation, backend::Backend};
+
+use crate::{
+    Decoder,
+    metric::{LogSum, columns},
+};
+
+/// Cross-entropy of each row's label over the full vocabulary, and its gradient with respect to what the head reads.
+///
+/// By hand, and part by part of the vocabulary, as in Wijmans et al. 2024, Cut Your Losses in Large-Vocabulary Language Models,
+/// <https://arxiv.org/abs/2411.09009>: the gradient is the mean of the head's rows under the probabilities, less the label's
+/// row, and that mean is joined like the sum of exponentials. So it takes one product with the head forward and one back, reads
+/// the head once, and never has all logits; on the tape a dozen passes over all of them come on top.
+///
+/// # Shapes
+/// - `normed`, gradient: `[batch, 1, d_model]`; `labels`, losses: `[batch]`, nats
+pub fn losses_and_gradient<B: Backend>(
+    model: &Decoder<B>,
+    normed: Tensor<B, 3>,
+    labels: Tensor<B, 1, Int>,
+) -> (Tensor<B, 1>, Tensor<B, 3>) {
+    let [batch, _, d_model] = normed.dims();
+    let normed = normed.reshape([batch, d_model]);
+    let ids = labels.clone().reshape([batch, 1]);
+    let of_part = |part| {
+        let logits = model.head_part(normed.clone(), &part); // [batch, part]
+        let label = columns(logits.clone(), part.start, &ids); // [batch, 1]
+        let slope = model.head_slope(&logits);
+        let max = logits.clone().max_dim(1); // [batch, 1]
+        let exp = (logits - max.clone()).exp(); // [batch, part]
+        let sum = exp.clone().sum_dim(1); // [batch, 1]
+        let weights = match slope {
+            None => exp,
+            Some(slope) => exp * slope,
+        };
+        let rows = weights.matmul(model.head_rows(&part)); // [batch, d_model]
+        (LogSum { max, sum }, rows, label)
+    };
+    let join = |(sum, rows, label): (LogSum<B>, Tensor<B, 2>, Tensor<B, 2>), next| {
+        let (next_sum, next_rows, next_label): (LogSum<B>, Tensor<B, 2>, Tensor<B, 2>) = next;
+        let (sum, [left, right]) = sum.join(next_sum);
+        let rows = rows * left + next_rows * right;
+        (sum, rows, label.max_pair(next_label))
+    };
+    let Some((sum, rows, label)) = model.parts(batch).map(of_part).reduce(join) else {
+        unreachable!("a vocabulary has tokens");
+    };
+    let own = model.head_rows_of(labels); // [batch, d_model]
+    let own = match model.head_slope(&label) {
+        None => own,
+        Some(slope) => own * slope,
+    };
+    let losses = (sum.value() - label).reshape([batch]);
+    let gradient = rows / sum.sum - own;
+    (losses, gradient.reshape([batch, 1, d_model]))
+}
+
+/// Mean cross-entropy of the labels, nats.
+///
+/// # Shapes
+/// - `logits`: `[batch, d_vocab]`; `labels`: `[batch]`; result: `[1]`
+pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, labels: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    let [batch, _] = logits.dims();
+    activation::log_softmax(logits, 1)
+        .gather(1, labels.reshape([batch, 1]))
+        .mean()
+        .neg()
+}
