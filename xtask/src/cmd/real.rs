@@ -220,3 +220,27 @@ fn hex(hasher: Sha256) -> String {
 fn writing(path: &Path) -> String {
     format!("writing {}", path.display())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wheel_of_a_package_is_found_among_others() -> Result<()> {
+        let folder = env::temp_dir().join(format!("swivel-wheels-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let wheels = ["a_model_part1-1.0.0", "a_model_part10-1.0.0"];
+        for name in wheels {
+            File::create(folder.join(format!("{name}-py3-none-any.whl")))?;
+        }
+        let found = ["a-model-part1==1.0.0", "a-model-part10==1.0.0"]
+            .map(|package| wheel_of(&folder, package));
+        let missing = wheel_of(&folder, "a-model==1.0.0");
+        fs::remove_dir_all(&folder)?;
+        for (wheel, name) in found.into_iter().zip(wheels) {
+            assert!(wheel?.ends_with(format!("{name}-py3-none-any.whl")));
+        }
+        assert!(missing.is_err());
+        Ok(())
+    }
+}
