@@ -11,6 +11,7 @@ mod interrupt;
 mod invocation;
 mod learn;
 mod map;
+mod memory;
 mod model_files;
 mod output;
 mod pairs;
@@ -50,6 +51,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    memory::keep();
     let Cli { command, train } = Cli::parse();
     let command = command.unwrap_or(Command::Train(train));
     let result = interrupt::install().and_then(|()| command.run());
