@@ -27,6 +27,18 @@ pub struct Kernels<B: Backend> {
     pub linear: LinearKernel<B>,
     /// GELU in the tanh approximation, value by value.
     pub gelu_new: fn(Tensor<B, 3>) -> Tensor<B, 3>,
+    /// `x * sigmoid(x)`, value by value.
+    pub silu: fn(Tensor<B, 3>) -> Tensor<B, 3>,
+    /// Rows by the root of their mean square, which is made larger by a number, times a weight.
+    ///
+    /// # Shapes
+    /// - `[rows, width]`, `[width]`; result: `[rows, width]`
+    pub rms_norm: fn(Tensor<B, 2>, Tensor<B, 1>, f64) -> Tensor<B, 2>,
+    /// Turns pairs of values, the first of the two halves of as many values as are turned, by angles of these cosines and sines.
+    ///
+    /// # Shapes
+    /// - `[batch, head, pos, d_head]`, twice `[1, 1, pos, n_pairs]`; result: `[batch, head, pos, d_head]`
+    pub rotate: fn(Tensor<B, 4>, &[Tensor<B, 4>; 2]) -> Tensor<B, 4>,
     /// Minus infinity where a key comes after its query; the queries are the last `q_pos` of the `k_pos` positions.
     ///
     /// # Shapes
@@ -42,6 +54,9 @@ impl<B: Backend> Default for Kernels<B> {
         Self {
             linear,
             gelu_new,
+            silu: activation::silu,
+            rms_norm,
+            rotate,
             causal: causal_mask,
             softmax: |x| activation::softmax(x, 3),
         }
@@ -84,8 +99,9 @@ impl<B: Backend> Kernels<B> {
     }
 }
 
-/// burn's own layer takes a product for each prompt, with few rows each, and copies the weights to go back: this one takes one.
-fn linear<B: Backend>(
+/// [`Kernels::linear`] by burn's operations. burn's own layer takes a product for each prompt, with few rows each, and copies the
+/// weights to go back: this one takes one.
+pub fn linear<B: Backend>(
     x: Tensor<B, 3>,
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
@@ -106,6 +122,27 @@ fn gelu_new<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
     let u =
         (x.clone() * x.clone() * (0.044715 * TWO_SQRT_2_OVER_PI) + TWO_SQRT_2_OVER_PI) * x.clone();
     x * activation::sigmoid(u)
+}
+
+/// [`Kernels::rms_norm`] by burn's operations.
+pub fn rms_norm<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 1>, epsilon: f64) -> Tensor<B, 2> {
+    let rms = (x.clone().square().mean_dim(1) + epsilon).sqrt(); // [rows, 1]
+    x / rms * weight.unsqueeze()
+}
+
+/// [`Kernels::rotate`] by burn's operations.
+pub fn rotate<B: Backend>(x: Tensor<B, 4>, [cos, sin]: &[Tensor<B, 4>; 2]) -> Tensor<B, 4> {
+    let (d_head, n_pairs) = (x.dims()[3], cos.dims()[3]);
+    let first = x.clone().narrow(3, 0, n_pairs);
+    let second = x.clone().narrow(3, n_pairs, n_pairs);
+    let mut parts = vec![
+        first.clone() * cos.clone() - second.clone() * sin.clone(),
+        second * cos.clone() + first * sin.clone(),
+    ];
+    if 2 * n_pairs < d_head {
+        parts.push(x.narrow(3, 2 * n_pairs, d_head - 2 * n_pairs));
+    }
+    Tensor::cat(parts, 3)
 }
 
 /// [`Kernels::causal`] by burn's operations.

@@ -60,8 +60,8 @@ pub use error::{Error, Result};
 pub use hex::hex;
 pub use hook::{Hook, Recorder};
 pub use load::{
-    Dtype, FileFormat, HeaderReader, Loader, StoredFile, StoredTensor, TensorError, UnreadTensor,
-    Wanted, Weights, gguf,
+    Converter, Dtype, FileFormat, HeaderReader, Loader, Precision, StoredFile, StoredTensor,
+    TensorError, UnreadTensor, Wanted, Weights, gguf,
 };
 pub use model::{
     Config, ConfigError, Decoder, Family, KeyValue, Layer, Norm, PromptError, Sizes, ids_tensor,

@@ -1,6 +1,7 @@
 //! Weights: what files hold, and a [`Decoder`] from it, with every name, shape and value checked.
 
 mod bytes;
+mod converter;
 mod decoder;
 mod dtype;
 mod expected;
@@ -8,6 +9,7 @@ pub mod gguf;
 mod header;
 mod loader;
 mod names;
+mod precision;
 mod safetensors;
 mod stored;
 mod torch;
@@ -20,9 +22,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{Config, Decoder, hex, one_line::one_line};
 
+pub use converter::Converter;
 pub use dtype::Dtype;
 pub use header::HeaderReader;
 pub use loader::{Loader, Wanted};
+pub use precision::Precision;
 pub use stored::{FileFormat, StoredFile, UnreadTensor};
 
 /// A tensor of a file: what it is, and where its bytes lie.
@@ -61,6 +65,11 @@ impl<'a> Weights<'a> {
             stored: stored.collect::<Result<_, _>>()?,
             files: files.to_vec(),
         })
+    }
+
+    /// What the files hold.
+    pub fn stored(&self) -> &[StoredFile] {
+        &self.stored
     }
 
     /// SHA-256 of the files' bytes, hexadecimal: the identity that direction files carry.
@@ -196,6 +205,20 @@ pub enum TensorError {
         index: usize,
         /// The value.
         found: f32,
+    },
+    /// A value is too large for the number format that is asked for.
+    #[error(
+        "tensor `{name}` holds {found} at index {index}, and the largest value of the number format is {largest}; choose bf16 or f32"
+    )]
+    Range {
+        /// Name of the tensor.
+        name: String,
+        /// First offending index, row-major.
+        index: usize,
+        /// The value.
+        found: f32,
+        /// The largest that can be written.
+        largest: f32,
     },
     /// A safetensors file is shorter or longer than its header says.
     #[error(

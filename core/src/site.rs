@@ -1,32 +1,41 @@
 //! Sites of the model, [`Site`] = layer + [`Component`], and why a place was refused.
 //!
-//! Component names are pyvene's; TransformerLens' names parse as aliases.
+//! Component names are pyvene's; TransformerLens' names parse as aliases where they are one module in every family.
 
 use std::{fmt, str::FromStr};
 
 use crate::{Sizes, model::PromptError};
 
-/// What is computed at a place of a GPT-2 block, in the order of the forward pass.
+/// What is computed at a place of a block, in the order of the forward pass. A name is the same module in every family.
 ///
-/// | component | TransformerLens | shape |
-/// |---|---|---|
-/// | `embedding` | – | `[batch, pos, d_model]`, token plus position; layer 0 only |
-/// | `block_input` | `hook_resid_pre` | `[batch, pos, d_model]`; equals `block_output` of the layer below |
-/// | `attention_input` | `ln1.hook_normalized` with gain and bias | `[batch, pos, d_model]` |
-/// | `query_output` `key_output` `value_output` | – | `[batch, pos, d_model]` |
-/// | `head_query_output` `head_key_output` `head_value_output` | `attn.hook_q` `hook_k` `hook_v` | `[batch, head, pos, d_head]` |
-/// | `attention_score` | `attn.hook_attn_scores` | `[batch, head, q_pos, k_pos]`, scaled, masked with -inf |
-/// | `attention_weight` | `attn.hook_pattern` | `[batch, head, q_pos, k_pos]`, after softmax |
-/// | `head_attention_value_output` | `attn.hook_z` | `[batch, head, pos, d_head]` |
-/// | `attention_value_output` | – | `[batch, pos, d_model]`, the heads side by side |
-/// | `attention_output` | `hook_attn_out` | `[batch, pos, d_model]` |
-/// | `block_middle` | `hook_resid_mid` | `[batch, pos, d_model]` |
-/// | `mlp_input` | `ln2.hook_normalized` with gain and bias | `[batch, pos, d_model]` |
-/// | `mlp_pre_activation` | `mlp.hook_pre` | `[batch, pos, d_mlp]` |
-/// | `mlp_activation` | `mlp.hook_post` | `[batch, pos, d_mlp]` |
-/// | `mlp_output` | `hook_mlp_out` | `[batch, pos, d_model]` |
-/// | `block_output` | `hook_resid_post` | `[batch, pos, d_model]` |
-/// | `final_norm` | `ln_final.hook_normalized` with gain and bias | `[batch, pos, d_model]`; last layer only |
+/// | component | what it is in Hugging Face's `modeling_llama.py` and Gemma's | GPT-2's, GPT-NeoX's | TransformerLens | shape |
+/// |---|---|---|---|---|
+/// | `embedding` | what enters block 0: `embed_tokens`, in Gemma times the square root of the width | `wte` plus `wpe`; `embed_in` | `hook_embed` plus `hook_pos_embed` | `[batch, pos, d_model]`; layer 0 only |
+/// | `block_input` | input of `layers.l`; equals `block_output` of the layer below | `h.l` | `hook_resid_pre` | `[batch, pos, d_model]` |
+/// | `attention_input` | output of `input_layernorm` | `ln_1` | `ln1.hook_normalized` with gain and bias | `[batch, pos, d_model]` |
+/// | `query_output` | output of `self_attn.q_proj`, before a norm on it and before it is rotated | a third of `attn.c_attn`, of `attention.query_key_value` | – | `[batch, pos, n_heads * d_head]` |
+/// | `key_output` `value_output` | output of `self_attn.k_proj`, `v_proj`, likewise | the other thirds | – | `[batch, pos, n_kv_heads * d_head]` |
+/// | `head_query_output` | the same by head | | `attn.hook_q` | `[batch, head, pos, d_head]` |
+/// | `head_key_output` `head_value_output` | the same by head of keys and values | | `attn.hook_k` `hook_v` | `[batch, kv_head, pos, d_head]` |
+/// | `attention_score` | what softmax reads: scaled, soft-capped where the family does, hidden keys -inf | | `attn.hook_attn_scores` | `[batch, head, q_pos, k_pos]` |
+/// | `attention_weight` | what softmax gives | | `attn.hook_pattern` | `[batch, head, q_pos, k_pos]` |
+/// | `head_attention_value_output` | values in these shares | | `attn.hook_z` | `[batch, head, pos, d_head]` |
+/// | `attention_value_output` | input of `self_attn.o_proj`, the heads side by side | `attn.c_proj`; `attention.dense` | – | `[batch, pos, n_heads * d_head]` |
+/// | `attention_output` | output of `self_attn` | `attn`; `attention` | `hook_attn_out`, but in Gemma 2 and 3 | `[batch, pos, d_model]` |
+/// | `attention_update` | output of Gemma 2's and 3's `post_attention_layernorm`: what is added to the stream | none | `hook_attn_out` there | `[batch, pos, d_model]` |
+/// | `block_middle` | the stream between attention and MLP | none where GPT-NeoX has them side by side | `hook_resid_mid` | `[batch, pos, d_model]` |
+/// | `mlp_input` | output of `post_attention_layernorm`, Gemma 2's and 3's `pre_feedforward_layernorm` | `ln_2`; `post_attention_layernorm` | `ln2.hook_normalized` with gain and bias | `[batch, pos, d_model]` |
+/// | `mlp_pre_activation` | input of `mlp.act_fn`: output of `mlp.gate_proj` | `mlp.c_fc`; `mlp.dense_h_to_4h` | `mlp.hook_pre` | `[batch, pos, d_mlp]` |
+/// | `mlp_activation` | output of `mlp.act_fn` | `mlp.act` | `mlp.hook_post`, but in gated MLPs | `[batch, pos, d_mlp]` |
+/// | `mlp_gated` | input of `mlp.down_proj`: that times output of `mlp.up_proj` | none | `mlp.hook_post` there | `[batch, pos, d_mlp]` |
+/// | `mlp_output` | output of `mlp` | `mlp` | `hook_mlp_out`, but in Gemma 2 and 3 | `[batch, pos, d_model]` |
+/// | `mlp_update` | output of Gemma 2's and 3's `post_feedforward_layernorm`: what is added to the stream | none | `hook_mlp_out` there | `[batch, pos, d_model]` |
+/// | `block_output` | output of `layers.l` | `h.l` | `hook_resid_post` | `[batch, pos, d_model]` |
+/// | `final_norm` | output of `norm` | `ln_f`; `final_layer_norm` | `ln_final.hook_normalized` with gain and bias | `[batch, pos, d_model]`; last layer only |
+///
+/// pyvene has the names of this table from `block_input` to `block_output`, but `attention_score`, `block_middle`,
+/// `mlp_pre_activation`, `mlp_gated` and the two updates. TransformerLens' names parse, in short (`resid_post`) and as they are
+/// inside a block (`attn.hook_z`); the three that are different modules in different families are an error that says which to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the table above describes every variant")]
 pub enum Component {

@@ -137,7 +137,7 @@ impl<B: Backend> Stages<'_, B> {
             Component::BlockOutput => return stream(site.layer + 1),
             Component::FinalNorm => {
                 let x = run.cached.stream(self.sizes.n_layers).narrow(1, from, rest);
-                return Source::Positions(self.model.norm.forward(x));
+                return Source::Positions(self.model.norm.forward(x, &self.model.kernels));
             }
             _ => {}
         }

@@ -6,17 +6,26 @@
 
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor};
-use swivel_core::kernel::Kernels;
+use swivel_core::kernel::{self, Kernels};
 use swivel_simd::Matrix;
 
 use crate::linear_by_burn;
 
-/// Kernels for burn's CPU backend.
+/// Kernels for burn's CPU backend, in a browser.
 pub const CPU: Kernels<Flex> = Kernels {
     linear,
     gelu_new,
+    silu,
+    rms_norm,
+    rotate,
     causal,
     softmax,
+};
+
+/// The same outside of it, where burn's matrix product has wider vectors than ours.
+pub const NATIVE: Kernels<Flex> = Kernels {
+    linear: kernel::linear,
+    ..CPU
 };
 
 fn linear(
@@ -55,27 +64,74 @@ fn gelu_new(x: Tensor<Flex, 3>) -> Tensor<Flex, 3> {
     map(x, |values, _| swivel_simd::gelu_new(values))
 }
 
-fn softmax(x: Tensor<Flex, 4>) -> Tensor<Flex, 4> {
-    map(x, |values, [_, _, _, k_pos]| {
-        swivel_simd::softmax(values, k_pos)
+fn silu(x: Tensor<Flex, 3>) -> Tensor<Flex, 3> {
+    map(x, |values, _| swivel_simd::silu(values))
+}
+
+fn rms_norm(x: Tensor<Flex, 2>, weight: Tensor<Flex, 1>, epsilon: f64) -> Tensor<Flex, 2> {
+    let weight = contiguous(weight.into_primitive());
+    let weight = weight.storage::<f32>();
+    map(x, |values, _| {
+        swivel_simd::rms_norm(values, weight, epsilon as f32)
     })
 }
 
+fn rotate(x: Tensor<Flex, 4>, angles: &[Tensor<Flex, 4>; 2]) -> Tensor<Flex, 4> {
+    let ([_, _, pos, d_head], [_, _, _, n_pairs]) = (x.dims(), angles[0].dims());
+    let angles = angles
+        .each_ref()
+        .map(|x| contiguous(x.clone().into_primitive()));
+    let [cos, sin] = angles.each_ref().map(|x| x.storage::<f32>());
+    map(x, |values, first| {
+        for (i, row) in values.chunks_exact_mut(d_head).enumerate() {
+            let at = (first + i) % pos * n_pairs;
+            swivel_simd::rotate(row, &cos[at..at + n_pairs], &sin[at..at + n_pairs]);
+        }
+    })
+}
+
+fn softmax(x: Tensor<Flex, 4>) -> Tensor<Flex, 4> {
+    let [_, _, _, k_pos] = x.dims();
+    map(x, |values, _| swivel_simd::softmax(values, k_pos))
+}
+
 fn causal(score: Tensor<Flex, 4>) -> Tensor<Flex, 4> {
-    map(score, |values, [_, _, q_pos, k_pos]| {
-        for (i, row) in values.chunks_mut(k_pos).enumerate() {
-            let n_visible = k_pos - q_pos + i % q_pos + 1;
+    let [_, _, q_pos, k_pos] = score.dims();
+    map(score, |values, first| {
+        for (i, row) in values.chunks_exact_mut(k_pos).enumerate() {
+            let n_visible = k_pos - q_pos + (first + i) % q_pos + 1;
             row[n_visible..].fill(f32::NEG_INFINITY);
         }
     })
 }
 
-/// Changes the values in place where nothing else holds the tensor.
-fn map<const D: usize>(x: Tensor<Flex, D>, f: impl Fn(&mut [f32], [usize; D])) -> Tensor<Flex, D> {
-    let shape = x.dims();
+/// Changes rows of the last axis, in place where nothing else holds the tensor; `f` gets some of them, and the number of the
+/// first.
+fn map<const D: usize>(
+    x: Tensor<Flex, D>,
+    f: impl Fn(&mut [f32], usize) + Sync,
+) -> Tensor<Flex, D> {
+    let width = x.dims()[D - 1].max(1);
     let mut x = contiguous(x.into_primitive());
-    f(x.storage_mut(), shape);
+    in_parts(x.storage_mut(), width, f);
     Tensor::from_primitive(TensorPrimitive::Float(x))
+}
+
+/// Rows of `width` values, some at a time, side by side where there are threads.
+#[cfg(feature = "rayon")]
+fn in_parts(values: &mut [f32], width: usize, f: impl Fn(&mut [f32], usize) + Sync) {
+    use rayon::prelude::*;
+    /// Values that are worth a thread.
+    const MANY: usize = 1 << 14;
+    let n_rows = MANY.div_ceil(width);
+    let parts = values.par_chunks_mut(n_rows * width).enumerate();
+    parts.for_each(|(idx, rows)| f(rows, idx * n_rows));
+}
+
+/// Rows of `width` values, all at once.
+#[cfg(not(feature = "rayon"))]
+fn in_parts(values: &mut [f32], _: usize, f: impl Fn(&mut [f32], usize)) {
+    f(values, 0);
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use cubecl::{
     prelude::{CompiledKernel, CubeCount, ExecutionMode, KernelId, KernelMetadata},
     server::KernelArguments,
 };
-use swivel_core::kernel::Kernels;
+use swivel_core::kernel::{self, Kernels};
 
 use crate::linear_by_burn;
 
@@ -23,7 +23,10 @@ use crate::linear_by_burn;
 pub const GPU: Kernels<Wgpu> = Kernels {
     linear,
     gelu_new,
-    causal: swivel_core::kernel::causal_mask,
+    silu: activation::silu,
+    rms_norm: kernel::rms_norm,
+    rotate: kernel::rotate,
+    causal: kernel::causal_mask,
     softmax: |x| activation::softmax(x, 3),
 };
 

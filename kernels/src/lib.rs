@@ -1,4 +1,4 @@
-//! GPT-2's linear layers, GELU and softmax, faster than burn's in a browser.
+//! A model's linear layers, norms, rotations, activations and softmax, faster than burn's on the CPU and in a browser.
 
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -6,7 +6,7 @@ mod cpu;
 #[cfg(feature = "wgpu")]
 mod gpu;
 
-pub use cpu::CPU;
+pub use cpu::{CPU, NATIVE};
 #[cfg(feature = "wgpu")]
 pub use gpu::GPU;
 

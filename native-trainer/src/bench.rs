@@ -4,11 +4,13 @@
 //! hits both. Long work is measured in part and scaled; the table says so.
 
 mod jobs;
+mod real;
 mod roofline;
 mod sides;
 mod table;
 mod work;
 
 pub use jobs::Job;
+pub use real::Shape;
 pub use sides::Sides;
 pub use work::Work;

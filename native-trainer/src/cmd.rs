@@ -3,6 +3,7 @@
 
 mod apply;
 mod bench;
+mod convert;
 mod data;
 mod eval;
 mod inspect;
@@ -38,6 +39,8 @@ pub enum Command {
     Pretrain(pretrain::Args),
     /// Time Swivel against its peers, in one run
     Bench(bench::Args),
+    /// Write a model as a folder in Hugging Face's layout
+    Convert(convert::Args),
     /// Say what a direction file, a map or a model folder holds, or what a plan does; take a cell out of a map
     Inspect(inspect::Args),
     /// Serve the page, models and learned directions at localhost
@@ -56,6 +59,7 @@ impl Command {
             Self::Data(args) => data::run(args),
             Self::Pretrain(args) => pretrain::run(args),
             Self::Bench(args) => bench::run(args),
+            Self::Convert(args) => convert::run(args),
             Self::Inspect(args) => inspect::run(args),
             Self::Serve(args) => serve::run(args),
         }

@@ -8,6 +8,7 @@ use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
 };
+use swivel_core::kernel::Kernels;
 
 /// What `--device` can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,18 @@ impl fmt::Display for DeviceChoice {
 /// True where the processor computes, on the device of this name.
 pub fn is_software(name: &str) -> bool {
     name == "flex"
+}
+
+/// What models compute with on a backend: the CPU has faster forms of some operations.
+pub fn kernels<B: Backend>() -> Kernels<B> {
+    #[cfg(feature = "flex")]
+    {
+        let native: &dyn std::any::Any = &swivel_kernels::NATIVE;
+        if let Some(kernels) = native.downcast_ref() {
+            return *kernels;
+        }
+    }
+    Kernels::default()
 }
 
 /// Work that can be done on any backend.

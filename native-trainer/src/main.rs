@@ -11,6 +11,7 @@ mod interrupt;
 mod invocation;
 mod learn;
 mod map;
+mod memory;
 mod model_files;
 mod output;
 mod pairs;
@@ -38,7 +39,7 @@ use cmd::Command;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Find where a GPT-2 keeps a decision, and turn it.
+/// Find where a language model keeps a decision, and turn it.
 #[derive(Parser, Debug)]
 #[command(name = "swivel", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -50,6 +51,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    memory::keep();
     let Cli { command, train } = Cli::parse();
     let command = command.unwrap_or(Command::Train(train));
     let result = interrupt::install().and_then(|()| command.run());

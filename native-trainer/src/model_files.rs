@@ -1,5 +1,8 @@
 //! Where a model comes from: the embedded solver, a folder in Hugging Face's layout, a GGUF file, or the Hub.
 
+mod convert;
+mod ranges;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -10,13 +13,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::backend::Backend;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use swivel_core::{Config, Decoder, FileFormat, Loader, Sizes, StoredFile, Tokenizer, Wanted, hex};
+use swivel_core::{Config, Decoder, FileFormat, Loader, Sizes, StoredFile, Tokenizer, hex};
 
-use crate::{
-    input::read,
-    report::{self, Report},
-    weight_file::WeightFile,
-};
+use crate::{device, input::read, report::Report, weight_file::WeightFile};
+
+use ranges::Ranges;
 
 /// Name of the embedded model.
 pub const SOLVER: &str = "solver";
@@ -28,13 +29,28 @@ pub struct ModelFiles {
     /// What it computes, and its sizes.
     pub config: Config,
     tokenizer: Option<Tokenizer>,
+    source: Source,
     weights: Vec<WeightFile>,
     stored: Vec<StoredFile>,
     /// SHA-256 of the weights' bytes, once they were read.
     sha256: OnceLock<String>,
 }
 
+/// Where its small files are.
+enum Source {
+    /// In the program.
+    Embedded,
+    /// Beside the weights.
+    Folder(PathBuf),
+    /// In the file of the weights.
+    Gguf,
+}
+
 impl ModelFiles {
+    /// The embedded model's.
+    const CONFIG: &[u8] = include_bytes!("../../models/solver/config.json");
+    const TOKENIZER: &[u8] = include_bytes!("../../models/solver/tokenizer.json");
+
     /// Opens the embedded solver (`solver`), a folder, a GGUF file, or a Hub id.
     pub fn open(model: &str) -> Result<Self> {
         let path = Path::new(model);
@@ -58,15 +74,11 @@ impl ModelFiles {
     }
 
     fn embedded() -> Result<Self> {
-        let config = Config::from_json(include_bytes!("../../models/solver/config.json"))?;
-        let tokenizer = Tokenizer::from_json(include_bytes!("../../models/solver/tokenizer.json"))?;
+        let config = Config::from_json(Self::CONFIG)?;
+        let tokenizer = Some(Tokenizer::from_json(Self::TOKENIZER)?);
         let weights = include_bytes!("../../models/solver/model.safetensors");
-        Self::of(
-            SOLVER,
-            config,
-            Some(tokenizer),
-            vec![WeightFile::Memory(weights)],
-        )
+        let weights = vec![WeightFile::Memory(weights)];
+        Self::of(SOLVER, Source::Embedded, config, tokenizer, weights)
     }
 
     fn folder(name: &str, folder: &Path) -> Result<Self> {
@@ -77,7 +89,8 @@ impl ModelFiles {
             ..
         } = ModelFolder::open(folder)?;
         let weights = weights.into_iter().map(WeightFile::Disk).collect();
-        Self::of(name, config, tokenizer, weights)
+        let source = Source::Folder(folder.to_owned());
+        Self::of(name, source, config, tokenizer, weights)
     }
 
     fn gguf(name: &str, path: &Path) -> Result<Self> {
@@ -95,6 +108,7 @@ impl ModelFiles {
             name: name.to_owned(),
             config,
             tokenizer: Some(tokenizer),
+            source: Source::Gguf,
             weights: vec![file],
             stored: vec![stored],
             sha256: OnceLock::new(),
@@ -103,6 +117,7 @@ impl ModelFiles {
 
     fn of(
         name: &str,
+        source: Source,
         config: Config,
         tokenizer: Option<Tokenizer>,
         weights: Vec<WeightFile>,
@@ -112,6 +127,7 @@ impl ModelFiles {
             name: name.to_owned(),
             config,
             tokenizer,
+            source,
             stored: stored.collect::<Result<_>>()?,
             weights,
             sha256: OnceLock::new(),
@@ -179,37 +195,28 @@ impl ModelFiles {
         device: &B::Device,
         report: Report,
     ) -> Result<(Decoder<B>, String)> {
-        /// Files that are read faster than a bar is drawn have none.
-        const SMALL: u64 = 100 << 20;
         let cannot = || format!("loading the weights of {}", self.name);
         let mut loader = Loader::new(&self.config, &self.stored, device).with_context(cannot)?;
-        if !loader.unused().is_empty() {
-            report.warn(format!(
-                "{} tensors of {} are no part of a {} and are left out: {}",
-                loader.unused().len(),
-                self.name,
-                self.config.family.model_type,
-                loader.unused().join(", ")
-            ));
-        }
-        let bar =
-            (self.n_bytes() > SMALL).then(|| report::progress("loading", self.n_bytes() as usize));
-        let mut reader = None;
-        while let Some(Wanted { file, bytes }) = loader.wants() {
-            let weights = &self.weights[file];
-            let (_, reader) = match reader.take() {
-                Some((open, same)) if open == file => reader.insert((open, same)),
-                _ => reader.insert((file, weights.open()?)),
-            };
-            let n_bytes = bytes.end - bytes.start;
-            let bytes = reader.read(bytes).with_context(|| weights.reading())?;
-            loader.give(bytes).with_context(cannot)?;
-            if let Some(bar) = &bar {
-                bar.inc(n_bytes);
-            }
+        self.warn_of_unused(loader.unused(), report);
+        let mut ranges = Ranges::new(self, "loading");
+        while let Some(wanted) = loader.wants() {
+            loader.give(ranges.read(wanted)?).with_context(cannot)?;
         }
         let (model, sha256) = loader.finish().with_context(cannot)?;
+        let model = model.with_kernels(device::kernels());
         Ok((model, self.sha256.get_or_init(|| sha256).clone()))
+    }
+
+    fn warn_of_unused(&self, names: &[String], report: Report) {
+        if !names.is_empty() {
+            report.warn(format!(
+                "{} tensors of {} are no part of a {} and are left out: {}",
+                names.len(),
+                self.name,
+                self.config.family.model_type,
+                names.join(", ")
+            ));
+        }
     }
 
     /// SHA-256 of the weight files; they are read for it if no model was loaded yet.

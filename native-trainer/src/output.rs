@@ -81,11 +81,20 @@ impl Output {
         })
     }
 
-    /// Writes the file whole.
+    /// Writes the next bytes of a file that is not in memory as a whole.
+    ///
+    /// # Errors
+    /// - If they cannot be written.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let cannot = || format!("writing {}", self.path.display());
+        self.file.write_all(bytes).with_context(cannot)
+    }
+
+    /// Writes the last bytes, or all of them.
     pub fn finish(mut self, bytes: &[u8]) -> Result<PathBuf> {
         self.existing.check(&self.path)?; // it may have come since
+        self.append(bytes)?;
         let cannot = || format!("writing {}", self.path.display());
-        self.file.write_all(bytes).with_context(cannot)?;
         // A temporary file is private to its owner; what people share is not.
         #[cfg(unix)]
         {

@@ -20,7 +20,9 @@ use burn::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
-use swivel_core::{Config, Decoder, Tokenizer, Weights, ids_tensor, metric, train::cross_entropy};
+use swivel_core::{
+    Config, Decoder, Precision, Tokenizer, Weights, ids_tensor, metric, train::cross_entropy,
+};
 
 use crate::{
     device::Job,
@@ -28,7 +30,7 @@ use crate::{
     output::Output,
     report::{self, Report},
     tensors::{label_ids, read_floats, read_ids},
-    weights::{self, Format},
+    weights,
 };
 pub use lines::{LINE, Lines};
 use lines::{Trained, answer_logits};
@@ -204,7 +206,7 @@ impl Job for Pretrain {
         ));
 
         let mut model: Decoder<A> =
-            self.load(&weights::to_checkpoint(&tensors, Format::F32)?, &device)?;
+            self.load(&weights::to_checkpoint(&tensors, Precision::F32)?, &device)?;
         let [beta_1, beta_2] = optimizer.betas;
         let mut adam = AdamWConfig::new()
             .with_beta_1(beta_1)
@@ -226,7 +228,7 @@ impl Job for Pretrain {
         }
 
         // What is scored is what is stored.
-        let bytes = weights::to_checkpoint(&weights::parameters(&model.valid())?, Format::F16)?;
+        let bytes = weights::to_checkpoint(&weights::parameters(&model.valid())?, Precision::F16)?;
         let stored: Decoder<A::InnerBackend> = self.load(&bytes, &device)?;
         let bounds: HashMap<usize, f64> = at_least.iter().copied().collect();
         let mut is_good = true;

@@ -38,17 +38,15 @@ pub fn width_at(site: Site, sizes: &Sizes) -> Result<usize> {
 /// Checks that the model has the site, and that a head is named where it is per head, and only there.
 pub fn check_head(site: Site, head: Option<usize>, sizes: &Sizes) -> Result<()> {
     let component = site.check(sizes)?.component;
-    match (component.is_per_head(), head) {
-        (true, None) => bail!(
-            "{component} is per head; say which with --head, 0 to {}",
-            sizes.n_heads - 1
-        ),
-        (false, Some(_)) => bail!("{component} is not per head; leave --head out"),
-        (true, Some(head)) if head >= sizes.n_heads => Err(PlaceError::HeadOutside {
-            head,
-            last: sizes.n_heads - 1,
+    let last = component.n_heads(sizes).map(|n_heads| n_heads - 1);
+    match (last, head) {
+        (Some(last), None) => {
+            bail!("{component} is per head; say which with --head, 0 to {last}")
         }
-        .into()),
+        (None, Some(_)) => bail!("{component} is not per head; leave --head out"),
+        (Some(last), Some(head)) if head > last => {
+            Err(PlaceError::HeadOutside { head, last }.into())
+        }
         _ => Ok(()),
     }
 }

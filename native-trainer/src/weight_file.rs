@@ -47,8 +47,8 @@ impl WeightFile {
     /// # Errors
     /// - If it cannot be read, or is no safetensors, GGUF or torch file.
     pub fn header(&self) -> Result<StoredFile> {
-        let read = || -> Result<StoredFile> {
-            let mut reader = self.open()?;
+        let mut reader = self.open()?;
+        let mut read = move || -> Result<StoredFile> {
             let mut header = HeaderReader::new(reader.file.seek(SeekFrom::End(0))?);
             while let Some(range) = header.wants() {
                 header.give(reader.read(range)?)?;

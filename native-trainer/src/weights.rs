@@ -7,23 +7,13 @@ use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{Tensor, backend::Backend},
 };
-use half::f16;
 use safetensors::{Dtype, tensor::TensorView};
-use swivel_core::Decoder;
+use swivel_core::{Decoder, Precision};
 
 use crate::tensors::read_floats;
 
 /// Shape and values, row-major, by name; of a model's parameters Hugging Face's, without `transformer.`.
 pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-/// Number formats that weights are written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    F16,
-}
 
 /// Parts of a decoder's paths, and what GPT-2's checkpoints call them; burn's norms have other names for their two.
 const GPT2: [(&str, &str); 13] = [
@@ -81,32 +71,27 @@ pub fn parameters<B: Backend>(model: &Decoder<B>) -> Result<NamedTensors> {
 }
 
 /// A checkpoint as `transformers` writes it; the same tensors give the same bytes.
-pub fn to_checkpoint(tensors: &NamedTensors, format: Format) -> Result<Vec<u8>> {
-    to_safetensors("transformer.", tensors, format)
+pub fn to_checkpoint(tensors: &NamedTensors, precision: Precision) -> Result<Vec<u8>> {
+    to_safetensors("transformer.", tensors, precision)
 }
 
 /// A safetensors file with a prefix before every name; the same tensors give the same bytes.
-pub fn to_safetensors(prefix: &str, tensors: &NamedTensors, format: Format) -> Result<Vec<u8>> {
+pub fn to_safetensors(
+    prefix: &str,
+    tensors: &NamedTensors,
+    precision: Precision,
+) -> Result<Vec<u8>> {
     let bytes: Vec<(String, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {
-            let bytes = match format {
-                Format::F32 => values
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect(),
-                Format::F16 => values
-                    .iter()
-                    .flat_map(|value| f16::from_f32(*value).to_le_bytes())
-                    .collect(),
-            };
+            let bytes = precision.to_bytes(values);
             (format!("{prefix}{name}"), shape.as_slice(), bytes)
         })
         .collect();
-    let dtype = if format == Format::F16 {
-        Dtype::F16
-    } else {
-        Dtype::F32
+    let dtype = match precision {
+        Precision::F32 => Dtype::F32,
+        Precision::F16 => Dtype::F16,
+        Precision::BF16 => Dtype::BF16,
     };
     let views = bytes
         .iter()

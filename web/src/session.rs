@@ -18,7 +18,7 @@ mod typing;
 use std::sync::Arc;
 
 use swivel_core::{
-    Result, Site, Sizes, Tokenizer,
+    Component, Result, Site, Sizes, Tokenizer,
     task::programs::{Lexicon, Program, Words, program},
 };
 use swivel_engine::protocol::{Answer, AttentionRows, Cell, LensRow};
@@ -76,6 +76,8 @@ impl Choices {
 pub struct Model {
     /// Its name.
     pub name: String,
+    /// `model_type` of its config.
+    pub family: &'static str,
     /// Its sizes.
     pub sizes: Sizes,
     /// SHA-256 of its weight files.
@@ -200,6 +202,26 @@ impl Session {
     /// Heads of a layer.
     pub fn n_heads(&self) -> usize {
         self.model.as_ref().map_or(1, |model| model.sizes.n_heads)
+    }
+
+    /// Heads of a layer at a component, which has fewer of keys and values in some families.
+    pub fn n_heads_at(&self, component: Component) -> usize {
+        let n_heads = self
+            .model
+            .as_ref()
+            .map(|model| component.n_heads(&model.sizes));
+        n_heads.flatten().unwrap_or_else(|| self.n_heads())
+    }
+
+    /// True if blocks of the model have the component.
+    pub fn has(&self, component: Component) -> bool {
+        let Some(model) = &self.model else {
+            return true;
+        };
+        let layers = [0, model.sizes.n_layers - 1];
+        layers
+            .iter()
+            .any(|layer| component.at(*layer).check(&model.sizes).is_ok())
     }
 
     /// Takes a model; what was computed with another one is dropped, and prompts are read anew.

@@ -3,5 +3,6 @@
 pub mod demo;
 pub mod dist;
 pub mod page;
+pub mod real;
 pub mod setup;
 pub mod test;

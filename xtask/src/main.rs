@@ -1,4 +1,4 @@
-//! Swivel's chores in one place: `cargo xtask demo`, `page`, `test`, `dist` and `setup`.
+//! Swivel's chores in one place: `cargo xtask demo`, `page`, `test`, `dist`, `real` and `setup`.
 
 mod cmd;
 mod shell;
@@ -25,6 +25,8 @@ enum Command {
     Test(cmd::test::Args),
     /// Build what is given to others: one program with the page inside, a Python wheel, a folder for a static host
     Dist(cmd::dist::Args),
+    /// Download two real models, SmolLM2 135M and Gemma 3 270M, which some tests need
+    Real(cmd::real::Args),
     /// Install what the tests need, and nothing that is already there
     Setup(cmd::setup::Args),
 }
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Page(args) => cmd::page::run(args),
         Command::Test(args) => cmd::test::run(args),
         Command::Dist(args) => cmd::dist::run(args),
+        Command::Real(args) => cmd::real::run(args),
         Command::Setup(args) => cmd::setup::run(args),
     };
     match result {

@@ -65,6 +65,7 @@ pub(super) fn build<B: Backend>(
             },
             mlp_update_norm: parts.norm(l, Name::MlpUpdateNorm).ok(),
             is_parallel: config.sizes.is_parallel,
+            kernels: Kernels::default(),
         });
     }
     Ok(Decoder {
@@ -127,7 +128,7 @@ impl<B: Backend> Parts<'_, B> {
 
     fn embedding(&mut self, part: Name, device: &B::Device) -> Result<Embedding<B>, TensorError> {
         let mut embedding = EmbeddingConfig::new(1, 1).init(device);
-        embedding.weight = Param::from_tensor(self.matrix(0, part)?.transpose());
+        embedding.weight = Param::from_tensor(self.matrix(0, part)?);
         Ok(embedding)
     }
 }

@@ -19,6 +19,8 @@ use super::{
 };
 use crate::one_line::one_line;
 
+pub use config::config_json;
+
 /// Bytes that a header may take: the largest vocabularies take a twentieth.
 pub const MAX_HEADER_BYTES: u64 = 1 << 28;
 /// Dimensions that a tensor may have.

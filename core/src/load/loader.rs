@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     Config, Decoder, hex,
-    model::{Sizes, family::Layout},
+    model::{
+        Sizes,
+        family::{self, Layout},
+    },
 };
 
 /// Values that are decoded at once.
@@ -62,7 +65,7 @@ struct Piece {
 pub(super) enum Part<B: Backend> {
     /// `[n]`
     Vector(Tensor<B, 1>),
-    /// `[d_input, d_output]`
+    /// `[d_input, d_output]`; of embeddings `[rows, d_model]`
     Matrix(Tensor<B, 2>),
 }
 
@@ -70,8 +73,8 @@ pub(super) enum Part<B: Backend> {
 struct Matrix {
     values: Vec<f32>,
     shape: Vec<usize>,
-    /// Rows are inputs.
-    is_transposed: bool,
+    /// Stored rows become columns.
+    is_turned: bool,
     n_missing: usize,
 }
 
@@ -150,28 +153,22 @@ impl<B: Backend> Loader<B> {
     /// Puts rows of a tensor where they belong, and what is complete onto the device.
     fn fill(&mut self, tensor: usize, first: usize, bytes: &[u8]) -> Result<(), TensorError> {
         let (expected, stored) = &self.tensors[tensor];
-        let mut values = stored.dtype.to_f32(bytes);
-        let columns = if stored.shape.len() == 2 {
-            stored.shape[1]
-        } else {
-            1
-        };
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(TensorError::Value {
-                name: stored.name.clone(),
-                index: first * columns + index,
-                found: values[index],
-            });
-        }
+        let mut values = finite(stored, first, bytes)?;
+        let columns = n_columns(stored);
         if expected.layout == Layout::LessOne {
             values.iter_mut().for_each(|value| *value += 1.0);
         }
         let target = expected.target;
         let config = &self.config;
         let matrix = self.filling.entry(target).or_insert_with(|| {
-            let layout = match expected.layout {
-                Layout::Columns => Layout::Columns,
-                _ => Layout::Rows,
+            // Of embeddings, rows are read; of all else, products. These are fastest where a row is an input's weights.
+            let is_embedding = matches!(
+                target.part,
+                family::Part::TokenEmbedding | family::Part::PositionEmbedding
+            );
+            let layout = match is_embedding {
+                true => Layout::Rows,
+                false => Layout::Columns,
             };
             let shape = match target.is_bias {
                 true => vec![n_rows(config, target.part)],
@@ -180,16 +177,15 @@ impl<B: Backend> Loader<B> {
             let n_values = shape.iter().product();
             Matrix {
                 values: vec![0.0; n_values],
-                is_transposed: layout == Layout::Columns,
+                is_turned: shape.len() == 2
+                    && (layout == Layout::Columns) != (expected.layout == Layout::Columns),
                 n_missing: n_values,
                 shape,
             }
         });
-        for (idx, row) in values.chunks_exact(columns).enumerate() {
-            let at = expected.first_row + place(expected.layout, &config.sizes, first + idx);
-            matrix.values[at * columns..(at + 1) * columns].copy_from_slice(row);
-        }
-        matrix.n_missing -= values.len();
+        let at =
+            |row: usize| expected.first_row + place(expected.layout, &config.sizes, first + row);
+        matrix.fill(&values, columns, at);
         if matrix.n_missing == 0
             && let Some(matrix) = self.filling.remove(&target)
         {
@@ -213,15 +209,32 @@ impl<B: Backend> Loader<B> {
 }
 
 impl Matrix {
+    /// Puts stored rows of `columns` values where they belong.
+    fn fill(&mut self, values: &[f32], columns: usize, at: impl Fn(usize) -> usize) {
+        /// Rows at a time: as many values as a cache line has.
+        const N_ROWS: usize = 16;
+        self.n_missing -= values.len();
+        for (idx, rows) in values.chunks(N_ROWS * columns).enumerate() {
+            let rows = (idx * N_ROWS..).map(&at).zip(rows.chunks_exact(columns));
+            match (self.is_turned, &*self.shape) {
+                (true, [_, width]) => {
+                    let rows: Vec<(usize, &[f32])> = rows.collect();
+                    for (column, to) in self.values.chunks_exact_mut(*width).enumerate() {
+                        rows.iter().for_each(|(at, row)| to[*at] = row[column]);
+                    }
+                }
+                _ => rows.for_each(|(at, row)| {
+                    self.values[at * columns..(at + 1) * columns].copy_from_slice(row);
+                }),
+            }
+        }
+    }
+
     fn upload<B: Backend>(self, device: &B::Device) -> Part<B> {
         match *self.shape {
             [rows, columns] => {
                 let data = TensorData::new(self.values, [rows, columns]);
-                let matrix = Tensor::from_data(data, device);
-                Part::Matrix(match self.is_transposed {
-                    true => matrix,
-                    false => matrix.transpose(), // a view: rows stay where they are
-                })
+                Part::Matrix(Tensor::from_data(data, device))
             }
             _ => {
                 let n = self.values.len();
@@ -231,8 +244,36 @@ impl Matrix {
     }
 }
 
+/// Values of a row of a stored tensor; those of a vector are rows.
+pub(super) fn n_columns(stored: &StoredTensor) -> usize {
+    match *stored.shape {
+        [_, columns] => columns,
+        _ => 1,
+    }
+}
+
+/// The values of some rows of a stored tensor, from row `first` on.
+///
+/// # Errors
+/// - [`TensorError::Value`] if one is not finite.
+pub(super) fn finite(
+    stored: &StoredTensor,
+    first: usize,
+    bytes: &[u8],
+) -> Result<Vec<f32>, TensorError> {
+    let values = stored.dtype.to_f32(bytes);
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(TensorError::Value {
+            name: stored.name.clone(),
+            index: first * n_columns(stored) + index,
+            found: values[index],
+        }),
+        None => Ok(values),
+    }
+}
+
 /// Where a row of a stored tensor belongs.
-fn place(layout: Layout, sizes: &Sizes, row: usize) -> usize {
+pub(super) fn place(layout: Layout, sizes: &Sizes, row: usize) -> usize {
     let (d_head, n_heads) = (sizes.d_head, sizes.n_heads);
     let (block, within) = (row / d_head, row % d_head);
     match layout {
@@ -244,10 +285,16 @@ fn place(layout: Layout, sizes: &Sizes, row: usize) -> usize {
 }
 
 /// A tensor that is wanted, the file that has it, and where.
-type Found = (Expected, usize, StoredTensor);
+pub(super) type Found = (Expected, usize, StoredTensor);
 
 /// The tensors of a model, and the names of those that are not part of it.
-fn find(config: &Config, files: &[StoredFile]) -> Result<(Vec<Found>, Vec<String>), TensorError> {
+///
+/// # Errors
+/// - Those of [`Loader::new`].
+pub(super) fn find(
+    config: &Config,
+    files: &[StoredFile],
+) -> Result<(Vec<Found>, Vec<String>), TensorError> {
     let prefix = config.family.prefix;
     let names = match files.first().map(|file| file.format) {
         Some(FileFormat::Gguf) => Names::Gguf,
@@ -318,32 +365,31 @@ fn pieces(files: &[StoredFile], tensors: &[Found]) -> VecDeque<Piece> {
         for (tensor, (_, _, stored)) in here {
             let Range { start, end } = stored.bytes;
             between(file, at..start, &mut queue);
-            let n_rows = if stored.shape.len() == 2 {
-                stored.shape[0]
-            } else {
-                1
-            };
-            let (n_values, row_bytes) = (
-                stored.shape.iter().product::<usize>(),
-                (end - start) / n_rows as u64,
-            );
-            let at_once = (PIECE_VALUES / (n_values / n_rows)).clamp(1, n_rows);
-            for first in (0..n_rows).step_by(at_once) {
-                let n = at_once.min(n_rows - first) as u64;
-                let from = start + first as u64 * row_bytes;
-                queue.push_back(Piece {
-                    wanted: Wanted {
-                        file,
-                        bytes: from..from + n * row_bytes,
-                    },
-                    rows: Some((tensor, first)),
-                });
-            }
+            queue.extend(rows_at_once(stored).map(|(first, bytes)| Piece {
+                wanted: Wanted { file, bytes },
+                rows: Some((tensor, first)),
+            }));
             at = at.max(end);
         }
         between(file, at..*n_bytes, &mut queue);
     }
     queue
+}
+
+/// A tensor's rows, as many at once as are decoded at once: the first of them, and their bytes.
+pub(super) fn rows_at_once(stored: &StoredTensor) -> impl Iterator<Item = (usize, Range<u64>)> {
+    let Range { start, end } = stored.bytes;
+    let (n_rows, n_columns) = match *stored.shape {
+        [rows, columns] => (rows, columns),
+        _ => (1, stored.shape.iter().product()),
+    };
+    let row_bytes = (end - start) / n_rows as u64;
+    let at_once = (PIECE_VALUES / n_columns).clamp(1, n_rows);
+    (0..n_rows).step_by(at_once).map(move |first| {
+        let n = at_once.min(n_rows - first) as u64;
+        let from = start + first as u64 * row_bytes;
+        (first, from..from + n * row_bytes)
+    })
 }
 
 /// Bytes that are only hashed.

@@ -68,13 +68,16 @@ impl<B: Backend> Attention<B> {
         let value = hook.at_heads(HeadValueOutput.at(l), split_heads(value, self.n_kv_heads));
 
         let n_past = past.map_or(0, |past| past.key.dims()[2]);
-        let (query, key) = (normed(&self.q_norm, query), normed(&self.k_norm, key));
+        let (query, key) = (
+            self.normed(&self.q_norm, query),
+            self.normed(&self.k_norm, key),
+        );
         let (query, key) = match self.angles(n_past, key.dims()[2]) {
             None => (query, key),
-            Some(angles) => (
-                RotaryEncoding::turn(query, &angles),
-                RotaryEncoding::turn(key, &angles),
-            ),
+            Some(angles) => {
+                let rotate = self.kernels.rotate;
+                (rotate(query, &angles), rotate(key, &angles))
+            }
         };
         let query = query * self.score_scale; // fewer values than the scores have
         // Earlier keys and values are never copied: they are most of what a resumed run reads.
@@ -108,13 +111,22 @@ impl<B: Backend> Attention<B> {
     /// - `x`: `[batch, pos, d_model]`, normed
     pub(super) fn keys_values(&self, x: Tensor<B, 3>) -> KeyValue<B> {
         let [_, key, value] = self.query_key_value(x);
-        let key = normed(&self.k_norm, split_heads(key, self.n_kv_heads));
+        let key = self.normed(&self.k_norm, split_heads(key, self.n_kv_heads));
         let key = match self.angles(0, key.dims()[2]) {
             None => key,
-            Some(angles) => RotaryEncoding::turn(key, &angles),
+            Some(angles) => (self.kernels.rotate)(key, &angles),
         };
         let value = split_heads(value, self.n_kv_heads);
         KeyValue { key, value }
+    }
+
+    /// # Shapes
+    /// - `x`, result: `[batch, head, pos, d_head]`
+    fn normed(&self, norm: &Option<Norm<B>>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        match norm {
+            None => x,
+            Some(norm) => norm.forward(x, &self.kernels),
+        }
     }
 
     fn angles(&self, first: usize, n: usize) -> Option<[Tensor<B, 4>; 2]> {
@@ -144,15 +156,6 @@ impl<B: Backend> Attention<B> {
         }
         let x = x.reshape([batch, n_kv_heads, head / n_kv_heads * pos, n]);
         x.matmul(shared).reshape([batch, head, pos, m])
-    }
-}
-
-/// # Shapes
-/// - `x`, result: `[batch, head, pos, d_head]`
-fn normed<B: Backend>(norm: &Option<Norm<B>>, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    match norm {
-        None => x,
-        Some(norm) => norm.forward(x),
     }
 }
 

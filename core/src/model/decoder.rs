@@ -60,6 +60,7 @@ impl<B: Backend> Decoder<B> {
     pub fn with_kernels(mut self, kernels: Kernels<B>) -> Self {
         self.kernels = kernels;
         for layer in &mut self.layers {
+            layer.kernels = kernels;
             layer.self_attn.kernels = kernels;
             layer.mlp.kernels = kernels;
         }
@@ -130,6 +131,8 @@ pub struct Layer<B: Backend> {
     pub mlp_update_norm: Option<Norm<B>>,
     /// The MLP reads the stream that the attention reads.
     pub is_parallel: bool,
+    /// What its norms compute with.
+    pub kernels: Kernels<B>,
 }
 
 impl<B: Backend> Layer<B> {
@@ -146,11 +149,11 @@ impl<B: Backend> Layer<B> {
         hook: &mut dyn Hook<B>,
     ) -> (Tensor<B, 3>, KeyValue<B>) {
         let x = hook.at(BlockInput.at(l), x); // [batch, pos, d_model]
-        let normed = hook.at(AttentionInput.at(l), self.input_norm.forward(x.clone()));
+        let normed = hook.at(AttentionInput.at(l), self.norm(&self.input_norm, x.clone()));
         let (attn, keys_values) = self.self_attn.forward(normed, past, l, hook);
         let mut attn = hook.at(AttentionOutput.at(l), attn);
         if let Some(norm) = &self.attention_update_norm {
-            attn = hook.at(AttentionUpdate.at(l), norm.forward(attn));
+            attn = hook.at(AttentionUpdate.at(l), self.norm(norm, attn));
         }
         let (x, read) = match self.is_parallel {
             true => (x.clone() + attn, x),
@@ -159,11 +162,11 @@ impl<B: Backend> Layer<B> {
                 (x.clone(), x)
             }
         };
-        let normed = hook.at(MlpInput.at(l), self.mlp_norm.forward(read));
+        let normed = hook.at(MlpInput.at(l), self.norm(&self.mlp_norm, read));
         let mlp = self.mlp.forward(normed, l, hook);
         let mut mlp = hook.at(MlpOutput.at(l), mlp);
         if let Some(norm) = &self.mlp_update_norm {
-            mlp = hook.at(MlpUpdate.at(l), norm.forward(mlp));
+            mlp = hook.at(MlpUpdate.at(l), self.norm(norm, mlp));
         }
         (hook.at(BlockOutput.at(l), x + mlp), keys_values)
     }
@@ -173,7 +176,11 @@ impl<B: Backend> Layer<B> {
     /// # Shapes
     /// - `x`: `[batch, pos, d_model]`
     pub fn keys_values(&self, x: Tensor<B, 3>) -> KeyValue<B> {
-        self.self_attn.keys_values(self.input_norm.forward(x))
+        self.self_attn.keys_values(self.norm(&self.input_norm, x))
+    }
+
+    fn norm(&self, norm: &Norm<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        norm.forward(x, &self.kernels)
     }
 }
 
@@ -208,10 +215,15 @@ impl<B: Backend> Norm<B> {
 
     /// # Shapes
     /// - `x`, result: `[…, width]`
-    pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+    pub fn forward<const D: usize>(&self, x: Tensor<B, D>, kernels: &Kernels<B>) -> Tensor<B, D> {
         match self {
             Self::Layer(norm) => norm.forward(x),
-            Self::Rms(norm) => norm.forward(x),
+            Self::Rms(RmsNorm { gamma, epsilon }) => {
+                let (shape, [width]) = (x.shape(), gamma.dims());
+                let n_rows = shape.num_elements() / width;
+                let rows = x.reshape([n_rows, width]);
+                (kernels.rms_norm)(rows, gamma.val(), *epsilon).reshape(shape)
+            }
         }
     }
 }
@@ -256,7 +268,7 @@ impl<B: Backend> Mlp<B> {
         let x = match self.activation {
             Activation::GeluTanh => (self.kernels.gelu_new)(x),
             Activation::Gelu => activation::gelu(x),
-            Activation::Silu => activation::silu(x),
+            Activation::Silu => (self.kernels.silu)(x),
         };
         hook.at(MlpActivation.at(l), x)
     }

@@ -34,6 +34,8 @@ pub static ALL: [&Family; 9] = [
 pub struct Family {
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
+    /// The class of transformers that computes it.
+    pub(crate) class: &'static str,
     /// Reads the other fields.
     pub(super) config: fn(&Fields) -> Result<Config, ConfigError>,
     /// What stands before names of tensors, unless a checkpoint is of the model without its head.

@@ -29,7 +29,7 @@ impl<B: Backend> Decoder<B> {
     /// - `x`, result: `[batch, pos, d_model]`
     pub(crate) fn final_norm(&self, x: Tensor<B, 3>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
         let site = Component::FinalNorm.at(self.n_layers() - 1);
-        hook.at(site, self.norm.forward(x))
+        hook.at(site, self.norm.forward(x, &self.kernels))
     }
 
     /// # Shapes

@@ -152,20 +152,4 @@ impl<B: Backend> RotaryEncoding<B> {
         let angles = positions.float().unsqueeze_dim::<2>(1) * self.frequencies.clone().unsqueeze();
         [angles.clone().cos(), angles.sin()].map(Tensor::unsqueeze)
     }
-
-    /// # Shapes
-    /// - `x`, result: `[batch, head, pos, d_head]`; `angles`: `[1, 1, pos, n_pairs]`
-    pub(super) fn turn(x: Tensor<B, 4>, [cos, sin]: &[Tensor<B, 4>; 2]) -> Tensor<B, 4> {
-        let (d_head, n_pairs) = (x.dims()[3], cos.dims()[3]);
-        let first = x.clone().narrow(3, 0, n_pairs);
-        let second = x.clone().narrow(3, n_pairs, n_pairs);
-        let mut parts = vec![
-            first.clone() * cos.clone() - second.clone() * sin.clone(),
-            second * cos.clone() + first * sin.clone(),
-        ];
-        if 2 * n_pairs < d_head {
-            parts.push(x.narrow(3, 2 * n_pairs, d_head - 2 * n_pairs));
-        }
-        Tensor::cat(parts, 3)
-    }
 }

@@ -103,7 +103,7 @@ impl CheckedPlan {
         } = &units[0];
         let mut text = step.site.to_string();
         if let Some(heads) = heads {
-            match heads.len() == self.sizes.n_heads {
+            match Some(heads.len()) == step.site.component.n_heads(&self.sizes) {
                 true => text += ", all heads",
                 false => text += &format!(", {}", listed("head", heads.iter())),
             }

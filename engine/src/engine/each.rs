@@ -53,7 +53,7 @@ impl<B: Backend> Engine<B> {
         let head = match edit.units.heads.as_deref() {
             None => None,
             Some([head]) => Some(*head),
-            Some(heads) if heads.len() == self.sizes.n_heads => None,
+            Some(heads) if Some(heads.len()) == edit.site.component.n_heads(&self.sizes) => None,
             Some(heads) => return Err(refused("heads", "one head or all", format!("{heads:?}"))),
         };
         // An operation without a source needs the shape of one.

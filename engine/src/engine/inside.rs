@@ -70,7 +70,11 @@ impl<B: Backend> Engine<B> {
                 look(is_wanted).await?;
             }
             let x = x.clone().narrow(1, start, LENS_CHUNK.min(pos - start));
-            let normed = self.model.norm.forward(x).squeeze_dim(0); // [pos, d_model]
+            let normed = self
+                .model
+                .norm
+                .forward(x, &self.model.kernels)
+                .squeeze_dim(0); // [pos, d_model]
             row.extend(cells(&self.model, normed, pair).await?);
         }
         Ok(row)

@@ -1,4 +1,4 @@
-//! Matrix product, GELU and softmax over plain numbers, four at a time.
+//! Matrix product, norm, rotation, activations and softmax over plain numbers, four at a time.
 
 use self::vector::Vector;
 
@@ -93,14 +93,21 @@ mod vector {
         pub fn min(self, other: Self) -> Self {
             self.zip(other, f32::min)
         }
+        /// Without SSE 4.1 there is no instruction for it: between 2^23 and 2^24 numbers are whole.
         pub fn floor(self) -> Self {
-            Self(self.0.map(f32::floor))
+            const WHOLE: f32 = 12_582_912.0; // 1.5 * 2^23
+            Self(self.0.map(|x| {
+                let rounded = (x + WHOLE) - WHOLE;
+                if rounded > x { rounded - 1.0 } else { rounded }
+            }))
         }
         /// `2^self` of whole numbers from -126 to 127.
         pub fn power_of_two(self) -> Self {
+            // The last bits of a number between 2^23 and 2^24 are its own as a whole number.
+            const EXPONENT: f32 = 8_388_608.0 + 127.0;
             Self(
                 self.0
-                    .map(|n| f32::from_bits(((n as i32 + 127) << 23).cast_unsigned())),
+                    .map(|n| f32::from_bits((n + EXPONENT).to_bits() << 23)),
             )
         }
         /// `self` where `x >= limit`, else 0.
@@ -227,6 +234,40 @@ pub fn gelu_new(values: &mut [f32]) {
         let u = x.mul(Vector::splat(-1.595_769).add(cubic));
         x.div(Vector::splat(1.0).add(exp(u)))
     });
+}
+
+/// `x * sigmoid(x)` of each value.
+pub fn silu(values: &mut [f32]) {
+    for_each(values, |x| {
+        x.div(Vector::splat(1.0).add(exp(x.mul(Vector::splat(-1.0)))))
+    });
+}
+
+/// Each row by the root of its mean square, which is made larger by `epsilon`, times a weight.
+pub fn rms_norm(values: &mut [f32], weight: &[f32], epsilon: f32) {
+    for row in values.chunks_exact_mut(weight.len().max(1)) {
+        let (pairs, rest) = row.as_chunks::<8>();
+        // Two sums do not wait for one another.
+        let mut sums = [Vector::splat(0.0); 2];
+        for [a, b, c, d, e, f, g, h] in pairs {
+            let (left, right) = (Vector::new([*a, *b, *c, *d]), Vector::new([*e, *f, *g, *h]));
+            sums = [sums[0].add(left.mul(left)), sums[1].add(right.mul(right))];
+        }
+        let sum: f32 = sums[0].add(sums[1]).array().iter().sum();
+        let sum = sum + rest.iter().map(|x| x * x).sum::<f32>();
+        let scale = 1.0 / (sum / weight.len() as f32 + epsilon).sqrt();
+        row.iter_mut()
+            .zip(weight)
+            .for_each(|(x, weight)| *x *= scale * weight);
+    }
+}
+
+/// Turns the pairs of a row, value `i` and value `i + n`, by angles of `n` cosines and sines.
+pub fn rotate(row: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (first, rest) = row.split_at_mut(cos.len());
+    for (((a, b), cos), sin) in first.iter_mut().zip(rest).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    }
 }
 
 /// Softmax of each row of `width` values.

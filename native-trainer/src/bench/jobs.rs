@@ -9,9 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use burn::tensor::{
-    Distribution, Tensor,
-    backend::{AutodiffBackend, Backend},
+use burn::{
+    module::Module,
+    tensor::{
+        Distribution, Tensor,
+        backend::{AutodiffBackend, Backend},
+    },
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,6 +28,7 @@ use swivel_core::{
     train::{Rotation, losses_and_gradient},
 };
 
+use super::{real::Shape, table::median};
 use crate::{
     cached::{CachedRuns, Wanted},
     device,
@@ -65,6 +69,14 @@ pub enum Job {
         n_rows: usize,
         runs: usize,
     },
+    /// Times a forward pass of random prompts, shape by shape.
+    Forward {
+        model: PathBuf,
+        shapes: Vec<Shape>,
+        n_passes: usize,
+    },
+    /// Loads a model and does nothing with it.
+    Load { model: PathBuf },
     /// Times a matrix product and a copy.
     Ceilings,
 }
@@ -166,6 +178,13 @@ impl device::Job for Job {
                 let seconds = started.elapsed().as_secs_f64();
                 Ok(json!({ "seconds": seconds, "peak_bytes": peak_bytes(), "probability": cells }))
             }
+            Self::Load { model } => {
+                let started = Instant::now();
+                let (_, model) = open::<A::InnerBackend>(&model, &device)?;
+                let seconds = started.elapsed().as_secs_f64();
+                let held = model.num_params() * size_of::<f32>();
+                Ok(json!({ "seconds": seconds, "held_bytes": held, "peak_bytes": peak_bytes() }))
+            }
             Self::Orthogonalisation {
                 model,
                 pairs,
@@ -216,6 +235,20 @@ impl device::Job for Job {
                 let (_, model) = open::<A::InnerBackend>(&model, &device)?;
                 head(&model, n_rows, runs)
             }
+            Self::Forward {
+                model,
+                shapes,
+                n_passes,
+            } => {
+                let (files, model) = open::<A::InnerBackend>(&model, &device)?;
+                let mut figures = serde_json::Map::new();
+                for shape in shapes {
+                    let seconds = forward(&model, files.sizes().d_vocab, shape, n_passes)?;
+                    figures.insert(shape.to_string(), json!(seconds));
+                }
+                figures.insert("peak_bytes".to_owned(), json!(peak_bytes()));
+                Ok(Value::Object(figures))
+            }
             Self::Ceilings => Ok(json!({
                 "flops": product_flops::<A::InnerBackend>(&device)?,
                 "bytes": copy_bytes::<A::InnerBackend>(&device)?,
@@ -235,6 +268,31 @@ fn open<B: Backend>(model: &Path, device: &B::Device) -> Result<(ModelFiles, Dec
 fn sync<B: Backend>(model: &Decoder<B>) -> Result<()> {
     let device = model.device();
     B::sync(&device).map_err(|error| anyhow::anyhow!("waiting for the device: {error:?}"))
+}
+
+/// Seconds of a forward pass, the median; the first pass is not counted.
+fn forward<B: Backend>(
+    model: &Decoder<B>,
+    d_vocab: usize,
+    Shape { batch, pos }: Shape,
+    n_passes: usize,
+) -> Result<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut prompt = || -> Vec<u32> {
+        (0..pos)
+            .map(|_| rng.random_range(0..d_vocab as u32))
+            .collect()
+    };
+    let ids = ids_tensor::<B>((0..batch).map(|_| prompt()), &model.device());
+    let mut seconds = Vec::new();
+    for _ in 0..=n_passes {
+        let started = Instant::now();
+        let logits = model.forward(ids.clone(), &mut ());
+        sync(model)?;
+        seconds.push(started.elapsed().as_secs_f64());
+        drop(logits);
+    }
+    Ok(median(&seconds[1..]))
 }
 
 fn wanted(sites: &[Site], positions: RangeInclusive<usize>) -> Wanted {

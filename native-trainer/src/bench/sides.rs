@@ -9,7 +9,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use super::jobs::{Job, write_pairs};
+use super::{
+    jobs::{Job, write_pairs},
+    real::Shape,
+};
 use crate::{device::DeviceChoice, report::Report};
 
 /// How the sides are run.
@@ -22,6 +25,8 @@ pub struct Sides {
     pub python_map: Option<PathBuf>,
     /// Folder of the peers' scripts.
     pub peers: PathBuf,
+    /// Prompts of forward passes.
+    pub shapes: Vec<Shape>,
     /// Times that each side runs, in turns.
     pub runs: usize,
     /// Pairs that our side keeps and trains on where it is scaled.
@@ -55,11 +60,19 @@ impl Sides {
             return Ok(None);
         };
         let mut command = Command::new(python);
-        command
-            .arg(self.peers.join(script))
-            .args(options)
-            .arg("--json");
-        figures(&mut command).map(Some)
+        command.arg(self.peers.join(script)).args(options);
+        figures(command.arg("--json")).map(Some)
+    }
+
+    /// Has a script write a file.
+    pub fn write(&self, script: &str, options: &[&str]) -> Result<()> {
+        let python = (self.python.as_ref()).with_context(|| format!("{script} needs --python"))?;
+        output(
+            Command::new(python)
+                .arg(self.peers.join(script))
+                .args(options),
+        )
+        .map(drop)
     }
 
     /// Writes random pairs for both sides; training takes as long on them as on any.
@@ -75,26 +88,15 @@ impl Sides {
 
 /// Runs a program and reads the JSON on its last lines: one object, or several as an array.
 fn figures(command: &mut Command) -> Result<Value> {
-    let name = Path::new(command.get_program()).display().to_string();
-    let output = command
-        .stderr(Stdio::piped())
-        .output()
-        .with_context(|| format!("starting {name}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let cause = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{name} failed: {}",
-            cause.trim().lines().last().unwrap_or("it said nothing")
-        );
-    }
+    let name = name(command);
+    let text = output(command)?;
     let lines: Vec<Value> = text
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
     let cells: Vec<Value> = lines
         .iter()
-        .filter(|line| line.get("seconds_per_pair").is_some())
+        .filter(|line| line.get("library").is_some())
         .cloned()
         .collect();
     match (cells.len(), lines.last()) {
@@ -102,6 +104,27 @@ fn figures(command: &mut Command) -> Result<Value> {
         (_, Some(_)) => Ok(Value::Array(cells)),
         (_, None) => bail!("{name} printed no figures"),
     }
+}
+
+/// What a program prints.
+fn output(command: &mut Command) -> Result<String> {
+    let name = name(command);
+    let output = command
+        .stderr(Stdio::piped())
+        .output()
+        .with_context(|| format!("starting {name}"))?;
+    if !output.status.success() {
+        let cause = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "{name} failed: {}",
+            cause.trim().lines().last().unwrap_or("it said nothing")
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn name(command: &Command) -> String {
+    Path::new(command.get_program()).display().to_string()
 }
 
 /// A figure by its name.

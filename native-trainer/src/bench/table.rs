@@ -82,7 +82,8 @@ fn spread(values: &[f64]) -> String {
     )
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle one, or the mean of the middle two.
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {

@@ -1,11 +1,14 @@
 //! What can be timed, and how both sides are asked for it.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::{
     jobs::Job,
+    real,
     roofline::Needed,
     sides::{Sides, field, numbers},
     table::{Row, Turns},
@@ -31,13 +34,20 @@ pub enum Work {
     Orthogonalisation,
     /// The head's part of a training step, against its two products alone.
     Head,
+    /// Loading, and the memory that it takes.
+    Loading,
     /// Ceilings of the machine.
     Roofline,
+    /// Forward passes of any model.
+    Forward,
+    /// A direction on indirect object identification, on a real model.
+    Ioi,
 }
 
 impl Work {
     /// All of it, each with its name.
-    pub const ALL: [(Work, &'static str); 9] = [
+    pub const ALL: [(Work, &'static str); 12] = [
+        (Work::Loading, "loading"),
         (Work::Roofline, "roofline"),
         (Work::Tutorial(11), "tutorial"),
         (Work::Tutorial(6), "tutorial-layer-6"),
@@ -47,7 +57,18 @@ impl Work {
         (Work::Solver, "solver"),
         (Work::Orthogonalisation, "orthogonalisation"),
         (Work::Head, "head"),
+        (Work::Forward, "forward"),
+        (Work::Ioi, "ioi"),
     ];
+
+    /// True if it is timed where nothing else is said: of a GGUF file, what real models are timed by, of a folder all that a
+    /// random GPT-2 small is timed by.
+    pub fn suits(self, model: &Path) -> bool {
+        match model.extension().is_some_and(|end| end == "gguf") {
+            true => matches!(self, Self::Forward | Self::Ioi),
+            false => self != Self::Ioi,
+        }
+    }
 
     /// Times it on both sides.
     pub fn time(self, sides: &Sides) -> Result<()> {
@@ -58,9 +79,32 @@ impl Work {
             Self::Solver => solver(sides),
             Self::Orthogonalisation => orthogonalisation(sides),
             Self::Head => head(sides),
+            Self::Loading => loading(sides),
             Self::Roofline => roofline(sides),
+            Self::Forward => real::forward(sides),
+            Self::Ioi => real::ioi(sides),
         }
     }
+}
+
+fn loading(sides: &Sides) -> Result<()> {
+    let (mut seconds, mut held, mut peak) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..sides.runs {
+        let job = Job::Load {
+            model: sides.model.clone(),
+        };
+        let ours = sides.ours(&job)?;
+        seconds.push(field(&ours, "seconds")?);
+        held.push(field(&ours, "held_bytes")? / 1e9);
+        peak.push(field(&ours, "peak_bytes")? / 1e9);
+    }
+    let ratios = peak.iter().zip(&held).map(|(peak, held)| peak / held);
+    let ratios = ratios.collect();
+    Row::ours("loading", "s", seconds, "").show(sides.report);
+    Row::ours("weights in f32", "GB", held, "").show(sides.report);
+    Row::ours("peak memory", "GB", peak, "of the whole process").show(sides.report);
+    Row::ours("peak memory / weights", "", ratios, "at most 1.2").show(sides.report);
+    Ok(())
 }
 
 fn tutorial(sides: &Sides, layer: usize) -> Result<()> {

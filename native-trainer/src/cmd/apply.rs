@@ -11,6 +11,7 @@ use clap::Args as ClapArgs;
 use futures_executor::block_on;
 use serde_json::json;
 use swivel_core::{
+    Precision,
     metric::Reading,
     plan::{Outcome, Record},
 };
@@ -26,7 +27,7 @@ use crate::{
     readout::{Candidate, candidates, describe_top, tail},
     report::Report,
     tensors::read_floats,
-    weights::{self, Format, NamedTensors},
+    weights::{self, NamedTensors},
 };
 
 /// Tokens that are shown of a row, likeliest first.
@@ -156,7 +157,7 @@ impl Job for Apply {
             Some(output) => {
                 interrupt::check("nothing was written")?;
                 let tensors = tensors(outcome)?;
-                Some(output.finish(&weights::to_safetensors("", &tensors, Format::F32)?)?)
+                Some(output.finish(&weights::to_safetensors("", &tensors, Precision::F32)?)?)
             }
         };
         if let Some(file) = &file {

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 use super::options::ReportArgs;
 use crate::{
-    bench::{Job, Sides, Work},
+    bench::{Job, Shape, Sides, Work},
     device::{self, DeviceChoice},
     interrupt,
 };
@@ -15,10 +15,11 @@ use crate::{
 /// Options of `bench`.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
-    /// What is timed [default: all]
+    /// What is timed [default: all that the model is for]
     #[arg(value_parser = Work::ALL.map(|(_, name)| name))]
     work: Vec<String>,
-    /// Folder of a GPT-2 small; bench/peers/make_model.py writes a random one
+    /// Folder of a GPT-2 small (bench/peers/make_model.py writes a random one), the GGUF file of a real model, or for `loading`
+    /// any model (bench/loading.py writes random folders)
     #[arg(long, value_name = "DIR", default_value = "bench/gpt2-random")]
     model: PathBuf,
     /// Python with the packages of bench/peers/requirements.txt; without it, our side is timed alone
@@ -30,6 +31,14 @@ pub struct Args {
     /// Folder of the peers' scripts
     #[arg(long, value_name = "DIR", default_value = "bench/peers")]
     peers: PathBuf,
+    /// Prompts x tokens of forward passes
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "1x18,16x18,4x130"
+    )]
+    shapes: Vec<Shape>,
     /// Times that each side runs, in turns
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -54,6 +63,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         python,
         python_map,
         peers,
+        shapes,
         runs,
         pairs,
         device,
@@ -78,13 +88,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
         python_map: python_map.or(python.clone()),
         python,
         peers,
+        shapes,
         runs,
         pairs,
         device,
         report,
     };
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|work| work == name);
-    for (work, name) in Work::ALL.into_iter().filter(|(_, name)| is_wanted(name)) {
+    let is_wanted = |(work, name): &(Work, &str)| match wanted.is_empty() {
+        true => work.suits(&sides.model),
+        false => wanted.iter().any(|work| work == name),
+    };
+    for (work, name) in Work::ALL.into_iter().filter(is_wanted) {
         interrupt::check("what was measured is above")?;
         report.line(format!("\n{name}"));
         work.time(&sides)?;

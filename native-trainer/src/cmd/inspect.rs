@@ -33,7 +33,7 @@ pub struct Args {
     /// Direction file, sweep result, plan, model folder, weight file (safetensors, GGUF, torch), Hub id, or `solver`; of a plan, it is said what is read where and written
     /// where, and nothing is run
     what: PathBuf,
-    /// Model that a plan is for: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
+    /// Model that a plan is for: `solver` (embedded), a folder in Hugging Face's layout, a GGUF file, or a Hub id [default: solver]
     #[arg(long, value_name = "DIR_OR_HUB_ID", help_heading = heading::MODEL)]
     model: Option<String>,
     /// Only this cell of a map, as in layer2@129 or op5.best: parts of its name that no other cell has

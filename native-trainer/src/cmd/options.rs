@@ -8,7 +8,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use swivel_core::{
-    Component, PromptError,
+    Component, Precision, PromptError,
     cone::Storage,
     sweep::Method,
     task::programs::{self, Lexicon},
@@ -50,6 +50,13 @@ pub fn method(of: &[Method]) -> impl TypedValueParser<Value = Method> {
     PossibleValuesParser::new(values).try_map(unknown)
 }
 
+/// Parses the name of a number format.
+pub fn precision() -> impl TypedValueParser<Value = Precision> {
+    let names = Precision::ALL.map(|(_, name)| name);
+    let unknown = |name: String| Precision::of_name(&name).ok_or("no number format");
+    PossibleValuesParser::new(names).try_map(unknown)
+}
+
 /// Demonstrations in front of each query, where it is not said how many.
 const SHOTS: usize = 10;
 
@@ -63,7 +70,7 @@ pub const SOLVED: (&str, &str) = ("07065a", "op5");
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::MODEL)]
 pub struct Common {
-    /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
+    /// Model: `solver` (embedded), a folder in Hugging Face's layout, a GGUF file, or a Hub id [default: solver]
     #[arg(long, value_name = "DIR_OR_HUB_ID")]
     pub model: Option<String>,
     /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU

@@ -38,7 +38,7 @@ use crate::{
     "swivel sweep --variable op5,op3 --shard 1/4",
 ]))]
 pub struct Args {
-    /// Model: `solver` (embedded), a folder in Hugging Face's layout, or a Hub id [default: solver]
+    /// Model: `solver` (embedded), a folder in Hugging Face's layout, a GGUF file, or a Hub id [default: solver]
     #[arg(long, value_name = "DIR_OR_HUB_ID", help_heading = heading::MODEL)]
     model: Option<String>,
     /// Devices that share the cells: auto, flex (the CPU), cuda or wgpu; cuda:0,cuda:1 are two GPUs
@@ -204,17 +204,19 @@ fn variables(
 fn places(args: &Args, sizes: &Sizes, n_tokens: usize) -> Result<Places> {
     let positions = args.positions.resolve(n_tokens, "position")?;
     let layers = args.layers.resolve(sizes.n_layers, "layer")?;
-    let components = args.components.iter().map(|name| name.trim().parse());
-    let components: Vec<Component> = components.collect::<Result<_, _>>()?;
-    let heads = match components.iter().any(|component| component.is_per_head()) {
-        true => args.heads.resolve(sizes.n_heads, "head")?,
-        false => Vec::new(),
-    };
+    let components = args.components.iter().map(|name| {
+        let component: Component = name.trim().parse()?;
+        let heads = match component.n_heads(sizes) {
+            Some(n_heads) => args.heads.resolve(n_heads, "head")?,
+            None => return Ok((component, vec![None])),
+        };
+        Ok((component, heads.into_iter().map(Some).collect()))
+    });
+    let components = components.collect::<Result<_>>()?;
     Ok(Places {
         layers,
         positions,
         components,
-        heads,
         ranks: args.ranks.clone(),
     })
 }

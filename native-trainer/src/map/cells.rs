@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Result, bail};
 use swivel_core::{
-    Component, Place, Position, Site, Sizes,
+    Component, Place, PlaceError, Position, Site, Sizes,
     sweep::Method,
     task::{Pair, PairShape},
     train::check_rank,
@@ -126,10 +126,8 @@ pub struct Places {
     pub layers: Vec<usize>,
     /// Positions, from the first token on.
     pub positions: Vec<usize>,
-    /// Components.
-    pub components: Vec<Component>,
-    /// Heads, where the component is per head.
-    pub heads: Vec<usize>,
+    /// Components, each with its heads; one that is not per head has none of them, once.
+    pub components: Vec<(Component, Vec<Option<usize>>)>,
     /// Ranks of the subspaces, where directions are learned.
     pub ranks: Vec<usize>,
 }
@@ -145,23 +143,20 @@ pub fn plan(
         layers,
         positions,
         components,
-        heads,
         ranks,
     } = places;
     let is_learned = method == Method::Das;
     let ranks = if is_learned { ranks.as_slice() } else { &[0] };
     let mut cells = Vec::new();
     for variable in 0..n_variables {
-        for component in components {
-            let heads: Vec<Option<usize>> = match component.is_per_head() {
-                true => heads.iter().copied().map(Some).collect(),
-                false => vec![None],
-            };
+        for (component, heads) in components {
             for layer in layers.iter().rev() {
-                let Ok(site) = component.at(*layer).check(sizes) else {
-                    continue; // the embedding and the final norm are in one layer only
+                let site = match component.at(*layer).check(sizes) {
+                    // The embedding and the final norm are in one layer only.
+                    Err(PlaceError::LayerOutside { .. }) => continue,
+                    site => site?,
                 };
-                for head in &heads {
+                for head in heads {
                     check_head(site, *head, sizes)?;
                     for rank in ranks {
                         if is_learned {

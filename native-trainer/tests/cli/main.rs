@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod apply;
+mod convert;
 mod data;
 mod eval;
+mod formats;
+mod gguf;
 mod inspect;
 mod model;
 mod output;

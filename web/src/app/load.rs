@@ -172,7 +172,7 @@ impl App {
         generation: u32,
     ) -> Result<(), String> {
         let config = Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
-        let sizes = config.sizes;
+        let (family, sizes) = (config.family.model_type, config.sizes);
         tokenizer.check(&sizes).map_err(|error| error.to_string())?;
         if self.generation.get_value() != generation {
             return Ok(());
@@ -187,6 +187,7 @@ impl App {
         }
         let model = Model {
             name,
+            family,
             sizes,
             sha256: sha256.to_owned(),
             lexicon: Lexicon::embedded(&tokenizer).ok().map(Into::into),

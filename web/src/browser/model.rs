@@ -82,7 +82,7 @@ impl ModelSource {
     /// Reads what the page itself needs, and no weights: `config.json` and the tokenizer.
     ///
     /// # Errors
-    /// - if one is missing, or of no GPT-2
+    /// - if one is missing, or of no family that is computed
     pub async fn texts(
         &self,
         progress: &dyn Fn(&str, f64, Option<f64>),
@@ -96,7 +96,7 @@ impl ModelSource {
     /// Reads and checks `config.json`.
     ///
     /// # Errors
-    /// - if it is missing, or of no GPT-2
+    /// - if it is missing, or of no family that is computed
     pub async fn config(
         &self,
         progress: &dyn Fn(&str, f64, Option<f64>),

@@ -76,6 +76,13 @@ impl Session {
 
     /// The card as a swap, or why pyvene cannot do it.
     fn swap(&self, card: &Card) -> Result<Swap, &'static str> {
+        if self
+            .model
+            .as_ref()
+            .is_some_and(|model| model.family != "gpt2")
+        {
+            return Err("pyvene's places are written for GPT-2 only");
+        }
         let mut title = python_string(&self.card_title(card));
         let opened = card.direction.map(|idx| &self.directions[idx]);
         if let Some(opened) = opened {
@@ -90,7 +97,10 @@ impl Session {
         let heads = match (card.place.head, &self.model) {
             _ if !site.component.is_per_head() => None,
             (Some(head), _) => Some(vec![head]),
-            (None, Some(model)) => Some((0..model.sizes.n_heads).collect()),
+            (None, Some(model)) => {
+                let n_heads = site.component.n_heads(&model.sizes);
+                n_heads.map(|n_heads| (0..n_heads).collect())
+            }
             (None, None) => {
                 return Err("how many heads there are is known when the model is there");
             }

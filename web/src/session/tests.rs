@@ -44,6 +44,7 @@ fn model() -> Model {
     let weights = file("models/solver/model.safetensors");
     Model {
         name: "solver".to_owned(),
+        family: "gpt2",
         sizes: config().sizes,
         sha256: Weights::new(&[&weights]).unwrap().sha256().to_owned(),
         lexicon: Lexicon::embedded(&tokenizer).ok().map(Arc::new),

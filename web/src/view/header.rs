@@ -208,7 +208,7 @@ fn ModelMenu(page: PageState) -> impl IntoView {
             <div class="sheet">
                 <p>{sizes}</p>
                 <ListedModels page menu />
-                <p class="label">"Another GPT-2: its folder, with config.json, tokenizer.json and model.safetensors"</p>
+                <p class="label">"Another model: its folder, with config.json, tokenizer.json and model.safetensors"</p>
                 <label class="button">
                     "Choose a folder"
                     <input

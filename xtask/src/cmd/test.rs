@@ -6,11 +6,14 @@ use anyhow::{Context, Result};
 
 use crate::{
     cmd::{
-        page,
+        page, real,
         setup::{self, Browser},
     },
     shell::{self, Shell},
 };
+
+/// Names the folder of real models, for tests that need them.
+const REAL: &str = "SWIVEL_REAL";
 
 /// Runs every check and stops at the first that fails.
 /// The last lines list what was skipped, and why.
@@ -63,9 +66,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let Args { quick } = args;
     let scope = if quick { Scope::Quick } else { Scope::Full };
     let path = shell::root()?.join("tests/SKIPS.md");
-    let gated = gated_tests(
+    let mut gated = gated_tests(
         &fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?,
     );
+    let real = match env::var(REAL) {
+        Ok(folder) => Some(folder),
+        Err(_) => real::found().map(|folder| folder.display().to_string()),
+    };
+    if real.is_some() {
+        gated.retain(|skip| !skip.reason.contains(REAL));
+    }
 
     setup::compiler_components()?;
     let mut trunk = Err(String::new());
@@ -82,7 +92,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
 
     let mut skips = Vec::new();
-    for step in steps(browser.as_ref().ok()) {
+    for step in steps(browser.as_ref().ok(), real.as_deref()) {
         let reason = match (step.runs, scope) {
             (Runs::Always, _) | (Runs::Full, Scope::Full) => None,
             (_, Scope::Quick) => Some("left out by --quick"),
@@ -120,7 +130,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn steps(browser: Option<&Browser>) -> Vec<Step> {
+fn steps(browser: Option<&Browser>, real: Option<&str>) -> Vec<Step> {
     let step = |label, runs, line| Step {
         label,
         runs,
@@ -137,6 +147,10 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
             .variable("CHROME", chrome)
             .variable("CHROMEDRIVER", chromedriver);
     }
+    let mut tests = Shell::new("cargo test --release --workspace --exclude swivel-e2e");
+    if let Some(folder) = real {
+        tests = tests.variable(REAL, folder);
+    }
     vec![
         step("format", Runs::Always, "cargo fmt --all --check"),
         // Lints and tests share the release profile, so that burn is built for one profile only.
@@ -145,11 +159,10 @@ fn steps(browser: Option<&Browser>) -> Vec<Step> {
             Runs::Always,
             "cargo clippy --release --workspace --all-targets -- -D warnings",
         ),
-        step(
-            "tests",
-            Runs::Always,
-            "cargo test --release --workspace --exclude swivel-e2e",
-        ),
+        Step {
+            command: tests,
+            ..step("tests", Runs::Always, "")
+        },
         step(
             "GPU backends",
             Runs::Full,

@@ -7,6 +7,7 @@ use crate::model::Activation;
 
 pub(super) static FAMILY: Family = Family {
     model_type: "gemma",
+    class: "GemmaForCausalLM",
     config: |fields| config(fields, "hidden_act"),
     prefix: "model.",
     tensors: &[

@@ -8,6 +8,7 @@ use crate::model::Sizes;
 
 pub(super) static FAMILY: Family = Family {
     model_type: "gemma2",
+    class: "Gemma2ForCausalLM",
     config: |fields| {
         let config = config(fields, [Some(50.0), Some(30.0)])?;
         let window = fields.size("sliding_window")?;

@@ -6,6 +6,7 @@ use crate::model::{Rotary, Scaling};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "gemma3_text",
+    class: "Gemma3ForCausalLM",
     config: |fields| {
         let config = gemma2::config(fields, [None, None])?;
         let (n_layers, window) = (config.sizes.n_layers, fields.size("sliding_window")?);

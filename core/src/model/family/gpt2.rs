@@ -5,6 +5,7 @@ use crate::model::{Activation, NormKind, Sizes};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "gpt2",
+    class: "GPT2LMHeadModel",
     config,
     prefix: "transformer.",
     tensors: &[

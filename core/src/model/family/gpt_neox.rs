@@ -5,6 +5,7 @@ use crate::model::{Activation, NormKind, Rotary, Sizes};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "gpt_neox",
+    class: "GPTNeoXForCausalLM",
     config,
     prefix: "gpt_neox.",
     tensors: &[

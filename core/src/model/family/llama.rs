@@ -5,6 +5,7 @@ use crate::model::{Activation, NormKind, Rotary, Sizes};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "llama",
+    class: "LlamaForCausalLM",
     config,
     prefix: "model.",
     tensors: LLAMA,

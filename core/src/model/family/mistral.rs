@@ -4,6 +4,7 @@ use super::{Config, ConfigError, Family, Fields, LLAMA, llama};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "mistral",
+    class: "MistralForCausalLM",
     config,
     prefix: "model.",
     tensors: LLAMA,

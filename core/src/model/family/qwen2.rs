@@ -4,6 +4,7 @@ use super::{Config, ConfigError, Family, Fields, GGUF_FIELDS, GgufNames, LLAMA, 
 
 pub(super) static FAMILY: Family = Family {
     model_type: "qwen2",
+    class: "Qwen2ForCausalLM",
     config,
     prefix: "model.",
     tensors: LLAMA,

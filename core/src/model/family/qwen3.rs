@@ -6,6 +6,7 @@ use super::{
 
 pub(super) static FAMILY: Family = Family {
     model_type: "qwen3",
+    class: "Qwen3ForCausalLM",
     config,
     prefix: "model.",
     tensors: LLAMA,

@@ -156,19 +156,21 @@ impl Checker<'_> {
             heads,
             ..
         } = self.planned;
-        let n_heads = self.sizes.n_heads;
+        let n_heads = component.n_heads(self.sizes);
         match (unit, heads) {
-            (Unit::Positions, None) => Ok(component.is_per_head().then(|| (0..n_heads).collect())),
+            (Unit::Positions, None) => Ok(n_heads.map(|n_heads| (0..n_heads).collect())),
             (Unit::Positions, Some(_)) => {
                 let expected = "nothing with unit `pos`; units with heads are `h` and `h.pos`";
                 refuse(self.field("heads"), expected, "heads")
             }
-            _ if !component.is_per_head() => {
-                let expected = format!("`pos`, since {component} is not per head");
-                refuse(self.field("unit"), expected, "a unit with heads")
-            }
-            (_, None) => refuse(self.field("heads"), "heads such as [0]", "nothing"),
-            (_, Some(heads)) => {
+            (_, heads) => {
+                let Some(n_heads) = n_heads else {
+                    let expected = format!("`pos`, since {component} is not per head");
+                    return refuse(self.field("unit"), expected, "a unit with heads");
+                };
+                let Some(heads) = heads else {
+                    return refuse(self.field("heads"), "heads such as [0]", "nothing");
+                };
                 check_distinct(&self.field("heads"), heads, n_heads)?;
                 Ok(Some(heads.clone()))
             }

@@ -10,7 +10,7 @@ const N_COLUMNS: usize = 120;
 const IMPORTS: &str = "\
 import pyvene as pv
 import torch
-from transformers import AutoTokenizer, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 ";
 
 const SCALED: &str = "
@@ -311,7 +311,7 @@ fn definition(line: &Line, swaps: &[&Swap]) -> String {
 pub fn runs(swaps: &[Swap]) -> String {
     if swaps.is_empty() {
         return "
-model = GPT2LMHeadModel.from_pretrained(MODEL).float().eval()
+model = AutoModelForCausalLM.from_pretrained(MODEL).float().eval()
 base, source = torch.tensor([BASE]), torch.tensor([SOURCE])
 with torch.no_grad():
     runs = {\"base\": model(base).logits[0, -1], \"source\": model(source).logits[0, -1]}
@@ -343,7 +343,7 @@ with torch.no_grad():
     };
     format!(
         "
-{eager}model = GPT2LMHeadModel.from_pretrained(MODEL{attention}).float().eval()
+{eager}model = AutoModelForCausalLM.from_pretrained(MODEL{attention}).float().eval()
 base, source = torch.tensor([BASE]), torch.tensor([SOURCE])
 intervenable = pv.IntervenableModel(
     [{{**place, \"intervention\": swap}} for place, _, _, swap in SWAPS], model=model

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use swivel_core::{Component, plan::Operation};
 
-use crate::{page_state::PageState, session::Session};
+use crate::page_state::PageState;
 
 /// Components that are looked for most, by the names that people have for them; the others follow by their own.
 const COMMON: [(Component, &str); 3] = [
@@ -69,7 +69,8 @@ pub fn ValueChoice(
                     }
                 }
             >
-                {components()
+                {move || components()
+                    .filter(|component| page.session.with(|session| session.has(*component)))
                     .map(|component| {
                         view! {
                             <option
@@ -93,7 +94,8 @@ pub fn ValueChoice(
                         "all heads"
                     </option>
                     {move || {
-                        (0..page.session.with(Session::n_heads))
+                        let component = page.component.get();
+                        (0..page.session.with(|session| session.n_heads_at(component)))
                             .map(|head| {
                                 view! {
                                     <option
