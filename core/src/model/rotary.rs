@@ -46,7 +46,7 @@ pub enum Scaling {
 impl Rotary {
     /// Reads `rope_scaling` beside a base.
     pub(super) fn of(fields: &Fields, base: f64, n_rotated: usize) -> Result<Self, ConfigError> {
-        if n_rotated == 0 || n_rotated % 2 != 0 {
+        if n_rotated == 0 || !n_rotated.is_multiple_of(2) {
             return Err(fields.wrong("head_dim", "an even number of rotated values", n_rotated));
         }
         let scaling = match fields.get("rope_scaling") {
