@@ -61,6 +61,21 @@ impl Shell {
         Ok(())
     }
 
+    /// Runs with this process' standard output; what the program wrote to standard error, if it failed.
+    ///
+    /// # Errors
+    /// - if the program cannot be started
+    pub fn complaint(&self) -> Result<Option<String>> {
+        let output = self
+            .command()?
+            .stdout(Stdio::inherit())
+            .stderr(Stdio::piped())
+            .output()
+            .with_context(|| format!("cannot start `{self}`"))?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((!output.status.success()).then_some(text))
+    }
+
     /// What the program wrote to standard output, trimmed; `None` if it cannot be started or fails.
     pub fn output(&self) -> Option<String> {
         let output = self.command().ok()?.output().ok()?;

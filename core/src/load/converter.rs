@@ -112,7 +112,7 @@ impl Converter {
     }
 
     /// Bytes of all values that are written.
-    pub fn n_bytes(&self) -> usize {
+    pub fn n_bytes(&self) -> u64 {
         self.tensors.iter().map(Tensor::n_bytes).sum()
     }
 
@@ -193,8 +193,9 @@ impl Converter {
 
 impl Tensor {
     /// Bytes that are written.
-    fn n_bytes(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.precision.n_bytes()
+    fn n_bytes(&self) -> u64 {
+        let n_values: u64 = self.shape.iter().map(|n| *n as u64).product();
+        n_values * self.precision.n_bytes() as u64
     }
 
     /// First row and bytes of all that is read at once.

@@ -41,7 +41,7 @@ pub struct Converted {
     /// Tensors of its weights.
     pub n_tensors: usize,
     /// Bytes of its weights.
-    pub n_bytes: usize,
+    pub n_bytes: u64,
     /// Number format of its weights; of several, the widest.
     pub precision: Precision,
 }
@@ -69,7 +69,7 @@ impl ModelFiles {
         let mut converter =
             Converter::new(&self.config, &self.stored, precision).with_context(cannot)?;
         self.warn_of_unused(converter.unused(), report);
-        let [n_tensors, n_bytes] = [converter.n_tensors(), converter.n_bytes()];
+        let (n_tensors, n_bytes) = (converter.n_tensors(), converter.n_bytes());
         let written = converter.precision();
         let small = self.small_files(match self.source {
             Source::Gguf => Some(written),

