@@ -5,13 +5,8 @@
 //! causes, says each cause once. No module of this crate uses [`Error`]: it is for those who call several of them.
 
 use crate::{
-    intervention::InterventionError,
-    load::TensorError,
-    model::{ConfigError, PromptError},
-    plan::PlanError,
-    site::PlaceError,
-    task::TaskError,
-    tensor_file::FileError,
+    intervention::InterventionError, load::TensorError, model::ConfigError, plan::PlanError,
+    site::PlaceError, sizes::PromptError, task::TaskError, tensor_file::FileError,
     tokenizer::TokenizerError,
 };
 

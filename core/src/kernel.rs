@@ -130,19 +130,24 @@ pub fn rms_norm<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 1>, epsilon: f64)
     x / rms * weight.unsqueeze()
 }
 
-/// [`Kernels::rotate`] by burn's operations.
+/// [`Kernels::rotate`] by burn's operations: `x * cos` and, with the two of each pair exchanged, `x * sin`. All positions of a head are
+/// one row, since backends multiply all rows by one fastest.
 pub fn rotate<B: Backend>(x: Tensor<B, 4>, [cos, sin]: &[Tensor<B, 4>; 2]) -> Tensor<B, 4> {
-    let (d_head, n_pairs) = (x.dims()[3], cos.dims()[3]);
-    let first = x.clone().narrow(3, 0, n_pairs);
-    let second = x.clone().narrow(3, n_pairs, n_pairs);
-    let mut parts = vec![
-        first.clone() * cos.clone() - second.clone() * sin.clone(),
-        second * cos.clone() + first * sin.clone(),
-    ];
-    if 2 * n_pairs < d_head {
-        parts.push(x.narrow(3, 2 * n_pairs, d_head - 2 * n_pairs));
+    let ([batch, head, pos, d_head], [_, _, _, n_pairs]) = (x.dims(), cos.dims());
+    let rest = d_head - 2 * n_pairs;
+    let part = |from, n| x.clone().narrow(3, from, n);
+    let mut exchanged = vec![part(n_pairs, n_pairs), part(0, n_pairs)];
+    let mut factors = [[cos.clone(), cos.clone()], [sin.clone().neg(), sin.clone()]].map(Vec::from);
+    if rest > 0 {
+        exchanged.push(part(2 * n_pairs, rest));
+        let zeros = Tensor::zeros([1, 1, pos, rest], &x.device());
+        factors[0].push(zeros.clone() + 1.0);
+        factors[1].push(zeros);
     }
-    Tensor::cat(parts, 3)
+    let exchanged = Tensor::cat(exchanged, 3);
+    let [cos, sin] = factors.map(|parts| Tensor::cat(parts, 3).reshape([1, pos * d_head]));
+    let rows = |x: Tensor<B, 4>| x.reshape([batch * head, pos * d_head]);
+    (rows(x) * cos + rows(exchanged) * sin).reshape([batch, head, pos, d_head])
 }
 
 /// [`Kernels::causal`] by burn's operations.

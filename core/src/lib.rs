@@ -41,6 +41,7 @@ mod place;
 mod reach;
 mod rows;
 mod site;
+mod sizes;
 mod tensor_file;
 mod tokenizer;
 
@@ -63,11 +64,10 @@ pub use load::{
     Converter, Dtype, FileFormat, HeaderReader, Loader, Precision, StoredFile, StoredTensor,
     TensorError, UnreadTensor, Wanted, Weights, gguf,
 };
-pub use model::{
-    Config, ConfigError, Decoder, Family, KeyValue, Layer, Norm, PromptError, Sizes, ids_tensor,
-};
+pub use model::{Config, ConfigError, Decoder, Family, KeyValue, Layer, Norm, ids_tensor};
 pub use place::{Place, Position};
 pub use site::{Component, PlaceError, Site};
+pub use sizes::{PromptError, Sizes};
 pub use task::causal;
 pub use tensor_file::FileError;
 pub use tokenizer::{Tokenizer, TokenizerError};

@@ -8,6 +8,7 @@ mod expected;
 pub mod gguf;
 mod header;
 mod loader;
+mod metadata;
 mod names;
 mod precision;
 mod safetensors;

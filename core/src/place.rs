@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Site, Sizes, model::PromptError, site::PlaceError};
+use crate::{Site, Sizes, site::PlaceError, sizes::PromptError};
 
 /// A token of a prompt, counted from its begin or from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{Sizes, model::PromptError};
+use crate::{Sizes, sizes::PromptError};
 
 /// What is computed at a place of a block, in the order of the forward pass. A name is the same module in every family.
 ///

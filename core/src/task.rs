@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Position, Sizes, model::PromptError, site::PlaceError};
+use crate::{Position, Sizes, site::PlaceError, sizes::PromptError};
 
 /// Prompts of a base and a source run and what the base run must answer once the variable has the source's value.
 ///

@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::{
     intervention::InterventionError,
     load::{TensorError, floats},
-    model::PromptError,
     site::PlaceError,
+    sizes::PromptError,
 };
 
 /// A tensor that is written: name, shape and values, row-major.

@@ -12,7 +12,10 @@ mod rotation;
 use burn::{
     module::{AutodiffModule, Module},
     optim::{Adam, AdamConfig, AdamState, SimpleOptimizer},
-    tensor::{Tensor, backend::AutodiffBackend},
+    tensor::{
+        Tensor,
+        backend::{AutodiffBackend, Backend},
+    },
 };
 
 use crate::{
@@ -115,6 +118,21 @@ impl<A: AutodiffBackend> DasTrainer<A> {
         trainers: &mut [Self],
         places: &[CachedPairs<A::InnerBackend>],
     ) -> Vec<Tensor<A::InnerBackend, 1>> {
+        let gradients = Self::gradients(trainers, places);
+        let trainers = trainers.iter_mut().zip(gradients);
+        trainers
+            .map(|(trainer, gradient)| trainer.apply(gradient))
+            .collect()
+    }
+
+    /// What [`DasTrainer::step_together`] learns from: the gradients of some of its pairs may be computed apart and joined.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn gradients(
+        trainers: &[Self],
+        places: &[CachedPairs<A::InnerBackend>],
+    ) -> Vec<Gradient<A::InnerBackend>> {
         let originals: Vec<Tensor<A, 2>> = (trainers.iter())
             .map(|trainer| Tensor::from_inner(trainer.rotation.original.clone()).require_grad())
             .collect();
@@ -133,38 +151,56 @@ impl<A: AutodiffBackend> DasTrainer<A> {
         let normed = normed(&trainers[0].model, &places, &interventions); // [places * batch, 1, d_model]
         let (losses, gradient) =
             losses_and_gradient(&trainers[0].head, normed.clone().inner(), labels);
-        let n_rows = places[0].base.n_rows();
-        // Each loss is a mean over its own rows.
-        let gradient = Tensor::from_inner(gradient / n_rows as f64);
-        let gradients = (normed * gradient).sum().backward();
-        for (trainer, original) in trainers.iter_mut().zip(originals) {
-            if let Some(gradient) = original.grad(&gradients) {
-                trainer.update(gradient);
-            }
-            trainer.step += 1;
-        }
-        losses
-            .split(n_rows, 0)
-            .into_iter()
-            .map(Tensor::mean)
+        let gradients = (normed * Tensor::from_inner(gradient)).sum().backward();
+        let losses = losses.split(places[0].base.n_rows(), 0);
+        (originals.iter().zip(losses))
+            .map(|(original, losses)| Gradient {
+                sum: original.grad(&gradients),
+                losses,
+            })
             .collect()
     }
 
-    fn update(&mut self, gradient: Tensor<A::InnerBackend, 2>) {
-        let lr = self.config.learning_rate(self.step);
-        let (original, state) = self.optimizer.step(
-            lr,
-            self.rotation.original.clone(),
-            gradient,
-            self.state.take(),
-        );
-        self.rotation.original = original;
-        self.state = state;
+    /// Takes a step; returns the mean loss before it, nats, `[1]`.
+    pub fn apply(&mut self, gradient: Gradient<A::InnerBackend>) -> Tensor<A::InnerBackend, 1> {
+        let Gradient { sum, losses } = gradient;
+        if let Some(sum) = sum {
+            let mean = sum / losses.dims()[0] as f64;
+            let lr = self.config.learning_rate(self.step);
+            let (original, state) =
+                self.optimizer
+                    .step(lr, self.rotation.original.clone(), mean, self.state.take());
+            self.rotation.original = original;
+            self.state = state;
+        }
+        self.step += 1;
+        losses.mean()
     }
 
     /// What has been learned so far.
     pub fn rotation(&self) -> &Rotation<A::InnerBackend> {
         &self.rotation
+    }
+}
+
+/// What some pairs say about a basis.
+pub struct Gradient<B: Backend> {
+    /// Gradient of the sum of the losses; `None` where they do not depend on the basis.
+    sum: Option<Tensor<B, 2>>,
+    /// Loss of each pair, nats, `[batch]`.
+    losses: Tensor<B, 1>,
+}
+
+impl<B: Backend> Gradient<B> {
+    /// What these pairs and others say together.
+    pub fn join(self, other: Self) -> Self {
+        Self {
+            sum: match (self.sum, other.sum) {
+                (Some(sum), Some(other)) => Some(sum + other),
+                (sum, other) => sum.or(other),
+            },
+            losses: Tensor::cat(vec![self.losses, other.losses], 0),
+        }
     }
 }
 

@@ -6,11 +6,12 @@
 mod jobs;
 mod real;
 mod roofline;
+mod shape;
 mod sides;
 mod table;
 mod work;
 
 pub use jobs::Job;
-pub use real::Shape;
+pub use shape::Shape;
 pub use sides::Sides;
 pub use work::Work;

@@ -1,5 +1,7 @@
 //! The rule by which directions are learned on cached pairs.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result};
 use burn::tensor::{Tensor, backend::AutodiffBackend};
 use rand::{SeedableRng, seq::SliceRandom};
@@ -7,10 +9,10 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use swivel_core::{
     Decoder, MANY_ROWS,
-    train::{DasTrainer, Rotation, TrainConfig},
+    train::{CachedPairs, DasTrainer, Gradient, Rotation, TrainConfig},
 };
 
-use crate::{cached::Cached, interrupt, tensors::read_floats};
+use crate::{cached::Cached, interrupt, side_by_side::n_workers, tensors::read_floats};
 
 /// How directions are learned, at places of any width.
 #[derive(Clone, Copy, Debug)]
@@ -108,11 +110,11 @@ impl Rule {
             for batch in rows.chunks(self.batch_size) {
                 interrupt::check("what was being learned is given up")?;
                 let batch = Cached::select_together(places, batch)?;
-                losses.extend(
-                    DasTrainer::step_together(&mut trainers, &batch)
-                        .into_iter()
-                        .take(1),
-                );
+                let gradients = gradients(&trainers, &batch)?;
+                let of_step: Vec<_> = (trainers.iter_mut().zip(gradients))
+                    .map(|(trainer, gradient)| trainer.apply(gradient))
+                    .collect();
+                losses.extend(of_step.into_iter().take(1));
             }
             let losses = read_floats(Tensor::cat(losses, 0))?;
             after_epoch(epoch, losses, &trainers)?;
@@ -122,6 +124,31 @@ impl Rule {
             .map(|trainer| trainer.rotation().clone())
             .collect())
     }
+}
+
+/// What a step learns from a batch. On the CPU, a large one is computed in two halves, side by side: what lies between products
+/// of matrices does not share the cores.
+fn gradients<A: AutodiffBackend>(
+    trainers: &[DasTrainer<A>],
+    places: &[CachedPairs<A::InnerBackend>],
+) -> Result<Vec<Gradient<A::InnerBackend>>> {
+    /// Rows below which a product of matrices is used badly.
+    const FEW_ROWS: usize = 48;
+    let first = places.first().context("there is nothing to learn from")?;
+    let n_pairs = first.base.n_rows();
+    let n_rows = n_pairs * first.base.n_positions() * places.len();
+    let n_workers = n_workers::<A::InnerBackend>(&first.source.device());
+    if n_workers == 1 || n_rows < 2 * FEW_ROWS || n_pairs < 2 {
+        return Ok(DasTrainer::gradients(trainers, places));
+    }
+    let of = |rows: Range<usize>| {
+        let narrow = |pairs: &CachedPairs<_>| pairs.narrow(rows.clone());
+        DasTrainer::gradients(trainers, &places.iter().map(narrow).collect::<Vec<_>>())
+    };
+    // In a worker, which has one core, one half comes after the other: the sums are the same.
+    let (left, right) = rayon::join(|| of(0..n_pairs / 2), || of(n_pairs / 2..n_pairs));
+    let halves = left.into_iter().zip(right);
+    Ok(halves.map(|(left, right)| left.join(right)).collect())
 }
 
 /// How many of some positions to learn at together, the last ones first: a run starts from the earliest of them, so that more

@@ -345,6 +345,12 @@ impl<B: Backend> CachedBase<B> {
         )
     }
 
+    /// Neighbouring rows; nothing is copied.
+    pub(crate) fn narrow(&self, rows: Range<usize>) -> Self {
+        let (start, n) = (rows.start, rows.len());
+        self.map(|x| x.narrow(0, start, n), |x| x.narrow(0, start, n))
+    }
+
     /// The stream at the positions of a resumed run, in f32.
     pub(super) fn tail(&self) -> Tensor<B, 3> {
         let first = self.tail.dims()[1] - self.n_positions;

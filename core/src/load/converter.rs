@@ -14,11 +14,8 @@ use super::{
     loader::{find, finite, n_columns, place, rows_at_once},
 };
 use crate::{
-    Config,
-    model::{
-        Sizes,
-        family::{Layout, Part},
-    },
+    Config, Sizes,
+    model::{Layout, Part},
 };
 
 /// Rewrites the weights of a model from the bytes that it asks for.

@@ -8,12 +8,20 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 
-use super::{TensorError, expected::Target, loader::Part};
+use super::{TensorError, expected::Target};
 use crate::{
     Config, Decoder,
     kernel::Kernels,
-    model::{self, Attention, Layer, Mlp, Norm, RotaryEncoding, family::Part as Name},
+    model::{self, Attention, Layer, Mlp, Norm, Part as Name, RotaryEncoding},
 };
+
+/// A part of the decoder on the device.
+pub(super) enum Part<B: Backend> {
+    /// `[n]`
+    Vector(Tensor<B, 1>),
+    /// `[d_input, d_output]`; of embeddings `[rows, d_model]`
+    Matrix(Tensor<B, 2>),
+}
 
 /// Parts that are taken one after the other.
 struct Parts<'a, B: Backend> {

@@ -1,9 +1,6 @@
 //! Which tensors a model needs, what they are called in its files, and where their rows go.
 
-use crate::model::{
-    Config, NormKind,
-    family::{GGUF, Layout, Part},
-};
+use crate::model::{Config, Layout, NormKind, Part, family::GGUF};
 
 /// What a stored tensor becomes a part of: a vector or a matrix of the decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,31 +19,13 @@ use super::{
 };
 use crate::one_line::one_line;
 
+pub use super::metadata::Value;
 pub use config::config_json;
 
 /// Bytes that a header may take: the largest vocabularies take a twentieth.
 pub const MAX_HEADER_BYTES: u64 = 1 << 28;
 /// Dimensions that a tensor may have.
 pub(super) const MAX_DIMS: u32 = 8;
-
-/// A value of a GGUF file's metadata.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Any integer.
-    Int(i128),
-    /// Any floating-point number.
-    Float(f64),
-    /// True or false.
-    Bool(bool),
-    /// Text; bytes that are no UTF-8 are replaced.
-    Text(String),
-    /// Several integers, or truth values as 0 and 1.
-    Ints(Vec<i64>),
-    /// Several numbers.
-    Floats(Vec<f64>),
-    /// Several texts.
-    Texts(Vec<String>),
-}
 
 /// What a GGUF file says before its data.
 #[derive(Clone, Debug)]

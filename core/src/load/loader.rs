@@ -14,15 +14,13 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use sha2::{Digest, Sha256};
 
 use super::{
-    FileFormat, StoredFile, StoredTensor, TensorError, decoder,
+    FileFormat, StoredFile, StoredTensor, TensorError,
+    decoder::{self, Part},
     expected::{Expected, Names, Target, n_rows, shape},
 };
 use crate::{
-    Config, Decoder, hex,
-    model::{
-        Sizes,
-        family::{self, Layout},
-    },
+    Config, Decoder, Sizes, hex,
+    model::{Layout, Part as Name},
 };
 
 /// Values that are decoded at once.
@@ -59,14 +57,6 @@ struct Piece {
     wanted: Wanted,
     /// Number of the tensor that they are of, and the first of its rows that they have; `None` for bytes that are only hashed.
     rows: Option<(usize, usize)>,
-}
-
-/// A part of the decoder on the device.
-pub(super) enum Part<B: Backend> {
-    /// `[n]`
-    Vector(Tensor<B, 1>),
-    /// `[d_input, d_output]`; of embeddings `[rows, d_model]`
-    Matrix(Tensor<B, 2>),
 }
 
 /// A part that is being filled.
@@ -162,10 +152,8 @@ impl<B: Backend> Loader<B> {
         let config = &self.config;
         let matrix = self.filling.entry(target).or_insert_with(|| {
             // Of embeddings, rows are read; of all else, products. These are fastest where a row is an input's weights.
-            let is_embedding = matches!(
-                target.part,
-                family::Part::TokenEmbedding | family::Part::PositionEmbedding
-            );
+            let is_embedding =
+                matches!(target.part, Name::TokenEmbedding | Name::PositionEmbedding);
             let layout = match is_embedding {
                 true => Layout::Rows,
                 false => Layout::Columns,

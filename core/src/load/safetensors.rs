@@ -17,7 +17,7 @@ use serde::{
 
 use super::{
     Dtype, StoredTensor, TensorError,
-    gguf::Value,
+    metadata::Value,
     names::twice,
     stored::{FileFormat, StoredFile, UnreadTensor},
 };

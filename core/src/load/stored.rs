@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use super::{StoredTensor, TensorError, gguf::Value};
+use super::{StoredTensor, TensorError, metadata::Value};
 
 /// Formats of weight files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

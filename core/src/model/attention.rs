@@ -7,7 +7,7 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 
-use super::{Norm, RotaryEncoding, decoder::capped};
+use super::{Norm, RotaryEncoding, norm::capped};
 use crate::{Component::*, Hook, kernel::Kernels};
 
 /// Keys and values of one layer at consecutive positions from 0, as the products of the attention read them: keys are normed and

@@ -1,7 +1,7 @@
 //! The decoder as Hugging Face computes it, with every site offered to a [`Hook`].
 //!
 //! One model for all families: pre-norm blocks of causal attention and MLP on a residual stream, as in GPT-2 (Radford et al. 2019)
-//! and Llama (Touvron et al. 2023, <https://arxiv.org/abs/2302.13971>). What families do their own way is data ([`Config`]):
+//! and Llama (Touvron et al. 2023, <https://arxiv.org/abs/2302.13971>). What families do their own way is data ([`Config`](super::Config)):
 //! which norm, how positions come in, a gated MLP, fewer heads of keys and values, norms behind attention and MLP, attention
 //! and MLP side by side. Names are those of Hugging Face's `modeling_llama.py` where it has the part.
 //! Nothing is folded or centered: logits and activations equal Hugging Face's.
@@ -9,12 +9,12 @@
 //! Sizes in comments: `batch pos q_pos k_pos head d_model d_head d_mlp d_vocab`.
 
 use burn::{
-    module::{Module, Param},
-    nn::{Embedding, LayerNorm, Linear, RmsNorm},
+    module::Module,
+    nn::{Embedding, Linear},
     tensor::{Int, Tensor, TensorData, activation, backend::Backend},
 };
 
-use super::{Activation, Attention, Config, KeyValue, NormKind};
+use super::{Activation, Attention, KeyValue, Norm};
 use crate::{Component, Component::*, Hook, kernel::Kernels};
 
 /// Token ids of prompts of one length, on a device.
@@ -106,14 +106,6 @@ impl<B: Backend> Decoder<B> {
     }
 }
 
-/// `x`, kept between a cap and its negative; with a cap of 0 as it is.
-pub(super) fn capped<B: Backend, const D: usize>(x: Tensor<B, D>, cap: f64) -> Tensor<B, D> {
-    match cap {
-        0.0 => x,
-        _ => (x / cap).tanh() * cap,
-    }
-}
-
 /// One pre-norm transformer block.
 #[derive(Module, Debug)]
 pub struct Layer<B: Backend> {
@@ -181,50 +173,6 @@ impl<B: Backend> Layer<B> {
 
     fn norm(&self, norm: &Norm<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
         norm.forward(x, &self.kernels)
-    }
-}
-
-/// Norm over the last axis.
-#[derive(Module, Debug)]
-pub enum Norm<B: Backend> {
-    /// By mean and variance.
-    Layer(LayerNorm<B>),
-    /// By the root of the mean square.
-    Rms(RmsNorm<B>),
-}
-
-impl<B: Backend> Norm<B> {
-    /// A norm of this weight and bias.
-    ///
-    /// # Shapes
-    /// - each: `[width]`
-    pub(crate) fn new(config: &Config, weight: Tensor<B, 1>, bias: Option<Tensor<B, 1>>) -> Self {
-        let (epsilon, gamma) = (config.norm_epsilon, Param::from_tensor(weight));
-        match config.norm {
-            NormKind::Rms => Self::Rms(RmsNorm { gamma, epsilon }),
-            NormKind::Layer => {
-                let mut norm = burn::nn::LayerNormConfig::new(1)
-                    .with_epsilon(epsilon)
-                    .init(&gamma.val().device());
-                norm.gamma = gamma;
-                norm.beta = bias.map(Param::from_tensor);
-                Self::Layer(norm)
-            }
-        }
-    }
-
-    /// # Shapes
-    /// - `x`, result: `[…, width]`
-    pub fn forward<const D: usize>(&self, x: Tensor<B, D>, kernels: &Kernels<B>) -> Tensor<B, D> {
-        match self {
-            Self::Layer(norm) => norm.forward(x),
-            Self::Rms(RmsNorm { gamma, epsilon }) => {
-                let (shape, [width]) = (x.shape(), gamma.dims());
-                let n_rows = shape.num_elements() / width;
-                let rows = x.reshape([n_rows, width]);
-                (kernels.rms_norm)(rows, gamma.val(), *epsilon).reshape(shape)
-            }
-        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Families: what a config's fields say, and how the tensors of a checkpoint are called. A file a family, and nothing else in it;
 //! a family that needs no new variant of the decoder is one more file and one more line in [`ALL`].
 
-use std::fmt;
-
 use serde_json::{Map, Value};
 
-use super::{Config, ConfigError, Fields};
+use super::{
+    Config, ConfigError, Family, Fields,
+    config::GgufNames,
+    part::{Layout, Part},
+};
 
 mod gemma;
 mod gemma2;
@@ -30,94 +32,40 @@ pub static ALL: [&Family; 9] = [
     &gemma3::FAMILY,
 ];
 
-/// A family of models.
-pub struct Family {
-    /// `model_type` in `config.json`.
-    pub model_type: &'static str,
-    /// The class of transformers that computes it.
-    pub(crate) class: &'static str,
-    /// Reads the other fields.
-    pub(super) config: fn(&Fields) -> Result<Config, ConfigError>,
-    /// What stands before names of tensors, unless a checkpoint is of the model without its head.
-    pub(crate) prefix: &'static str,
-    /// Names of tensors, without prefix and without `.weight` and `.bias`; `{}` is the layer.
-    pub(crate) tensors: &'static [(&'static str, Part, Layout)],
-    /// How GGUF files have it; `None` where they are not read.
-    pub(crate) gguf: Option<GgufNames>,
-}
-
-impl fmt::Debug for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.model_type)
+impl Config {
+    /// Reads and checks `config.json`.
+    ///
+    /// # Errors
+    /// - [`ConfigError::Json`] if it is not JSON.
+    /// - [`ConfigError::Missing`] if a size is missing.
+    /// - [`ConfigError::Value`] if the family is not known, a size is impossible, or the model computes something that is not
+    ///   implemented.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ConfigError> {
+        let values: Map<String, Value> =
+            serde_json::from_slice(bytes).map_err(|cause| ConfigError::Json { cause })?;
+        let fields = Fields {
+            origin: "config.json",
+            values,
+        };
+        let model_type = fields.text_or("model_type", "gpt2")?;
+        let family = ALL.iter().find(|family| family.model_type == model_type);
+        let family = family.ok_or_else(|| {
+            let known: Vec<_> = ALL.iter().map(|family| family.model_type).collect();
+            fields.wrong(
+                "model_type",
+                format!("one of {}", known.join(", ")),
+                model_type,
+            )
+        })?;
+        Self::of_fields(family, &fields)
     }
-}
 
-/// A family in GGUF files. How its tensors are called there is the same for all.
-pub(crate) struct GgufNames {
-    /// `general.architecture`.
-    pub(crate) architecture: &'static str,
-    /// Keys without the architecture, and the fields of `config.json` that they are.
-    pub(crate) fields: &'static [(&'static str, &'static str)],
-    /// How rows of queries and keys are stored.
-    pub(crate) query_key: Layout,
-    /// Adds fields that follow from others.
-    pub(crate) complete: fn(&mut Map<String, Value>),
-}
-
-/// A part of the decoder that has weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    /// Token embedding.
-    TokenEmbedding,
-    /// Position embedding.
-    PositionEmbedding,
-    /// Norm before the attention.
-    InputNorm,
-    /// Projection to queries.
-    Query,
-    /// Projection to keys.
-    Key,
-    /// Projection to values.
-    Value,
-    /// Projection to queries, keys and values.
-    QueryKeyValue,
-    /// Norm of each query.
-    QueryNorm,
-    /// Norm of each key.
-    KeyNorm,
-    /// Projection behind the heads.
-    AttentionOutput,
-    /// Norm behind the attention.
-    AttentionUpdateNorm,
-    /// Norm before the MLP.
-    MlpNorm,
-    /// Projection whose values pass the activation function, in a gated MLP.
-    Gate,
-    /// Projection to the MLP's width.
-    Up,
-    /// Projection from the MLP's width.
-    Down,
-    /// Norm behind the MLP.
-    MlpUpdateNorm,
-    /// Norm before the head.
-    FinalNorm,
-    /// The head, where it is not tied.
-    Head,
-}
-
-/// How a matrix is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// A row an output, as torch's linear layers; vectors as they are.
-    Rows,
-    /// A row an input, as GPT-2's `Conv1D`.
-    Columns,
-    /// A row an output; query, key and value of a head one after the other.
-    PerHead,
-    /// A row an output; the two values of a head that are rotated together are neighbours (GGUF files of Llama).
-    Pairs,
-    /// A norm's weight less 1.
-    LessOne,
+    /// Reads and checks the fields of a family.
+    pub(crate) fn of_fields(family: &'static Family, fields: &Fields) -> Result<Self, ConfigError> {
+        let mut config = (family.config)(fields)?;
+        config.family = family;
+        Ok(config)
+    }
 }
 
 use Layout::*;
@@ -207,3 +155,40 @@ const GGUF_FIELDS: &[(&str, &str)] = &[
     ("attn_logit_softcapping", "attn_logit_softcapping"),
     ("final_logit_softcapping", "final_logit_softcapping"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sizes;
+
+    fn gpt2(field: &str) -> String {
+        format!(r#"{{"n_embd":24,"n_head":3,"n_layer":2,"n_positions":32,"vocab_size":61{field}}}"#)
+    }
+
+    #[test]
+    fn config_reads_hugging_face_names() {
+        let config = Config::from_json(gpt2(r#","model_type":"gpt2""#).as_bytes()).unwrap();
+        let Sizes { d_head, d_mlp, .. } = config.sizes;
+        assert_eq!((d_head, d_mlp), (8, 96));
+    }
+
+    #[test]
+    fn config_refuses_what_it_cannot_compute() {
+        for (field, name) in [
+            (r#""activation_function":"relu""#, "activation_function"),
+            (r#""model_type":"mamba""#, "model_type"),
+            (
+                r#""scale_attn_by_inverse_layer_idx":true"#,
+                "scale_attn_by_inverse_layer_idx",
+            ),
+            (r#""n_inner":0"#, "n_inner"),
+            (r#""n_inner":-1"#, "n_inner"),
+            (r#""layer_norm_epsilon":"small""#, "layer_norm_epsilon"),
+        ] {
+            let error = Config::from_json(gpt2(&format!(",{field}")).as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        let error = Config::from_json(br#"{"n_embd":24}"#).unwrap_err();
+        assert!(error.to_string().contains("n_layer"), "{error}");
+    }
+}

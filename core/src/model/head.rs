@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use super::{Decoder, decoder::capped};
+use super::{Decoder, norm::capped};
 use crate::{
     Component, Hook,
     batch::tokens_at_once,

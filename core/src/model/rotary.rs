@@ -7,7 +7,7 @@ use burn::{
     tensor::{Int, Tensor, TensorData, backend::Backend},
 };
 
-use super::config::{ConfigError, Fields};
+use super::fields::{ConfigError, Fields};
 
 /// How queries and keys are rotated.
 #[derive(Clone, Debug, PartialEq)]

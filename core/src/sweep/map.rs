@@ -7,7 +7,7 @@ use crate::{
     Component, Place, Sizes,
     direction::{self, Basis, Direction, Facts, Probe},
     load::TensorError,
-    model::PromptError,
+    sizes::PromptError,
     tensor_file::FileError,
 };
 

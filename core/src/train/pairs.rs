@@ -1,5 +1,7 @@
 //! Cached runs of pairs at one place, and what an intervention there makes the model answer.
 
+use std::ops::Range;
+
 use burn::tensor::{
     Int, Tensor,
     backend::{AutodiffBackend, Backend},
@@ -82,6 +84,17 @@ impl<B: Backend> CachedPairs<B> {
             ..**pairs
         };
         places.iter().map(at).collect()
+    }
+
+    /// Neighbouring pairs; nothing is copied.
+    pub fn narrow(&self, rows: Range<usize>) -> Self {
+        let (start, n) = (rows.start, rows.len());
+        Self {
+            base: self.base.narrow(rows),
+            source: self.source.clone().narrow(0, start, n),
+            labels: self.labels.clone().narrow(0, start, n),
+            ..*self
+        }
     }
 
     pub(super) fn to_autodiff<A: AutodiffBackend<InnerBackend = B>>(&self) -> CachedPairs<A> {

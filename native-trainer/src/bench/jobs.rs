@@ -28,7 +28,7 @@ use swivel_core::{
     train::{Rotation, losses_and_gradient},
 };
 
-use super::{real::Shape, table::median};
+use super::{shape::Shape, table::median};
 use crate::{
     cached::{CachedRuns, Wanted},
     device,

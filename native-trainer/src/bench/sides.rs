@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::{
     jobs::{Job, write_pairs},
-    real::Shape,
+    shape::Shape,
 };
 use crate::{device::DeviceChoice, report::Report};
 

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Config, ConfigError, Family, Fields, GEMMA, GGUF_FIELDS, GgufNames, Layout, gemma};
-use crate::model::Sizes;
+use crate::Sizes;
 
 pub(super) static FAMILY: Family = Family {
     model_type: "gemma2",

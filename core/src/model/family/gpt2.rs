@@ -1,7 +1,10 @@
 //! GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"); `modeling_gpt2.py`.
 
 use super::{Config, ConfigError, Family, Fields, GgufNames, Layout::*, Part::*};
-use crate::model::{Activation, NormKind, Sizes};
+use crate::{
+    Sizes,
+    model::{Activation, NormKind},
+};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "gpt2",

@@ -1,7 +1,10 @@
 //! GPT-NeoX (Black et al. 2022, <https://arxiv.org/abs/2204.06745>), as Pythia is; `modeling_gpt_neox.py`.
 
 use super::{Config, ConfigError, Family, Fields, Layout::*, Part::*};
-use crate::model::{Activation, NormKind, Rotary, Sizes};
+use crate::{
+    Sizes,
+    model::{Activation, NormKind, Rotary},
+};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "gpt_neox",

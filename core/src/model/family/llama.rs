@@ -1,7 +1,10 @@
 //! Llama (Touvron et al. 2023, <https://arxiv.org/abs/2302.13971>), as SmolLM2 and TinyLlama are; `modeling_llama.py`.
 
 use super::{Config, ConfigError, Family, Fields, GGUF_FIELDS, GgufNames, LLAMA, Layout};
-use crate::model::{Activation, NormKind, Rotary, Sizes};
+use crate::{
+    Sizes,
+    model::{Activation, NormKind, Rotary},
+};
 
 pub(super) static FAMILY: Family = Family {
     model_type: "llama",

@@ -1,0 +1,62 @@
+//! Norms, and soft caps: what keeps numbers small.
+
+use burn::{
+    module::{Module, Param},
+    nn::{LayerNorm, RmsNorm},
+    tensor::{Tensor, backend::Backend},
+};
+
+use super::{Config, NormKind};
+use crate::kernel::Kernels;
+
+/// Norm over the last axis.
+#[derive(Module, Debug)]
+pub enum Norm<B: Backend> {
+    /// By mean and variance.
+    Layer(LayerNorm<B>),
+    /// By the root of the mean square.
+    Rms(RmsNorm<B>),
+}
+
+impl<B: Backend> Norm<B> {
+    /// A norm of this weight and bias.
+    ///
+    /// # Shapes
+    /// - each: `[width]`
+    pub(crate) fn new(config: &Config, weight: Tensor<B, 1>, bias: Option<Tensor<B, 1>>) -> Self {
+        let (epsilon, gamma) = (config.norm_epsilon, Param::from_tensor(weight));
+        match config.norm {
+            NormKind::Rms => Self::Rms(RmsNorm { gamma, epsilon }),
+            NormKind::Layer => {
+                let mut norm = burn::nn::LayerNormConfig::new(1)
+                    .with_epsilon(epsilon)
+                    .init(&gamma.val().device());
+                norm.gamma = gamma;
+                norm.beta = bias.map(Param::from_tensor);
+                Self::Layer(norm)
+            }
+        }
+    }
+
+    /// # Shapes
+    /// - `x`, result: `[…, width]`
+    pub fn forward<const D: usize>(&self, x: Tensor<B, D>, kernels: &Kernels<B>) -> Tensor<B, D> {
+        match self {
+            Self::Layer(norm) => norm.forward(x),
+            Self::Rms(RmsNorm { gamma, epsilon }) => {
+                let (shape, [width]) = (x.shape(), gamma.dims());
+                let n_rows = shape.num_elements() / width;
+                let rows = x.reshape([n_rows, width]);
+                (kernels.rms_norm)(rows, gamma.val(), *epsilon).reshape(shape)
+            }
+        }
+    }
+}
+
+/// `x`, kept between a cap and its negative; with a cap of 0 as it is.
+pub(super) fn capped<B: Backend, const D: usize>(x: Tensor<B, D>, cap: f64) -> Tensor<B, D> {
+    match cap {
+        0.0 => x,
+        _ => (x / cap).tanh() * cap,
+    }
+}
