@@ -137,7 +137,7 @@ fn plan_is_said_in_words_before_it_is_run() {
     check_error(&["inspect", &plan, "--cell", "best"], &["--cell", "no map"]);
     check_error(
         &["inspect", &plan, "--model", "no/such/folder"],
-        &["no model folder"],
+        &["no model no/such/folder"],
     );
     for (file, text, expected) in [
         (&plan, "{", &["plan.json", "EOF"][..]),

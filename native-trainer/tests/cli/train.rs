@@ -183,7 +183,7 @@ fn bad_options_are_refused_with_what_would_be_valid() {
         (&["--shots", "30"], &["370 tokens", "256", "--shots"]),
         (
             &["--model", "no/such/folder"],
-            &["no model folder", "solver"],
+            &["no model no/such/folder", "solver"],
         ),
         (&["--device", "tpu"], &["tpu", "flex"]),
         (&["--device", "cuda"], &["cuda", "flex"]),
