@@ -181,7 +181,10 @@ fn bad_options_are_refused_with_what_would_be_valid() {
         (&["--lr", "-1"], &[]),
         (&["--lr", "nan"], &["--lr"]),
         (&["--shots", "30"], &["370 tokens", "256", "--shots"]),
-        (&["--model", "no/such/folder"], &["no model ", "solver"]),
+        (
+            &["--model", "no/such/folder"],
+            &["no model no/such/folder", "solver"],
+        ),
         (&["--device", "tpu"], &["tpu", "flex"]),
         (&["--device", "cuda"], &["cuda", "flex"]),
         (&["--init", "missing.safetensors"], &["missing.safetensors"]),
