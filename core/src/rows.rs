@@ -1,6 +1,6 @@
 //! Rows of a batch as rows of a matrix: how cached values are selected and stored.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, backend::Backend};
 
 /// # Shapes
 /// - `x`: `[batch, …]`; result: `[batch, …]`, flat
@@ -23,4 +23,13 @@ pub(crate) fn from_rows<B: Backend, const D: usize>(
 
 pub(crate) fn n_bytes<B: Backend, const D: usize>(x: &Tensor<B, D>) -> usize {
     x.dims().iter().product::<usize>() * x.dtype().size()
+}
+
+/// Some of the rows, in the given order.
+pub(crate) fn select_rows<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    rows: &Tensor<B, 1, Int>,
+) -> Tensor<B, D> {
+    let selected = as_rows(&x).select(0, rows.clone()); // backends copy rows of a matrix at once
+    from_rows(&x, Some(selected))
 }

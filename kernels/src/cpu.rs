@@ -138,6 +138,57 @@ fn in_parts(values: &mut [f32], _: usize, f: impl Fn(&mut [f32], usize)) {
 mod tests {
     use super::*;
 
+    /// Values that are none of them like their neighbours; enough for several threads.
+    fn values<const D: usize>(shape: [usize; D]) -> Tensor<Flex, D> {
+        let n = shape.iter().product::<usize>();
+        let values: Vec<f32> = (0..n)
+            .map(|i| (i * 7919 % 1013) as f32 / 126.0 - 4.0)
+            .collect();
+        Tensor::from_data(TensorData::new(values, shape), &Default::default())
+    }
+
+    #[track_caller]
+    fn check<const D: usize>(found: Tensor<Flex, D>, expected: Tensor<Flex, D>) {
+        let difference: f32 = (found - expected).abs().max().into_scalar();
+        assert!(difference < 1e-5, "{difference}");
+    }
+
+    #[test]
+    fn what_passes_once_over_values_is_burns() {
+        let burns = Kernels::<Flex>::default();
+        let x = values([3, 70, 99]);
+        check(silu(x.clone()), (burns.silu)(x.clone()));
+        check(gelu_new(x.clone()), (burns.gelu_new)(x));
+        let (x, weight) = (values([300, 99]), values([99]));
+        check(
+            rms_norm(x.clone(), weight.clone(), 1e-5),
+            (burns.rms_norm)(x, weight, 1e-5),
+        );
+    }
+
+    #[test]
+    fn rotation_is_burns() {
+        let burns = Kernels::<Flex>::default();
+        // Heads as attention splits them: rows that do not lie one after the other; all of each is turned, and a part.
+        let x = values([4, 50, 5, 24]).swap_dims(1, 2);
+        for n_pairs in [12, 7] {
+            let angles = values([1, 1, 50, n_pairs]);
+            let angles = [angles.clone().cos(), angles.sin()];
+            check(
+                rotate(x.clone(), &angles),
+                (burns.rotate)(x.clone(), &angles),
+            );
+        }
+    }
+
+    #[test]
+    fn hidden_scores_and_softmax_are_burns() {
+        let burns = Kernels::<Flex>::default();
+        let score = values([4, 6, 30, 41]);
+        let (found, expected) = (causal(score.clone()), (burns.causal)(score));
+        check(softmax(found), (burns.softmax)(expected));
+    }
+
     #[test]
     fn product_is_burns() {
         let device = Default::default();

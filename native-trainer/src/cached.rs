@@ -58,7 +58,10 @@ impl<B: Backend> CachedRuns<B> {
         let cone = wanted.cone(sizes)?;
         let bar = report::progress(what, pairs.len());
         let n_tokens = shape.n_base.max(shape.n_source);
-        let n_pairs = sizes.rows_at_once(n_tokens, n_tokens);
+        let n_most = sizes.rows_at_once(n_tokens, n_tokens);
+        // Batches of one size, and an even number of them: cores are done at the same time.
+        let n_batches = pairs.len().div_ceil(n_most).next_multiple_of(2);
+        let n_pairs = pairs.len().div_ceil(n_batches).max(1);
         let batches: Vec<&[Pair]> = pairs.chunks(n_pairs).collect();
         let cache = |batch: &[Pair]| {
             let base = ids_tensor(batch.iter().map(|pair| pair.base.as_slice()), &device);

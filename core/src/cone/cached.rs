@@ -11,7 +11,7 @@ use crate::{
     Recorder, Site,
     intervention::Source,
     model::KeyValue,
-    rows::{as_rows, from_rows, n_bytes},
+    rows::{as_rows, from_rows, n_bytes, select_rows},
 };
 
 /// Number format of cached values; runs compute in f32.
@@ -392,13 +392,4 @@ pub fn row_indices<B: Backend>(rows: &[usize], device: &B::Device) -> Tensor<B, 
     let rows: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
     let n_rows = rows.len();
     Tensor::from_data(TensorData::new(rows, [n_rows]), device)
-}
-
-/// Some of the rows, in the given order.
-fn select_rows<B: Backend, const D: usize>(
-    x: Tensor<B, D>,
-    rows: &Tensor<B, 1, Int>,
-) -> Tensor<B, D> {
-    let selected = as_rows(&x).select(0, rows.clone()); // backends copy rows of a matrix at once
-    from_rows(&x, Some(selected))
 }

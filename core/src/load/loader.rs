@@ -300,6 +300,15 @@ pub(super) fn find(
             }
         }
     }
+    // Llama 3's scaling of its rotations, which other files say in words.
+    const FACTORS: &str = "rope_freqs.weight";
+    if stored.contains_key(FACTORS) {
+        return Err(TensorError::Gguf {
+            what: format!("tensor `{FACTORS}`"),
+            expected: "rotations whose angles have no factors of their own".to_owned(),
+            found: "it; take the model's safetensors, whose config says the scaling".to_owned(),
+        });
+    }
     let mut found = Vec::new();
     for expected in names.expected(config) {
         let Some((file, tensor)) = stored.remove(expected.name.as_str()) else {
