@@ -43,6 +43,14 @@ fn pairs(folder: &TempDir, seed: &str) -> (String, Vec<Pair>) {
     (path, pairs.collect())
 }
 
+/// The components that blocks of the model have.
+fn of_model(sizes: &Sizes) -> impl Iterator<Item = Component> {
+    let components = Component::ALL.into_iter().map(|(component, ..)| component);
+    components.filter(|component| {
+        (0..sizes.n_layers).any(|layer| component.at(layer).check(sizes).is_ok())
+    })
+}
+
 fn names(components: impl Iterator<Item = Component>) -> String {
     components
         .map(Component::name)
@@ -253,7 +261,7 @@ fn whole_values_of_every_component_and_head_score_as_in_full_runs() {
     let (path, pairs) = pairs(&folder, "3");
     let runs = FullRuns::new(pairs);
     let last = runs.pairs[0].base.len() - 1;
-    let components = names(Component::ALL.into_iter().map(|(component, ..)| component));
+    let components = names(of_model(&runs.sizes));
     let places = ["--components", &components, "--positions", "0,12,last"];
     for (method, name, _) in Method::ALL {
         let op = match method {
@@ -282,11 +290,7 @@ fn whole_values_of_every_component_and_head_score_as_in_full_runs() {
             }
         }
         // What a cell says is not what the base run says: one that was not intervened in would not pass.
-        for (component, ..) in Component::ALL {
-            let is_there = |l: usize| component.at(l).check(&runs.sizes).is_ok();
-            if !(0..runs.sizes.n_layers).any(is_there) {
-                continue; // this family lacks it
-            }
+        for component in of_model(&runs.sizes) {
             let cells = result.cells().iter();
             let cells = cells.filter(|cell| cell.place.site.component == component);
             let most = cells.map(moved_by).fold(0.0, f64::max);
@@ -305,8 +309,7 @@ fn directions_of_every_component_score_as_in_full_runs() {
     let (train, _) = pairs(&folder, "5");
     let runs = FullRuns::new(pairs_of_test);
     let of_a_width = |component: &Component| component.width(&runs.sizes).is_some();
-    let components = Component::ALL.into_iter().map(|(component, ..)| component);
-    let components = names(components.filter(of_a_width));
+    let components = names(of_model(&runs.sizes).filter(of_a_width));
     let places = ["--components", &components, "--heads", "1", "--layers"];
     let more = ["0,2", "--positions", "12,last", "--ranks", "2"];
     let learn = ["--train-data", &train, "--epochs", "2", "--lr", "0.1"];

@@ -173,7 +173,8 @@ fn numbers_are_read_back_exactly() {
 #[test]
 fn every_component_but_scores_has_a_place() {
     for (component, name, _) in Component::ALL {
-        let has_none = component == Component::AttentionScore;
+        // GPT-2 lacks the others.
+        let has_none = component == Component::AttentionScore || !live().has(component);
         assert_eq!(place(component.at(0)).is_err(), has_none, "{name}");
     }
 }

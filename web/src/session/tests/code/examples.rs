@@ -126,7 +126,7 @@ pub fn examples() -> Vec<(&'static str, Session)> {
     set_long_base(&mut every_component);
     let mut cards = Vec::new();
     for (component, ..) in Component::ALL {
-        if component.is_per_head() {
+        if component.is_per_head() || !every_component.has(component) {
             continue;
         }
         let (layer, positions) = match component {
