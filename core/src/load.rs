@@ -43,7 +43,7 @@ pub struct StoredTensor {
     pub bytes: Range<u64>,
 }
 
-/// Weight files of one model in memory, shards in the order of their names.
+/// Safetensors files of one model in memory, shards in the order of their names.
 pub struct Weights<'a> {
     files: Vec<&'a [u8]>,
     stored: Vec<StoredFile>,
@@ -53,19 +53,21 @@ impl<'a> Weights<'a> {
     /// Reads the headers of `files`.
     ///
     /// # Errors
-    /// - Those of [`HeaderReader::give`].
+    /// - [`TensorError::Safetensors`], [`TensorError::Length`], [`TensorError::Twice`] if a file is none, or damaged.
     pub fn new(files: &[&'a [u8]]) -> Result<Self, TensorError> {
-        let stored = files.iter().map(|file| {
-            let mut header = HeaderReader::new(file.len() as u64);
-            while let Some(bytes) = header.wants() {
-                header.give(within(file, bytes))?;
-            }
-            header.finish()
-        });
+        let stored = files.iter().map(|file| safetensors::whole(file));
         Ok(Self {
             stored: stored.collect::<Result<_, _>>()?,
             files: files.to_vec(),
         })
+    }
+
+    /// The same of files whose headers are read already, of any format.
+    pub fn with_headers(files: &[&'a [u8]], stored: Vec<StoredFile>) -> Self {
+        Self {
+            files: files.to_vec(),
+            stored,
+        }
     }
 
     /// What the files hold.

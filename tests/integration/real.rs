@@ -4,7 +4,7 @@
 use std::{env, fs, path::PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
-use swivel_core::{Config, Decoder, Weights};
+use swivel_core::{Config, Decoder, HeaderReader, Weights};
 
 use crate::support::{B, Reference, device};
 
@@ -28,8 +28,14 @@ fn check_logits(name: &str) {
         return;
     };
     let bytes = fs::read(path).unwrap();
-    let weights = Weights::new(&[&bytes]).unwrap();
-    let config = Config::from_gguf(&weights.stored()[0]).unwrap();
+    let mut header = HeaderReader::new(bytes.len() as u64);
+    while let Some(range) = header.wants() {
+        let wanted = &bytes[range.start as usize..range.end as usize];
+        header.give(wanted).unwrap();
+    }
+    let stored = header.finish().unwrap();
+    let config = Config::from_gguf(&stored).unwrap();
+    let weights = Weights::with_headers(&[&bytes], vec![stored]);
     let model: Decoder<B> = Decoder::load(&config, &weights, &device()).unwrap();
     let reference = Reference::open(&format!("real/{name}.safetensors"));
     let columns = reference.ints::<1>("vocab_ids");

@@ -149,3 +149,19 @@ impl<'de> Deserialize<'de> for Json {
         deserializer.deserialize_map(Entries)
     }
 }
+
+/// What a file in memory holds.
+///
+/// # Errors
+/// - Those of [`header`] and [`read`].
+pub(super) fn whole(file: &[u8]) -> Result<StoredFile, TensorError> {
+    let n_bytes = file.len() as u64;
+    let first = &file[..file.len().min(N_LENGTH as usize)];
+    let range = header(first, n_bytes)?;
+    let cut = || TensorError::Length {
+        expected: range.end,
+        found: n_bytes,
+    };
+    let bytes = file.get(range.start as usize..range.end as usize);
+    read(bytes.ok_or_else(cut)?, n_bytes)
+}

@@ -340,7 +340,7 @@ fn what_does_not_fit_says_why() {
     wait_model(&page, 2);
     let (_folder, config) = file("config.json", br#"{"model_type": "llama"}"#);
     page.upload("#model-files", &[&config]);
-    wait_failure(&page, &["config.json", "n_embd"]);
+    wait_failure(&page, &["config.json", "num_hidden_layers"]);
     page.screenshot("failure");
     super::click_button(&page, "#failure", "Open the built-in solver");
     wait_model(&page, 3);
