@@ -17,6 +17,7 @@ pub fn LayerChoice(
     /// State and actions.
     page: PageState,
 ) -> impl IntoView {
+    let n_layers = Memo::new(move |_| page.session.with(Session::n_layers));
     view! {
         <label>
             "layer "
@@ -27,22 +28,20 @@ pub fn LayerChoice(
                     page.edit(move |session| session.cursor.layer = layer);
                 }
             >
-                {move || {
-                    (0..page.session.with(Session::n_layers))
-                        .map(|layer| {
-                            view! {
-                                <option
-                                    value=layer
-                                    prop:selected=move || {
-                                        page.session.with(|s| s.cursor.layer == layer)
-                                    }
-                                >
-                                    {layer}
-                                </option>
-                            }
-                        })
-                        .collect_view()
-                }}
+                {move || (0..n_layers.get())
+                    .map(|layer| {
+                        view! {
+                            <option
+                                value=layer
+                                prop:selected=move || {
+                                    page.session.with(|s| s.cursor.layer == layer)
+                                }
+                            >
+                                {layer}
+                            </option>
+                        }
+                    })
+                    .collect_view()}
             </select>
         </label>
     }

@@ -33,6 +33,17 @@ pub fn ValueChoice(
     page: PageState,
 ) -> impl IntoView {
     let is_per_head = move || page.component.get().is_per_head();
+    // Lists are made anew only where they change: what an option listens to is not let go before the signal changes.
+    let present = Memo::new(move |_| {
+        page.session.with(|session| {
+            let present = components().filter(|component| session.has(*component));
+            present.collect::<Vec<_>>()
+        })
+    });
+    let n_heads = Memo::new(move |_| {
+        let component = page.component.get();
+        page.session.with(|session| session.n_heads_at(component))
+    });
     view! {
         <span class="value-choice">
             <select
@@ -69,8 +80,8 @@ pub fn ValueChoice(
                     }
                 }
             >
-                {move || components()
-                    .filter(|component| page.session.with(|session| session.has(*component)))
+                {move || present.get()
+                    .into_iter()
                     .map(|component| {
                         view! {
                             <option
@@ -93,21 +104,18 @@ pub fn ValueChoice(
                     <option value="" prop:selected=move || page.head.get().is_none()>
                         "all heads"
                     </option>
-                    {move || {
-                        let component = page.component.get();
-                        (0..page.session.with(|session| session.n_heads_at(component)))
-                            .map(|head| {
-                                view! {
-                                    <option
-                                        value=head
-                                        prop:selected=move || page.head.get() == Some(head)
-                                    >
-                                        {format!("head {head}")}
-                                    </option>
-                                }
-                            })
-                            .collect_view()
-                    }}
+                    {move || (0..n_heads.get())
+                        .map(|head| {
+                            view! {
+                                <option
+                                    value=head
+                                    prop:selected=move || page.head.get() == Some(head)
+                                >
+                                    {format!("head {head}")}
+                                </option>
+                            }
+                        })
+                        .collect_view()}
                 </select>
             </Show>
         </span>
