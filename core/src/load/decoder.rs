@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::{
     module::Param,
-    nn::{Embedding, EmbeddingConfig, Linear},
+    nn::{Embedding, Linear},
     tensor::{Tensor, backend::Backend},
 };
 
@@ -36,11 +36,10 @@ struct Parts<'a, B: Backend> {
 pub(super) fn build<B: Backend>(
     config: &Config,
     parts: BTreeMap<Target, Part<B>>,
-    device: &B::Device,
 ) -> Result<Decoder<B>, TensorError> {
     let encoding = |rotary: &Option<model::Rotary>| {
         let rotary = rotary.as_ref();
-        rotary.map(|rotary| RotaryEncoding::<B>::new(rotary.frequencies(), device))
+        rotary.map(|rotary| RotaryEncoding::new(rotary.frequencies()))
     };
     let global = encoding(&config.rotary);
     let local = encoding(&config.local_rotary).or_else(|| global.clone());
@@ -77,8 +76,8 @@ pub(super) fn build<B: Backend>(
         });
     }
     Ok(Decoder {
-        embed_tokens: parts.embedding(Name::TokenEmbedding, device)?,
-        embed_positions: parts.embedding(Name::PositionEmbedding, device).ok(),
+        embed_tokens: parts.embedding(Name::TokenEmbedding)?,
+        embed_positions: parts.embedding(Name::PositionEmbedding).ok(),
         layers,
         norm: parts.norm(0, Name::FinalNorm)?,
         lm_head: parts.linear(0, Name::Head).ok(),
@@ -134,9 +133,8 @@ impl<B: Backend> Parts<'_, B> {
         Ok(Norm::new(self.config, weight, bias))
     }
 
-    fn embedding(&mut self, part: Name, device: &B::Device) -> Result<Embedding<B>, TensorError> {
-        let mut embedding = EmbeddingConfig::new(1, 1).init(device);
-        embedding.weight = Param::from_tensor(self.matrix(0, part)?);
-        Ok(embedding)
+    fn embedding(&mut self, part: Name) -> Result<Embedding<B>, TensorError> {
+        let weight = Param::from_tensor(self.matrix(0, part)?);
+        Ok(Embedding { weight })
     }
 }

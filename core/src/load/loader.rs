@@ -191,7 +191,7 @@ impl<B: Backend> Loader<B> {
     /// If bytes are still wanted.
     pub fn finish(self) -> Result<(Decoder<B>, String), TensorError> {
         assert!(self.queue.is_empty(), "bytes are still wanted");
-        let decoder = decoder::build(&self.config, self.parts, &self.device)?;
+        let decoder = decoder::build(&self.config, self.parts)?;
         Ok((decoder, hex(&self.hasher.finalize())))
     }
 }

@@ -32,7 +32,8 @@ pub struct Attention<B: Backend> {
     /// Norm of each head's key, where the family has one.
     pub k_norm: Option<Norm<B>>,
     /// How positions come in, where it is here.
-    pub rotary: Option<RotaryEncoding<B>>,
+    #[module(skip)]
+    pub rotary: Option<RotaryEncoding>,
     /// Number of heads.
     pub n_heads: usize,
     /// Number of heads of keys and values.
@@ -72,7 +73,7 @@ impl<B: Backend> Attention<B> {
             self.normed(&self.q_norm, query),
             self.normed(&self.k_norm, key),
         );
-        let (query, key) = match self.angles(n_past, key.dims()[2]) {
+        let (query, key) = match self.angles(n_past, &key) {
             None => (query, key),
             Some(angles) => {
                 let rotate = self.kernels.rotate;
@@ -112,7 +113,7 @@ impl<B: Backend> Attention<B> {
     pub(super) fn keys_values(&self, x: Tensor<B, 3>) -> KeyValue<B> {
         let [_, key, value] = self.query_key_value(x);
         let key = self.normed(&self.k_norm, split_heads(key, self.n_kv_heads));
-        let key = match self.angles(0, key.dims()[2]) {
+        let key = match self.angles(0, &key) {
             None => key,
             Some(angles) => (self.kernels.rotate)(key, &angles),
         };
@@ -129,8 +130,10 @@ impl<B: Backend> Attention<B> {
         }
     }
 
-    fn angles(&self, first: usize, n: usize) -> Option<[Tensor<B, 4>; 2]> {
-        self.rotary.as_ref().map(|rotary| rotary.angles(first, n))
+    /// Of keys from a position on.
+    fn angles(&self, first: usize, key: &Tensor<B, 4>) -> Option<[Tensor<B, 4>; 2]> {
+        let rotary = self.rotary.as_ref()?;
+        Some(rotary.angles(first, key.dims()[2], &key.device()))
     }
 
     /// # Shapes

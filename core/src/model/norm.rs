@@ -2,8 +2,8 @@
 
 use burn::{
     module::{Module, Param},
-    nn::{LayerNorm, RmsNorm},
-    tensor::{Tensor, backend::Backend},
+    nn::RmsNorm,
+    tensor::{Tensor, TensorPrimitive, backend::Backend},
 };
 
 use super::{Config, NormKind};
@@ -27,14 +27,11 @@ impl<B: Backend> Norm<B> {
         let (epsilon, gamma) = (config.norm_epsilon, Param::from_tensor(weight));
         match config.norm {
             NormKind::Rms => Self::Rms(RmsNorm { gamma, epsilon }),
-            NormKind::Layer => {
-                let mut norm = burn::nn::LayerNormConfig::new(1)
-                    .with_epsilon(epsilon)
-                    .init(&gamma.val().device());
-                norm.gamma = gamma;
-                norm.beta = bias.map(Param::from_tensor);
-                Self::Layer(norm)
-            }
+            NormKind::Layer => Self::Layer(LayerNorm {
+                gamma,
+                beta: bias.map(Param::from_tensor),
+                epsilon,
+            }),
         }
     }
 
@@ -50,6 +47,33 @@ impl<B: Backend> Norm<B> {
                 (kernels.rms_norm)(rows, gamma.val(), *epsilon).reshape(shape)
             }
         }
+    }
+}
+
+/// burn's layer norm, of weights that are there: burn's own module can be had only with random ones, and brings all ways of
+/// drawing them into the page.
+#[derive(Module, Debug)]
+pub struct LayerNorm<B: Backend> {
+    /// Weight, `[width]`.
+    pub gamma: Param<Tensor<B, 1>>,
+    /// Bias, `[width]`.
+    pub beta: Option<Param<Tensor<B, 1>>>,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl<B: Backend> LayerNorm<B> {
+    /// # Shapes
+    /// - `x`, result: `[…, width]`
+    pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        let primitive = |param: &Param<Tensor<B, 1>>| param.val().into_primitive().tensor();
+        let normed = B::layer_norm(
+            x.into_primitive().tensor(),
+            primitive(&self.gamma),
+            self.beta.as_ref().map(primitive),
+            self.epsilon,
+        );
+        Tensor::from_primitive(TensorPrimitive::Float(normed))
     }
 }
 

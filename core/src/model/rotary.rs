@@ -2,10 +2,7 @@
 //!
 //! Su et al. 2021, <https://arxiv.org/abs/2104.09864>; Hugging Face's `rotate_half`: value `i` is paired with value `i + n / 2`.
 
-use burn::{
-    module::Module,
-    tensor::{Int, Tensor, TensorData, backend::Backend},
-};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
 
 use super::fields::{ConfigError, Fields};
 
@@ -126,30 +123,41 @@ impl Rotary {
 }
 
 /// Rotates the first values of each head.
-#[derive(Module, Debug)]
-pub struct RotaryEncoding<B: Backend> {
+///
+/// Cosines and sines are the processor's: those of a WebGPU adapter may be off by 2^-11, and by more at large angles.
+#[derive(Clone, Debug)]
+pub struct RotaryEncoding {
     /// Angle of each pair from one position to the next, radians, `[n_pairs]`.
-    frequencies: Tensor<B, 1>,
+    frequencies: Vec<f32>,
 }
 
-impl<B: Backend> RotaryEncoding<B> {
+impl RotaryEncoding {
     /// # Shapes
     /// - `frequencies`: `[n_pairs]`
-    pub(crate) fn new(frequencies: Vec<f32>, device: &B::Device) -> Self {
-        let n_pairs = frequencies.len();
-        Self {
-            frequencies: Tensor::from_data(TensorData::new(frequencies, [n_pairs]), device),
-        }
+    pub(crate) fn new(frequencies: Vec<f32>) -> Self {
+        Self { frequencies }
     }
 
     /// Cosines and sines at `n` positions from `first` on.
     ///
     /// # Shapes
     /// - results: `[1, 1, pos, n_pairs]`
-    pub(super) fn angles(&self, first: usize, n: usize) -> [Tensor<B, 4>; 2] {
-        let positions = first as i64..(first + n) as i64;
-        let positions = Tensor::<B, 1, Int>::arange(positions, &self.frequencies.device());
-        let angles = positions.float().unsqueeze_dim::<2>(1) * self.frequencies.clone().unsqueeze();
-        [angles.clone().cos(), angles.sin()].map(Tensor::unsqueeze)
+    pub(super) fn angles<B: Backend>(
+        &self,
+        first: usize,
+        n: usize,
+        device: &B::Device,
+    ) -> [Tensor<B, 4>; 2] {
+        let angles = || {
+            (first..first + n).flat_map(|position| {
+                (self.frequencies.iter()).map(move |frequency| position as f32 * frequency)
+            })
+        };
+        let shape = [1, 1, n, self.frequencies.len()];
+        [
+            angles().map(f32::cos).collect(),
+            angles().map(f32::sin).collect(),
+        ]
+        .map(|values: Vec<f32>| Tensor::from_data(TensorData::new(values, shape), device))
     }
 }
