@@ -13,7 +13,8 @@
 //! | `iia`, `controls` | the score on held-out pairs, and beside it what must and must not work |
 //! | `probe` | ids of one pair and the intervened answer: a loader re-runs it to know that it has the right thing |
 //!
-//! It MAY hold `task`, `variable`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`: where it comes from. Readers MUST ignore fields
+//! It MAY hold `task`, `variable`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`: where it comes from. It MUST hold
+//! `first_token`, the text of the token that the tokenizer puts before each prompt, where it did so. Readers MUST ignore fields
 //! that they do not know, and MUST refuse an unknown version, a basis that is not orthonormal or not finite, and a file that
 //! is longer or shorter than its header says. Nothing in a file is ever executed.
 //! The same direction gives the same bytes: fields are written in the order of their names.
@@ -25,7 +26,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde_json::json;
 
 use crate::{
-    Component, Place, Site, Sizes,
+    Component, Place, Site, Sizes, Tokenizer,
     tensor_file::{self, FileError, TensorFile, value_error},
 };
 
@@ -118,12 +119,30 @@ impl Direction {
         check_sha256(&self.facts.model_sha256, sha256)
     }
 
+    /// Checks that a tokenizer puts the same before a prompt as the one that the direction was measured with.
+    ///
+    /// # Errors
+    /// - [`FileError::DirectionFirstToken`] if it does not.
+    pub fn check_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), FileError> {
+        let expected = tokenizer.first_text();
+        if expected == self.facts.first_token {
+            return Ok(());
+        }
+        let shown =
+            |text: Option<&String>| text.map_or("nothing".to_owned(), |text| format!("{text:?}"));
+        Err(FileError::DirectionFirstToken {
+            expected: shown(expected.as_ref()),
+            found: shown(self.facts.first_token.as_ref()),
+        })
+    }
+
     /// The file's bytes; the same direction gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let Facts {
             method,
             model,
             model_sha256,
+            first_token,
             place,
             task,
             variable,
@@ -141,12 +160,13 @@ impl Direction {
             head,
             position,
         } = place;
-        let fields: [(&str, Option<String>); 21] = [
+        let fields: [(&str, Option<String>); 22] = [
             ("format", Some(FORMAT.to_owned())),
             ("format_version", Some(FORMAT_VERSION.to_owned())),
             ("method", Some(method.clone())),
             ("model", Some(model.clone())),
             ("model_sha256", Some(model_sha256.clone())),
+            ("first_token", first_token.clone()),
             ("layer", Some(site.layer.to_string())),
             ("component", Some(site.component.to_string())),
             ("unit", Some(unit(*site).to_owned())),
@@ -198,6 +218,7 @@ impl Direction {
             },
             model: file.text("model")?.to_owned(),
             model_sha256: file.text("model_sha256")?.to_owned(),
+            first_token: owned("first_token"),
             place,
             task: owned("task"),
             variable: owned("variable"),

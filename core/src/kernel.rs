@@ -9,8 +9,8 @@ use burn::{
     },
     nn::Linear,
     tensor::{
-        Bool, Tensor, activation,
-        backend::{AutodiffBackend, Backend},
+        Bool, DType, Tensor, activation,
+        backend::{AutodiffBackend, Backend, DTypeUsage},
     },
 };
 
@@ -78,7 +78,32 @@ impl<B: Backend> Kernels<B> {
     /// - `x`: `[batch, pos, d_input]`; result: `[batch, pos, d_output]`
     pub(crate) fn layer(&self, layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let bias = layer.bias.as_ref().map(|bias| bias.val());
-        (self.linear)(x, layer.weight.val(), bias)
+        self.product(x, layer.weight.val(), bias)
+    }
+
+    /// `x @ weight + bias`. With weights that are held in half precision `x` is rounded to it where the device has units for
+    /// such products; else each product widens its weights first.
+    ///
+    /// # Shapes
+    /// - as [`Kernels::linear`]
+    pub(crate) fn product(
+        &self,
+        x: Tensor<B, 3>,
+        weight: Tensor<B, 2>,
+        bias: Option<Tensor<B, 1>>,
+    ) -> Tensor<B, 3> {
+        let (own, held) = (x.dtype(), weight.dtype());
+        if own == held {
+            return (self.linear)(x, weight, bias);
+        }
+        if !B::dtype_usage(&x.device(), held).contains(DTypeUsage::Accelerated) {
+            return (self.linear)(x, weight.cast(own), bias);
+        }
+        let x = (self.linear)(x.cast(held), weight, None).cast(own);
+        match bias {
+            Some(bias) => x + bias.unsqueeze(),
+            None => x,
+        }
     }
 
     /// Hides from each query the keys that come later, and those before its window; the queries are the last `q_pos` of the
@@ -96,6 +121,14 @@ impl<B: Backend> Kernels<B> {
             Some(window) => hide_before(score, window),
             None => score,
         }
+    }
+}
+
+/// Weights in single precision, however they are held.
+pub(crate) fn widened<B: Backend, const D: usize>(weights: Tensor<B, D>) -> Tensor<B, D> {
+    match weights.dtype() {
+        DType::F16 | DType::BF16 => weights.cast(DType::F32),
+        _ => weights,
     }
 }
 

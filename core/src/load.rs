@@ -209,6 +209,12 @@ pub enum TensorError {
         /// The value.
         found: f32,
     },
+    /// A number format that the device does not have.
+    #[error("this device has no numbers in {}; f32 it has", precision.name())]
+    Held {
+        /// The format.
+        precision: Precision,
+    },
     /// A value is too large for the number format that is asked for.
     #[error(
         "tensor `{name}` holds {found} at index {index}, and the largest value of the number format is {largest}; choose bf16 or f32"

@@ -25,7 +25,7 @@
 //! together at the I-th place in the map. Parts differ in `part`, `n_planned` and cells alone, and the cells of all parts, one
 //! after the other, are the map's.
 //!
-//! A file MAY hold `task`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`, as a direction file. Readers MUST ignore fields
+//! A file MAY hold `task`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`, and MUST hold `first_token`, as a direction file. Readers MUST ignore fields
 //! that they do not know, and MUST refuse an unknown version or method, a basis that is not orthonormal or not finite, a share outside
 //! 0..1, and a file that is longer or shorter than its header says. Nothing in a file is ever executed.
 //! The same sweep result gives the same bytes. Scores are kept to nine decimals: so many every JSON reader gives back exactly.
@@ -96,6 +96,7 @@ impl SweepResult {
             method,
             model,
             model_sha256,
+            first_token,
             task,
             train_pairs,
             test_pairs,
@@ -110,12 +111,13 @@ impl SweepResult {
             created_by,
         } = self.facts();
         let cells: Vec<Record> = self.cells().iter().map(Record::of).collect();
-        let fields: [(&str, Option<String>); 18] = [
+        let fields: [(&str, Option<String>); 19] = [
             ("format", Some(FORMAT.to_owned())),
             ("format_version", Some(FORMAT_VERSION.to_owned())),
             ("method", Some(method.name().to_owned())),
             ("model", Some(model.clone())),
             ("model_sha256", Some(model_sha256.clone())),
+            ("first_token", first_token.clone()),
             ("task", task.clone()),
             ("train_pairs", train_pairs.map(|value| value.to_string())),
             ("test_pairs", Some(test_pairs.to_string())),
@@ -161,6 +163,7 @@ impl SweepResult {
             method,
             model: file.text("model")?.to_owned(),
             model_sha256: file.text("model_sha256")?.to_owned(),
+            first_token: owned("first_token"),
             task: owned("task"),
             train_pairs: file.optional_json("train_pairs")?,
             test_pairs: file.json("test_pairs")?,

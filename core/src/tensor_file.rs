@@ -201,6 +201,16 @@ pub enum FileError {
         /// Hash in the file.
         found: String,
     },
+    /// A direction that was measured on prompts that begin otherwise than the tokenizer's.
+    #[error(
+        "the direction was measured on prompts with {found} before them, this tokenizer puts {expected} there"
+    )]
+    DirectionFirstToken {
+        /// What this tokenizer puts there.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
     /// A cell of a sweep result that is wrong.
     #[error("sweep result: cell {place}: {cause}")]
     SweepCell {

@@ -176,6 +176,20 @@ impl Tokenizer {
         self.first
     }
 
+    /// Its text.
+    pub fn first_text(&self) -> Option<String> {
+        self.first.map(|id| self.token(id))
+    }
+
+    /// Text of the token before each of these prompts, where it is what the tokenizer puts there.
+    pub fn first_text_of<'a>(
+        &self,
+        mut prompts: impl Iterator<Item = &'a Vec<u32>>,
+    ) -> Option<String> {
+        let is_there = prompts.all(|ids| ids.first() == self.first.as_ref());
+        self.first_text().filter(|_| is_there)
+    }
+
     /// Ids of a whole prompt, [`Tokenizer::first_token`] before them.
     ///
     /// A text that begins with that token's own text is not given it twice, so that a decoded prompt has the same ids again.

@@ -2,6 +2,7 @@
 
 mod convert;
 mod ranges;
+mod rounding;
 
 use std::{
     collections::BTreeSet,
@@ -13,11 +14,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::backend::Backend;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use swivel_core::{Config, Decoder, FileFormat, Loader, Sizes, StoredFile, Tokenizer, hex};
+use swivel_core::{
+    Config, Decoder, FileFormat, Loader, Precision, Sizes, StoredFile, Tokenizer, hex, task::Pair,
+};
 
 use crate::{device, input::read, report::Report, weight_file::WeightFile};
 
 use ranges::Ranges;
+use rounding::Rounding;
 
 /// Name of the embedded model.
 pub const SOLVER: &str = "solver";
@@ -32,6 +36,8 @@ pub struct ModelFiles {
     source: Source,
     weights: Vec<WeightFile>,
     stored: Vec<StoredFile>,
+    /// What a device holds matrices in.
+    precision: Precision,
     /// SHA-256 of the weights' bytes, once they were read.
     sha256: OnceLock<String>,
 }
@@ -111,6 +117,7 @@ impl ModelFiles {
             source: Source::Gguf,
             weights: vec![file],
             stored: vec![stored],
+            precision: Precision::F32,
             sha256: OnceLock::new(),
         })
     }
@@ -129,6 +136,7 @@ impl ModelFiles {
             tokenizer,
             source,
             stored: stored.collect::<Result<_>>()?,
+            precision: Precision::F32,
             weights,
             sha256: OnceLock::new(),
         })
@@ -186,7 +194,25 @@ impl ModelFiles {
         })
     }
 
-    /// Builds the model on a device, piece by piece; returns it with the hash of its weights.
+    /// Text of the token before each prompt of these pairs, where it is what the tokenizer puts there.
+    pub fn first_token(&self, pairs: &[Pair]) -> Option<String> {
+        let prompts = pairs.iter().flat_map(|pair| [&pair.base, &pair.source]);
+        self.tokenizer.as_ref()?.first_text_of(prompts)
+    }
+
+    /// What a device holds matrices in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The same files, whose matrices a device holds in this format.
+    pub fn held_in(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Builds the model on a device, piece by piece; returns it with the hash of its weights. In half precision, says what that
+    /// changes.
     ///
     /// # Errors
     /// - If a file cannot be read, or its tensors do not fit the config.
@@ -195,8 +221,30 @@ impl ModelFiles {
         device: &B::Device,
         report: Report,
     ) -> Result<(Decoder<B>, String)> {
+        if self.precision == Precision::F32 {
+            return self.load_in(Precision::F32, device, report);
+        }
+        // One after the other: both are never in memory.
+        let ids = rounding::spread_ids(self.sizes());
+        let (exact, _) = self.load_in::<B>(Precision::F32, device, Report::Json)?;
+        let expected = rounding::logits(&exact, &ids)?;
+        drop(exact);
+        let (model, sha256) = self.load_in::<B>(self.precision, device, report)?;
+        let found = rounding::logits(&model, &ids)?;
+        Rounding::between(&expected, &found, ids.len()).report(self.precision, report);
+        Ok((model, sha256))
+    }
+
+    fn load_in<B: Backend>(
+        &self,
+        precision: Precision,
+        device: &B::Device,
+        report: Report,
+    ) -> Result<(Decoder<B>, String)> {
         let cannot = || format!("loading the weights of {}", self.name);
-        let mut loader = Loader::new(&self.config, &self.stored, device).with_context(cannot)?;
+        let loader = Loader::new(&self.config, &self.stored, device);
+        let loader = loader.and_then(|loader| loader.held_in(precision));
+        let mut loader = loader.with_context(cannot)?;
         self.warn_of_unused(loader.unused(), report);
         let mut ranges = Ranges::new(self, "loading");
         while let Some(wanted) = loader.wants() {

@@ -35,10 +35,9 @@ pub struct PlanFile {
 
 impl PlanFile {
     /// Reads a plan file and checks it against a model; names of directions are relative to the file.
-    pub fn open(path: PathBuf, model: &str) -> Result<Self> {
+    pub fn open(path: PathBuf, files: ModelFiles) -> Result<Self> {
         let cannot = || format!("reading {}", path.display());
         let plan = Plan::from_json(&input::read(&path)?).with_context(cannot)?;
-        let files = ModelFiles::open(model)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let read = |name: &str| direction_file::read(&folder.join(name)).map(Arc::new);
         let checked = plan.check(files.sizes(), files.tokenizer().ok(), read);
@@ -72,11 +71,8 @@ impl PlanFile {
     /// # Errors
     /// - If one was learned on other weights, and these are not accepted.
     pub fn check_directions(&self, any_model: bool, report: Report) -> Result<()> {
-        if self.checked.directions().next().is_some() {
-            let sha256 = self.files.sha256()?;
-            for direction in self.checked.directions() {
-                check_weights(direction, &sha256, any_model, report)?;
-            }
+        for direction in self.checked.directions() {
+            check_weights(direction, &self.files, any_model, report)?;
         }
         self.warn_of_other_places(report);
         Ok(())

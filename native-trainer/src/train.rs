@@ -35,6 +35,9 @@ use crate::{
 pub struct RunConfig {
     /// What the user called the model.
     pub model: String,
+    /// Text of the token before each prompt, where the tokenizer puts one there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token: Option<String>,
     /// `programs/07065a`; `None` for pairs from files.
     pub task: Option<String>,
     /// What it computes, in words.
@@ -121,6 +124,7 @@ impl RunConfig {
     ) -> Facts {
         let Self {
             model,
+            first_token,
             task,
             variable,
             method,
@@ -132,6 +136,7 @@ impl RunConfig {
             method: method.clone(),
             model: model.clone(),
             model_sha256,
+            first_token: first_token.clone(),
             place,
             task: task.clone(),
             variable: variable.clone(),

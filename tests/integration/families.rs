@@ -2,6 +2,7 @@
 
 mod cone;
 mod gradient;
+mod half;
 mod interventions;
 mod sites;
 

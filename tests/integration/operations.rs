@@ -175,6 +175,7 @@ impl Case {
             method: "das".to_owned(),
             model: "tiny".to_owned(),
             model_sha256: String::new(),
+            first_token: None,
             place: Place {
                 head: self.site.component.is_per_head().then_some(0),
                 ..Place::new(self.site, Position::LAST)

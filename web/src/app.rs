@@ -152,7 +152,9 @@ impl App {
     /// The same, where it can fail: the cause becomes the notice.
     fn try_edit<E: Display>(self, change: impl FnOnce(&mut Session) -> Result<(), E>) {
         match self.edit(change) {
-            Ok(()) => self.notice.set(None),
+            Ok(()) => self.notice.update(|notice| {
+                notice.take_if(|notice| !notice.is_of_device);
+            }),
             Err(error) => self.complain(error.to_string()),
         }
     }
@@ -161,6 +163,16 @@ impl App {
     fn complain(self, text: impl Into<String>) {
         self.notice.set(Some(Notice {
             is_problem: true,
+            is_of_device: false,
+            text: text.into(),
+        }));
+    }
+
+    /// Says that something is wrong with where the model was to run.
+    fn complain_of_device(self, text: impl Into<String>) {
+        self.notice.set(Some(Notice {
+            is_problem: true,
+            is_of_device: true,
             text: text.into(),
         }));
     }
@@ -169,6 +181,7 @@ impl App {
     fn tell(self, text: impl Into<String>) {
         self.notice.set(Some(Notice {
             is_problem: false,
+            is_of_device: false,
             text: text.into(),
         }));
     }

@@ -38,6 +38,8 @@ pub enum Loading {
 pub struct Notice {
     /// True if something went wrong.
     pub is_problem: bool,
+    /// True if it stays when something is changed that works: it is about the device, not about a change.
+    pub is_of_device: bool,
     /// What.
     pub text: String,
 }

@@ -21,6 +21,8 @@ pub struct Facts {
     pub model: String,
     /// SHA-256 of its weight files.
     pub model_sha256: String,
+    /// Text of the token that the model's tokenizer put before each prompt; `None` where it put none there.
+    pub first_token: Option<String>,
     /// Where the basis is swapped.
     pub place: Place,
     /// The task, with its program.

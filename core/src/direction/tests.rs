@@ -21,6 +21,7 @@ pub(crate) fn facts() -> Facts {
         method: "das".to_owned(),
         model: "tiny".to_owned(),
         model_sha256: "00ff".to_owned(),
+        first_token: Some("<s>".to_owned()),
         place: Place::new(Component::BlockOutput.at(1), Position::LAST),
         task: Some("programs/07065a".to_owned()),
         variable: Some("op5".to_owned()),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Precision, StoredFile, StoredTensor, TensorError, Wanted,
     expected::{Expected, Names},
-    loader::{find, finite, n_columns, place, rows_at_once},
+    loader::{check_range, find, finite, n_columns, place, rows_at_once},
 };
 use crate::{
     Config, Sizes,
@@ -51,12 +51,22 @@ impl Converter {
     /// - [`TensorError::Missing`], [`TensorError::Twice`] if a tensor is in none of the files, or in several.
     /// - [`TensorError::Dtype`] if one is in a number format that is not read.
     /// - [`TensorError::Shape`] if one has another shape than the config says.
+    /// - [`TensorError::Gguf`] if it has factors of its rotation's angles (Llama 3.1): Hugging Face's configs have no word for them.
     pub fn new(
         config: &Config,
         files: &[StoredFile],
         precision: Option<Precision>,
     ) -> Result<Self, TensorError> {
         let (found, unused) = find(config, files)?;
+        if let Some((_, _, stored)) =
+            (found.iter()).find(|(expected, ..)| expected.target.part == Part::RotationFactors)
+        {
+            return Err(TensorError::Gguf {
+                what: format!("tensor `{}`", stored.name),
+                expected: "rotations whose scaling a config can say".to_owned(),
+                found: "factors of single pairs; take the model's safetensors".to_owned(),
+            });
+        }
         let wanted = Names::Family.expected(config);
         let mut tensors = Vec::new();
         for (expected, file, stored) in found {
@@ -172,15 +182,7 @@ impl Converter {
         let stored = &tensor.stored;
         let mut values = finite(stored, first, bytes)?;
         let precision = tensor.precision;
-        let is_too_large = |value: &f32| value.abs() > precision.largest();
-        if let Some(index) = values.iter().position(is_too_large) {
-            return Err(TensorError::Range {
-                name: stored.name.clone(),
-                index: first * n_columns(stored) + index,
-                found: values[index],
-                largest: precision.largest(),
-            });
-        }
+        check_range(stored, first, &values, precision)?;
         if tensor.layout != tensor.stored_layout {
             values = tensor.laid_out(&self.sizes, values);
         }

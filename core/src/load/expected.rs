@@ -83,6 +83,25 @@ impl Names {
     }
 }
 
+/// Factors of the rotation's angles, which GGUF files of Llama 3.1 have as a tensor.
+pub(super) const ROTATION_FACTORS: &str = "rope_freqs.weight";
+
+/// The tensor of factors that a model of this config may have.
+pub(super) fn rotation_factors(config: &Config) -> Expected {
+    let (part, layout) = (Part::RotationFactors, Layout::Rows);
+    Expected {
+        name: ROTATION_FACTORS.to_owned(),
+        shape: shape(config, part, layout),
+        layout,
+        target: Target {
+            layer: 0,
+            part,
+            is_bias: false,
+        },
+        first_row: 0,
+    }
+}
+
 /// True if a model of this config has the part.
 fn has(config: &Config, part: Part) -> bool {
     match part {
@@ -97,7 +116,9 @@ fn has(config: &Config, part: Part) -> bool {
 
 fn has_bias(config: &Config, part: Part) -> bool {
     match part {
-        Part::TokenEmbedding | Part::PositionEmbedding | Part::Head => false,
+        Part::TokenEmbedding | Part::PositionEmbedding | Part::Head | Part::RotationFactors => {
+            false
+        }
         Part::Query | Part::Key | Part::Value | Part::QueryKeyValue => config.has_query_bias,
         Part::AttentionOutput => config.has_output_bias,
         Part::Gate | Part::Up | Part::Down => config.has_mlp_bias,
@@ -127,6 +148,7 @@ pub(super) fn n_rows(config: &Config, part: Part) -> usize {
         Part::QueryKeyValue => (sizes.n_heads + 2 * sizes.n_kv_heads) * sizes.d_head,
         Part::QueryNorm | Part::KeyNorm => sizes.d_head,
         Part::Gate | Part::Up => sizes.d_mlp,
+        Part::RotationFactors => (config.rotary.as_ref()).map_or(0, |rotary| rotary.n_rotated / 2),
         _ => sizes.d_model,
     }
 }
@@ -143,7 +165,8 @@ fn n_columns(config: &Config, part: Part) -> Option<usize> {
         | Part::AttentionUpdateNorm
         | Part::MlpNorm
         | Part::MlpUpdateNorm
-        | Part::FinalNorm => None,
+        | Part::FinalNorm
+        | Part::RotationFactors => None,
         _ => Some(sizes.d_model),
     }
 }

@@ -10,17 +10,20 @@ use std::{
     ops::Range,
 };
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::{
+    Tensor, TensorData,
+    backend::{Backend, DTypeUsage},
+};
 use sha2::{Digest, Sha256};
 
 use super::{
-    FileFormat, StoredFile, StoredTensor, TensorError,
+    FileFormat, Precision, StoredFile, StoredTensor, TensorError,
     decoder::{self, Part},
-    expected::{Expected, Names, Target, n_rows, shape},
+    expected::{Expected, Names, ROTATION_FACTORS, Target, n_rows, rotation_factors, shape},
 };
 use crate::{
     Config, Decoder, Sizes, hex,
-    model::{Layout, Part as Name},
+    model::{Layout, Part as Name, Scaling},
 };
 
 /// Values that are decoded at once.
@@ -41,6 +44,7 @@ pub struct Wanted {
 pub struct Loader<B: Backend> {
     config: Config,
     device: B::Device,
+    precision: Precision,
     queue: VecDeque<Piece>,
     /// What is wanted of each tensor, by number.
     tensors: Vec<(Expected, StoredTensor)>,
@@ -89,12 +93,26 @@ impl<B: Backend> Loader<B> {
                 .collect(),
             config: config.clone(),
             device: device.clone(),
+            precision: Precision::F32,
             filling: BTreeMap::new(),
             parts: BTreeMap::new(),
             unused,
             hasher: Sha256::new(),
             hashed: (0, 0),
         })
+    }
+
+    /// Holds matrices in this format; what is added and multiplied value by value stays in f32.
+    ///
+    /// # Errors
+    /// - [`TensorError::Held`] if the device has no such numbers.
+    pub fn held_in(mut self, precision: Precision) -> Result<Self, TensorError> {
+        let usage = B::dtype_usage(&self.device, precision.on_device());
+        if !usage.contains(DTypeUsage::Storage) {
+            return Err(TensorError::Held { precision });
+        }
+        self.precision = precision;
+        Ok(self)
     }
 
     /// Names of tensors that are not part of the model and are left out.
@@ -111,6 +129,7 @@ impl<B: Backend> Loader<B> {
     ///
     /// # Errors
     /// - [`TensorError::Value`] if one of their values is not finite.
+    /// - [`TensorError::Range`] if one is too large for the format that it is held in.
     ///
     /// # Panics
     /// If nothing was wanted, or another number of bytes.
@@ -145,6 +164,9 @@ impl<B: Backend> Loader<B> {
         let (expected, stored) = &self.tensors[tensor];
         let mut values = finite(stored, first, bytes)?;
         let columns = n_columns(stored);
+        if stored.shape.len() == 2 {
+            check_range(stored, first, &values, self.precision)?;
+        }
         if expected.layout == Layout::LessOne {
             values.iter_mut().for_each(|value| *value += 1.0);
         }
@@ -177,7 +199,15 @@ impl<B: Backend> Loader<B> {
         if matrix.n_missing == 0
             && let Some(matrix) = self.filling.remove(&target)
         {
-            self.parts.insert(target, matrix.upload(&self.device));
+            match (target.part, &mut self.config.rotary) {
+                (Name::RotationFactors, Some(rotary)) => {
+                    rotary.scaling = Scaling::Factors(positive(stored, matrix.values)?);
+                }
+                _ => {
+                    self.parts
+                        .insert(target, matrix.upload(self.precision, &self.device));
+                }
+            }
         }
         Ok(())
     }
@@ -218,11 +248,15 @@ impl Matrix {
         }
     }
 
-    fn upload<B: Backend>(self, device: &B::Device) -> Part<B> {
+    fn upload<B: Backend>(self, precision: Precision, device: &B::Device) -> Part<B> {
         match *self.shape {
             [rows, columns] => {
-                let data = TensorData::new(self.values, [rows, columns]);
-                Part::Matrix(Tensor::from_data(data, device))
+                let (shape, dtype) = ([rows, columns], precision.on_device());
+                let data = match precision {
+                    Precision::F32 => TensorData::new(self.values, shape),
+                    _ => TensorData::from_bytes_vec(precision.to_bytes(&self.values), shape, dtype),
+                };
+                Part::Matrix(Tensor::from_data(data, (device, dtype)))
             }
             _ => {
                 let n = self.values.len();
@@ -255,6 +289,43 @@ pub(super) fn finite(
             name: stored.name.clone(),
             index: first * n_columns(stored) + index,
             found: values[index],
+        }),
+        None => Ok(values),
+    }
+}
+
+/// Checks that a number format has all of these values.
+///
+/// # Errors
+/// - [`TensorError::Range`] if one is too large.
+pub(super) fn check_range(
+    stored: &StoredTensor,
+    first: usize,
+    values: &[f32],
+    precision: Precision,
+) -> Result<(), TensorError> {
+    let largest = precision.largest();
+    match values.iter().position(|value| value.abs() > largest) {
+        Some(index) => Err(TensorError::Range {
+            name: stored.name.clone(),
+            index: first * n_columns(stored) + index,
+            found: values[index],
+            largest,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Values, each above 0.
+///
+/// # Errors
+/// - [`TensorError::Gguf`] if one is not.
+fn positive(stored: &StoredTensor, values: Vec<f32>) -> Result<Vec<f32>, TensorError> {
+    match values.iter().find(|value| **value <= 0.0) {
+        Some(found) => Err(TensorError::Gguf {
+            what: format!("tensor `{}`", stored.name),
+            expected: "factors above 0".to_owned(),
+            found: found.to_string(),
         }),
         None => Ok(values),
     }
@@ -300,17 +371,10 @@ pub(super) fn find(
             }
         }
     }
-    // Llama 3's scaling of its rotations, which other files say in words.
-    const FACTORS: &str = "rope_freqs.weight";
-    if stored.contains_key(FACTORS) {
-        return Err(TensorError::Gguf {
-            what: format!("tensor `{FACTORS}`"),
-            expected: "rotations whose angles have no factors of their own".to_owned(),
-            found: "it; take the model's safetensors, whose config says the scaling".to_owned(),
-        });
-    }
+    let factors = (stored.contains_key(ROTATION_FACTORS) && config.rotary.is_some())
+        .then(|| rotation_factors(config));
     let mut found = Vec::new();
-    for expected in names.expected(config) {
+    for expected in names.expected(config).into_iter().chain(factors) {
         let Some((file, tensor)) = stored.remove(expected.name.as_str()) else {
             let mut unread = files.iter().flat_map(|file| &file.unread);
             if let Some(tensor) = unread.find(|tensor| is_called(&tensor.name, &expected.name)) {

@@ -1,5 +1,6 @@
 //! Number formats that weights are written and held in.
 
+use burn::tensor::DType;
 use half::{bf16, f16};
 
 use super::Dtype;
@@ -45,6 +46,15 @@ impl Precision {
             Self::F32 => Dtype::F32,
             Self::F16 => Dtype::F16,
             Self::BF16 => Dtype::BF16,
+        }
+    }
+
+    /// As a format of tensors on a device.
+    pub fn on_device(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::BF16 => DType::BF16,
         }
     }
 

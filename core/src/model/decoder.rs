@@ -15,7 +15,12 @@ use burn::{
 };
 
 use super::{Activation, Attention, KeyValue, Norm};
-use crate::{Component, Component::*, Hook, kernel::Kernels};
+use crate::{
+    Component,
+    Component::*,
+    Hook,
+    kernel::{Kernels, widened},
+};
 
 /// Token ids of prompts of one length, on a device.
 ///
@@ -95,12 +100,13 @@ impl<B: Backend> Decoder<B> {
     /// - `ids`: `[batch, pos]`; result: `[batch, pos, d_model]`
     pub fn embed(&self, ids: Tensor<B, 2, Int>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
         let [_, pos] = ids.dims();
-        let mut x = self.embed_tokens.forward(ids); // [batch, pos, d_model]
+        let mut x = widened(self.embed_tokens.forward(ids)); // [batch, pos, d_model]
         if self.embedding_scale != 1.0 {
             x = x * self.embedding_scale;
         }
         if let Some(positions) = &self.embed_positions {
-            x = x + positions.weight.val().narrow(0, 0, pos).unsqueeze::<3>(); // [1, pos, d_model]
+            let positions = positions.weight.val().narrow(0, 0, pos);
+            x = x + widened(positions).unsqueeze::<3>(); // [1, pos, d_model]
         }
         hook.at(Component::Embedding.at(0), x)
     }

@@ -11,6 +11,7 @@ use super::{Decoder, norm::capped};
 use crate::{
     Component, Hook,
     batch::tokens_at_once,
+    kernel::widened,
     metric::{Compared, Divergence, Reading, TokenReading, Top},
 };
 
@@ -40,7 +41,7 @@ impl<B: Backend> Decoder<B> {
             // embed_tokens: [d_vocab, d_model]
             None => {
                 let weight = self.embed_tokens.weight.val().transpose();
-                (self.kernels.linear)(normed, weight, None)
+                self.kernels.product(normed, weight, None)
             }
         };
         capped(logits, self.logit_cap)
@@ -144,8 +145,8 @@ impl<B: Backend> Decoder<B> {
     pub(crate) fn head_part(&self, normed: Tensor<B, 2>, part: &Range<usize>) -> Tensor<B, 2> {
         let bias = self.lm_head.as_ref().and_then(|head| head.bias.as_ref());
         let bias = bias.map(|bias| bias.val().narrow(0, part.start, part.len()));
-        let weight = self.head_rows(part).transpose(); // [d_model, part]
-        let logits = (self.kernels.linear)(normed.unsqueeze(), weight, bias);
+        let weight = self.held_rows(part).transpose(); // [d_model, part]
+        let logits = self.kernels.product(normed.unsqueeze(), weight, bias);
         capped(logits.squeeze_dim(0), self.logit_cap)
     }
 
@@ -154,6 +155,11 @@ impl<B: Backend> Decoder<B> {
     /// # Shapes
     /// - result: `[part, d_model]`
     pub(crate) fn head_rows(&self, part: &Range<usize>) -> Tensor<B, 2> {
+        widened(self.held_rows(part))
+    }
+
+    /// The same as they are held.
+    fn held_rows(&self, part: &Range<usize>) -> Tensor<B, 2> {
         let weight = self.head_weight();
         match part.len() == weight.dims()[0] {
             true => weight, // some backends copy what is cut out
@@ -166,10 +172,10 @@ impl<B: Backend> Decoder<B> {
     /// # Shapes
     /// - `ids`: `[rows]`; result: `[rows, d_model]`
     pub(crate) fn head_rows_of(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
-        self.head_weight().select(0, ids)
+        widened(self.head_weight().select(0, ids))
     }
 
-    /// The head's weights.
+    /// The head's weights, as they are held.
     ///
     /// # Shapes
     /// - result: `[d_vocab, d_model]`

@@ -39,6 +39,8 @@ pub enum Part {
     FinalNorm,
     /// The head, where it is not tied.
     Head,
+    /// What the angles of the rotation are divided by, pair by pair, where a file says so (GGUF files of Llama 3.1).
+    RotationFactors,
 }
 
 /// How a matrix is stored.

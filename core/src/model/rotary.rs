@@ -38,6 +38,8 @@ pub enum Scaling {
         /// The original context, tokens.
         n_ctx: f64,
     },
+    /// Each pair by a factor of its own, `[n_rotated / 2]`.
+    Factors(Vec<f32>),
 }
 
 impl Rotary {
@@ -101,8 +103,9 @@ impl Rotary {
         let scaled = |pair: usize| {
             let exponent = 2.0 * pair as f64 / self.n_rotated as f64;
             let frequency = self.base.powf(-exponent);
-            match self.scaling {
+            match &self.scaling {
                 Scaling::None => frequency,
+                Scaling::Factors(factors) => frequency / f64::from(factors[pair]),
                 Scaling::Linear { factor } => frequency / factor,
                 Scaling::Llama3 {
                     factor,

@@ -82,8 +82,7 @@ fn check_first_token(plan: &Plan, tokenizer: Option<&Tokenizer>) -> Result<(), P
         let expected = "nothing: `ids` are all that is run";
         return refuse("first_token", expected, format!("{text:?}"));
     };
-    let first = tokenizer.first_token();
-    let own = first.map_or(String::new(), |id| tokenizer.token(id));
+    let own = tokenizer.first_text().unwrap_or_default();
     match own == *text {
         true => Ok(()),
         false => refuse(

@@ -89,6 +89,8 @@ pub struct SweepFacts {
     pub model: String,
     /// SHA-256 of its weight files.
     pub model_sha256: String,
+    /// Text of the token that the model's tokenizer put before each prompt; `None` where it put none there.
+    pub first_token: Option<String>,
     /// The task, with its program.
     pub task: Option<String>,
     /// Number of training pairs.

@@ -152,6 +152,7 @@ impl SweepResult {
             method: facts.method.name().to_owned(),
             model: facts.model.clone(),
             model_sha256: facts.model_sha256.clone(),
+            first_token: facts.first_token.clone(),
             place: cell.place,
             task: facts.task.clone(),
             variable: cell.variable.clone(),

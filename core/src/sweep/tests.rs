@@ -8,6 +8,7 @@ fn facts(method: Method) -> SweepFacts {
         method,
         model: "tiny".to_owned(),
         model_sha256: "00ff".to_owned(),
+        first_token: Some("<s>".to_owned()),
         task: Some("programs/07065a".to_owned()),
         train_pairs: Some(800),
         test_pairs: 1000,

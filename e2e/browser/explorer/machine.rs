@@ -63,7 +63,8 @@ fn page_goes_on_in_the_tab_when_the_machine_is_gone() {
     open_on_machine(&page, &program);
     program.kill();
     page.click("#new-pair");
-    wait_notice(&page, &["machine", "goes on in this tab"]);
+    // Whoever notices first, the change that was made does not take the sentence away.
+    wait_notice(&page, &["machine", "go on in this tab"]);
 }
 
 /// First answer, toggle and map, in the tab and on the machine.

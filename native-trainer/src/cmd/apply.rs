@@ -70,7 +70,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         force,
         report,
     } = args;
-    let file = PlanFile::open(plan, common.model())?;
+    let file = PlanFile::open(plan, common.open()?)?;
     let report = report.report();
     file.check_directions(any_model, report)?;
     let out = out.map(|out| file_at(out, &(stem(&file.path) + ".safetensors")));

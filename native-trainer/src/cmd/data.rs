@@ -12,7 +12,6 @@ use super::options::{
 };
 use crate::{
     file_name::{file_at, tag},
-    model_files::ModelFiles,
     output::Output,
     pairs::place,
 };
@@ -70,7 +69,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     } = args;
     check_counts(&[("--pairs", n_pairs)])?;
     let report = report.report();
-    let files = ModelFiles::open(common.model())?;
+    let files = common.open()?;
     let task = asked.resolve(&files, SOLVED)?;
     let mut name = vec![task.program.id.clone(), task.variable.clone()];
     name.extend(tag("token", position, Position::LAST));

@@ -116,8 +116,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         ..
     } = &direction.facts;
     let files = ModelFiles::open(common.model.as_deref().unwrap_or(model))?;
+    let files = files.held_in(common.dtype);
     direction.check(files.sizes())?;
-    let has_own_model = check_weights(&direction, &files.sha256()?, any_model, report)?;
+    let has_own_model = check_weights(&direction, &files, any_model, report)?;
     let mut stands_for = None;
     let pairs = match test_data {
         Some(path) => {

@@ -64,7 +64,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         (true, true, _) => return Err(no_map(&what)),
         (true, false, _) => {
             let model = model.as_deref().unwrap_or(SOLVER);
-            return inspect_plan(&PlanFile::open(what, model)?, report);
+            return inspect_plan(&PlanFile::open(what, ModelFiles::open(model)?)?, report);
         }
         (false, _, true) => bail!("--model: {} is no plan", what.display()),
         (false, _, false) => {}
@@ -115,6 +115,7 @@ fn inspect_direction(direction: &Direction, report: Report) {
         method,
         model,
         model_sha256,
+        first_token,
         place,
         task,
         variable,
@@ -148,6 +149,7 @@ fn inspect_direction(direction: &Direction, report: Report) {
             format!("{} of {}", or_dash(variable), or_dash(task)),
         ),
         ("model", weights(model, model_sha256)),
+        ("prompts", first(first_token.as_deref())),
         ("IIA", format!("{iia:.3} on held-out pairs")),
         ("controls", {
             let shuffled = shuffled.map_or("-".to_owned(), |iia| format!("{iia:.3}"));
@@ -179,6 +181,7 @@ fn inspect_direction(direction: &Direction, report: Report) {
         "variable": variable,
         "model": model,
         "model_sha256": model_sha256,
+        "first_token": first_token,
         "iia": iia,
         "controls": controls,
         "train_pairs": train_pairs,
@@ -205,6 +208,14 @@ fn learned(
     format!("on {train_pairs} pairs, {epochs} epochs, lr {lr}, seed {seed}")
 }
 
+/// What stands before prompts.
+fn first(token: Option<&str>) -> String {
+    match token {
+        Some(text) => format!("{text:?} before each"),
+        None => "no token before them".to_owned(),
+    }
+}
+
 /// Which weights a file belongs to.
 fn weights(model: &str, sha256: &str) -> String {
     format!("{model}, weights {}", sha256.get(..12).unwrap_or(sha256))
@@ -215,6 +226,7 @@ fn inspect_sweep(result: &SweepResult, report: Report) {
         method,
         model,
         model_sha256,
+        first_token,
         task,
         train_pairs,
         test_pairs,
@@ -244,6 +256,7 @@ fn inspect_sweep(result: &SweepResult, report: Report) {
         }),
         ("task", or_dash(task.clone())),
         ("model", weights(model, model_sha256)),
+        ("prompts", first(first_token.as_deref())),
         ("scores", format!("on {test_pairs} held-out pairs")),
         ("learned", learned(*train_pairs, *epochs, *lr, *seed)),
         (
@@ -288,6 +301,7 @@ fn inspect_sweep(result: &SweepResult, report: Report) {
         "method": method.name(),
         "model": model,
         "model_sha256": model_sha256,
+        "first_token": first_token,
         "task": task,
         "train_pairs": train_pairs,
         "test_pairs": test_pairs,

@@ -76,6 +76,9 @@ pub struct Common {
     /// Device: auto, flex (the CPU), cuda or wgpu; cuda:1 is the second GPU
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
+    /// Number format that matrices are held in: f16 and bf16 take half the memory, and what they change in the logits is said
+    #[arg(long, value_name = "FORMAT", value_parser = precision(), default_value = "f32")]
+    pub dtype: Precision,
 }
 
 impl Common {
@@ -84,13 +87,28 @@ impl Common {
         self.model.as_deref().unwrap_or(SOLVER)
     }
 
+    /// The model's files.
+    ///
+    /// # Errors
+    /// - If there is no such model, or its files are not what they should be.
+    pub fn open(&self) -> Result<ModelFiles> {
+        Ok(ModelFiles::open(self.model())?.held_in(self.dtype))
+    }
+
     /// What was chosen, as options that can be typed again.
     pub fn to_args(&self) -> Vec<String> {
         let model = self.model.as_deref().filter(|model| *model != SOLVER);
         let device = Some(&self.device).filter(|device| **device != DeviceChoice::Auto);
         let model = model.map(|model| ["--model".to_owned(), model.to_owned()]);
         let device = device.map(|device| ["--device".to_owned(), device.to_string()]);
-        model.into_iter().chain(device).flatten().collect()
+        let dtype = Some(self.dtype).filter(|dtype| *dtype != Precision::F32);
+        let dtype = dtype.map(|dtype| ["--dtype".to_owned(), dtype.name().to_owned()]);
+        model
+            .into_iter()
+            .chain(device)
+            .chain(dtype)
+            .flatten()
+            .collect()
     }
 }
 

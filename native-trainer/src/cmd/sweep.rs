@@ -10,14 +10,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use swivel_core::{
-    Component, Sizes,
+    Component, Precision, Sizes,
     sweep::{Method, Part, SweepFacts},
 };
 
 use super::{
     options::{
         CacheArgs, LearnArgs, ReportArgs, SOLVED, TaskArgs, check_counts, heading, help_end,
-        method, refuse_beside,
+        method, precision, refuse_beside,
     },
     span::Span,
 };
@@ -44,6 +44,9 @@ pub struct Args {
     /// Devices that share the cells: auto, flex (the CPU), cuda or wgpu; cuda:0,cuda:1 are two GPUs
     #[arg(long, default_values_t = [DeviceChoice::Auto], value_delimiter = ',', help_heading = heading::MODEL)]
     device: Vec<DeviceChoice>,
+    /// Number format that matrices are held in: f16 and bf16 take half the memory, and what they change in the logits is said
+    #[arg(long, value_name = "FORMAT", value_parser = precision(), default_value = "f32", help_heading = heading::MODEL)]
+    dtype: Precision,
     #[command(flatten)]
     report: ReportArgs,
     #[command(flatten)]
@@ -124,7 +127,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.test_data.is_some() && args.train_data.is_none() && is_learned {
         bail!("--test-data needs --train-data: directions are learned from it");
     }
-    let files = ModelFiles::open(args.model.as_deref().unwrap_or(SOLVER))?;
+    let files = ModelFiles::open(args.model.as_deref().unwrap_or(SOLVER))?.held_in(args.dtype);
     let sizes = files.sizes();
     let (variables, task) = variables(&args, &files, is_learned)?;
     let n_tokens = map::n_tokens(&variables, sizes)?;

@@ -23,7 +23,6 @@ use crate::{
     device, direction_file,
     file_name::{file_at, short_name, stem, tag},
     invocation,
-    model_files::ModelFiles,
     pairs::{Task, place, read_pairs},
     site::{parse_site, width_at},
     train::{RunConfig, Target, Train},
@@ -130,7 +129,7 @@ fn prepare(args: Args) -> Result<Train> {
     let learning = learn.resolve(!no_shuffle, seed)?;
     let cached = cache.resolve()?;
     check_counts(&[("--train-pairs", train_pairs), ("--test-pairs", test_pairs)])?;
-    let files = ModelFiles::open(common.model())?;
+    let files = common.open()?;
     let (site, head) = parse_site(&component, &layer, head, files.sizes())?;
     let width = width_at(site, files.sizes())?;
     check_rank(width, rank)?;
@@ -201,6 +200,7 @@ fn prepare(args: Args) -> Result<Train> {
     let is_whole_name = out.ends_with(&name) && !has_files;
     let config = RunConfig {
         model: files.name.clone(),
+        first_token: files.first_token(&test),
         task: task.as_ref().map(Task::name),
         program: task.as_ref().map(|task| task.program.to_string()),
         variable: task.as_ref().map(|task| task.variable.clone()),

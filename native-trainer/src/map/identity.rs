@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use swivel_core::sweep::{Part, SweepFacts};
+use swivel_core::{
+    Precision,
+    sweep::{Part, SweepFacts},
+};
 
 use super::cells::{Sweep, Variable};
 use crate::direction_file::CREATED_BY;
@@ -23,6 +26,7 @@ pub fn facts(sweep: &Sweep, task: Option<String>, part: Option<Part>) -> Result<
         method: *method,
         model: files.name.clone(),
         model_sha256: files.sha256()?,
+        first_token: files.first_token(&first.test),
         run: run(sweep, task.as_deref())?,
         task,
         train_pairs: rule.map(|_| first.train.len()),
@@ -41,6 +45,7 @@ pub fn facts(sweep: &Sweep, task: Option<String>, part: Option<Part>) -> Result<
 /// The configuration of a whole map, for the file's `run`. Pairs count by what they are, not by where they came from.
 fn run(sweep: &Sweep, task: Option<&str>) -> Result<String> {
     let Sweep {
+        files,
         method,
         variables,
         cells,
@@ -52,7 +57,7 @@ fn run(sweep: &Sweep, task: Option<&str>) -> Result<String> {
     let names: Vec<&str> = (variables.iter())
         .filter_map(|variable| variable.name.as_deref())
         .collect();
-    let run = json!({
+    let mut run = json!({
         "method": method.name(),
         "task": task,
         "variables": names,
@@ -67,6 +72,10 @@ fn run(sweep: &Sweep, task: Option<&str>) -> Result<String> {
         "storage": format!("{:?}", cache.storage),
         "seed": learning.seed,
     });
+    let held_in = files.precision();
+    if held_in != Precision::F32 {
+        run["held_in"] = json!(held_in.name());
+    }
     Ok(run.to_string())
 }
 
@@ -110,6 +119,7 @@ pub fn difference(left: &SweepFacts, right: &SweepFacts) -> Option<String> {
         ("rule", "rule of learning"),
         ("shuffled", "control on shuffled labels"),
         ("storage", "format of cached values"),
+        ("held_in", "format of the matrices"),
         ("seed", "seed"),
     ];
     let settings = settings

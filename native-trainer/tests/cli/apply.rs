@@ -18,6 +18,30 @@ pub const PLAN: &str = r#"{
 }"#;
 
 #[test]
+fn half_precision_says_what_it_changes() {
+    let folder = TempDir::new().unwrap();
+    let plan = path_in(&folder, "plan.json");
+    fs::write(&plan, PLAN).unwrap();
+    let mut differences = Vec::new();
+    for dtype in ["f16", "bf16"] {
+        let args = [
+            "apply", &plan, "--json", "--device", "flex", "--dtype", dtype,
+        ];
+        let text = ok(&args);
+        let event: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(event["event"], "precision");
+        assert_eq!(event["held_in"], dtype);
+        differences.push(event["largest_difference"].as_f64().unwrap());
+    }
+    // The solver's weights are stored in f16; bf16 has three digits of fraction fewer.
+    assert_eq!(differences[0], 0.0);
+    assert!(
+        0.0 < differences[1] && differences[1] < 2.0,
+        "{differences:?}"
+    );
+}
+
+#[test]
 fn plan_is_run_and_what_comes_out_is_written() {
     let folder = TempDir::new().unwrap();
     let [plan, out] = ["plan.json", "out.safetensors"].map(|name| path_in(&folder, name));

@@ -17,6 +17,7 @@ fn result() -> SweepResult {
         method: Method::Zero,
         model: "tiny".to_owned(),
         model_sha256: "00ff".to_owned(),
+        first_token: Some("<s>".to_owned()),
         task: None,
         train_pairs: None,
         test_pairs: 40,

@@ -1,9 +1,23 @@
 //! Logits and the value at every site equal transformers'.
 
 use super::*;
+use crate::weight_files::header;
 
 /// f32 rounding over up to four layers; the project promises 1e-4.
 const TOLERANCE: f32 = 1e-4;
+
+/// Llama 3.1's rotations, which this format has as factors of single pairs, and queries' and keys' rows in its own order.
+#[test]
+fn gguf_of_llama_3_gives_transformers_logits() {
+    let reference = Reference::open("families/llama3/reference.safetensors");
+    let file = fixture("families/llama3/model.gguf");
+    let stored = header(&file).unwrap();
+    let config = Config::from_gguf(&stored).unwrap();
+    let weights = Weights::with_headers(&[&file], vec![stored]);
+    let model = Decoder::<B>::load(&config, &weights, &device()).unwrap();
+    let logits = model.forward(reference.ints("ids"), &mut ());
+    assert_close(logits, reference.tensor("logits"), TOLERANCE, "logits");
+}
 
 #[test]
 fn logits_and_every_site_equal_transformers() {

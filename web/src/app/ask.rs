@@ -90,7 +90,7 @@ impl App {
                 "The graphics device failed: {cause}. Nothing is lost: the page goes on on the CPU."
             ),
             Device::Machine => format!(
-                "The machine stopped answering: {cause}. Nothing is lost: the page goes on in this tab."
+                "The machine stopped answering: {cause}. Nothing is lost: the page fetches the model, to go on in this tab."
             ),
             Device::Cpu => {
                 let text = format!("The engine stopped: {cause}");
@@ -99,7 +99,7 @@ impl App {
             }
         };
         self.devices.update(|devices| devices.fall_back(cause));
-        self.complain(text);
+        self.complain_of_device(text);
         self.load_model();
     }
 }

@@ -36,7 +36,9 @@ impl App {
         match result {
             Err(cause) => {
                 if self.devices.with_untracked(|devices| devices.wish) == Some(Device::WebGpu) {
-                    self.complain(format!("WebGPU cannot be used: {cause}. The CPU goes on."));
+                    self.complain_of_device(format!(
+                        "WebGPU cannot be used: {cause}. The CPU goes on."
+                    ));
                 }
                 self.devices
                     .update(|devices| devices.web_gpu = DeviceState::Unavailable(cause));

@@ -102,8 +102,8 @@ impl App {
                     self.devices.update(|devices| {
                         devices.machine = Some(DeviceState::Unavailable(cause.clone()));
                     });
-                    self.complain(format!(
-                        "The machine cannot be used: {cause}. The page goes on in this tab."
+                    self.complain_of_device(format!(
+                        "The machine cannot be used: {cause}. The page fetches the model, to go on in this tab."
                     ));
                 }
             }

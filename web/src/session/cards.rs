@@ -181,6 +181,9 @@ impl Session {
                 opened.direction.facts.model
             ));
         }
+        if let Err(error) = opened.direction.check_tokenizer(&model.tokenizer) {
+            return Some(error.to_string());
+        }
         if opened.direction.facts.task.is_some() && !self.is_on_task() {
             return Some(format!(
                 "{} was measured on other prompts than these: on pairs of the task",

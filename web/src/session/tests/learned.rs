@@ -18,6 +18,7 @@ fn map_of(method: Method, change: impl Fn(&mut SweepFacts)) -> SweepResult {
     let mut facts = SweepFacts {
         method,
         model: "solver".to_owned(),
+        first_token: None,
         model_sha256: own.facts.model_sha256.clone(),
         task: own.facts.task.clone(),
         train_pairs: None,
