@@ -77,17 +77,43 @@ fn rms_norm(x: Tensor<Flex, 2>, weight: Tensor<Flex, 1>, epsilon: f64) -> Tensor
 }
 
 fn rotate(x: Tensor<Flex, 4>, angles: &[Tensor<Flex, 4>; 2]) -> Tensor<Flex, 4> {
-    let ([_, _, pos, d_head], [_, _, _, n_pairs]) = (x.dims(), angles[0].dims());
+    let (shape, [_, _, _, n_pairs]) = (x.dims(), angles[0].dims());
+    let [_, _, pos, d_head] = shape;
     let angles = angles
         .each_ref()
         .map(|x| contiguous(x.clone().into_primitive()));
     let [cos, sin] = angles.each_ref().map(|x| x.storage::<f32>());
-    map(x, |values, first| {
+    let device = x.device();
+    let mut values = rows_of_heads(x);
+    in_parts(&mut values, d_head, |values, first| {
         for (i, row) in values.chunks_exact_mut(d_head).enumerate() {
             let at = (first + i) % pos * n_pairs;
             swivel_simd::rotate(row, &cos[at..at + n_pairs], &sin[at..at + n_pairs]);
         }
-    })
+    });
+    Tensor::from_data(TensorData::new(values, shape), &device)
+}
+
+/// A copy, row by row. Heads are a swapped axis of queries and keys, whose values burn copies one by one.
+fn rows_of_heads(x: Tensor<Flex, 4>) -> Vec<f32> {
+    let [batch, head, pos, d_head] = x.dims();
+    let x = x.into_primitive().tensor();
+    let x = match x.layout().strides() {
+        [.., 1] => x,
+        _ => x.to_contiguous(),
+    };
+    let (from, layout) = (x.storage::<f32>(), x.layout());
+    let mut values = Vec::with_capacity(batch * head * pos * d_head);
+    for (b, h) in (0..batch).flat_map(|b| (0..head).map(move |h| (b, h))) {
+        for p in 0..pos {
+            let steps = [b, h, p].into_iter().zip(layout.strides());
+            let at = steps.fold(layout.start_offset(), |at, (i, stride)| {
+                at + i * stride.unsigned_abs()
+            });
+            values.extend_from_slice(&from[at..at + d_head]);
+        }
+    }
+    values
 }
 
 fn softmax(x: Tensor<Flex, 4>) -> Tensor<Flex, 4> {
