@@ -39,6 +39,11 @@ pub struct Kernels<B: Backend> {
     /// # Shapes
     /// - `[batch, head, pos, d_head]`, twice `[1, 1, pos, n_pairs]`; result: `[batch, head, pos, d_head]`
     pub rotate: fn(Tensor<B, 4>, &[Tensor<B, 4>; 2]) -> Tensor<B, 4>,
+    /// Heads side by side.
+    ///
+    /// # Shapes
+    /// - `[batch, head, pos, d_head]`; result: `[batch, pos, head * d_head]`
+    pub join_heads: fn(Tensor<B, 4>) -> Tensor<B, 3>,
     /// Minus infinity where a key comes after its query; the queries are the last `q_pos` of the `k_pos` positions.
     ///
     /// # Shapes
@@ -57,6 +62,7 @@ impl<B: Backend> Default for Kernels<B> {
             silu: activation::silu,
             rms_norm,
             rotate,
+            join_heads,
             causal: causal_mask,
             softmax: |x| activation::softmax(x, 3),
         }
@@ -181,6 +187,12 @@ pub fn rotate<B: Backend>(x: Tensor<B, 4>, [cos, sin]: &[Tensor<B, 4>; 2]) -> Te
     let [cos, sin] = factors.map(|parts| Tensor::cat(parts, 3).reshape([1, pos * d_head]));
     let rows = |x: Tensor<B, 4>| x.reshape([batch * head, pos * d_head]);
     (rows(x) * cos + rows(exchanged) * sin).reshape([batch, head, pos, d_head])
+}
+
+/// [`Kernels::join_heads`] by burn's operations.
+pub fn join_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
+    let [batch, head, pos, d_head] = x.dims();
+    x.swap_dims(1, 2).reshape([batch, pos, head * d_head])
 }
 
 /// [`Kernels::causal`] by burn's operations.

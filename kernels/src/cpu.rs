@@ -18,6 +18,7 @@ pub const CPU: Kernels<Flex> = Kernels {
     silu,
     rms_norm,
     rotate,
+    join_heads,
     causal,
     softmax,
 };
@@ -84,7 +85,7 @@ fn rotate(x: Tensor<Flex, 4>, angles: &[Tensor<Flex, 4>; 2]) -> Tensor<Flex, 4> 
         .map(|x| contiguous(x.clone().into_primitive()));
     let [cos, sin] = angles.each_ref().map(|x| x.storage::<f32>());
     let device = x.device();
-    let mut values = rows_of_heads(x);
+    let mut values = rows(x);
     in_parts(&mut values, d_head, |values, first| {
         for (i, row) in values.chunks_exact_mut(d_head).enumerate() {
             let at = (first + i) % pos * n_pairs;
@@ -94,23 +95,29 @@ fn rotate(x: Tensor<Flex, 4>, angles: &[Tensor<Flex, 4>; 2]) -> Tensor<Flex, 4> 
     Tensor::from_data(TensorData::new(values, shape), &device)
 }
 
-/// A copy, row by row. Heads are a swapped axis of queries and keys, whose values burn copies one by one.
-fn rows_of_heads(x: Tensor<Flex, 4>) -> Vec<f32> {
-    let [batch, head, pos, d_head] = x.dims();
+fn join_heads(x: Tensor<Flex, 4>) -> Tensor<Flex, 3> {
+    let ([batch, head, pos, d_head], device) = (x.dims(), x.device());
+    let data = TensorData::new(rows(x.swap_dims(1, 2)), [batch, pos, head * d_head]);
+    Tensor::from_data(data, &device)
+}
+
+/// A copy, row by row. Where heads are split or joined two axes are swapped, and burn copies value by value.
+fn rows(x: Tensor<Flex, 4>) -> Vec<f32> {
+    let [n, m, n_rows, width] = x.dims();
     let x = x.into_primitive().tensor();
     let x = match x.layout().strides() {
         [.., 1] => x,
         _ => x.to_contiguous(),
     };
     let (from, layout) = (x.storage::<f32>(), x.layout());
-    let mut values = Vec::with_capacity(batch * head * pos * d_head);
-    for (b, h) in (0..batch).flat_map(|b| (0..head).map(move |h| (b, h))) {
-        for p in 0..pos {
-            let steps = [b, h, p].into_iter().zip(layout.strides());
+    let mut values = Vec::with_capacity(n * m * n_rows * width);
+    for (i, j) in (0..n).flat_map(|i| (0..m).map(move |j| (i, j))) {
+        for row in 0..n_rows {
+            let steps = [i, j, row].into_iter().zip(layout.strides());
             let at = steps.fold(layout.start_offset(), |at, (i, stride)| {
                 at + i * stride.unsigned_abs()
             });
-            values.extend_from_slice(&from[at..at + d_head]);
+            values.extend_from_slice(&from[at..at + width]);
         }
     }
     values
@@ -205,6 +212,13 @@ mod tests {
                 (burns.rotate)(x.clone(), &angles),
             );
         }
+    }
+
+    #[test]
+    fn joined_heads_are_burns() {
+        let burns = Kernels::<Flex>::default();
+        let x = values([3, 5, 20, 24]);
+        check(join_heads(x.clone()), (burns.join_heads)(x));
     }
 
     #[test]

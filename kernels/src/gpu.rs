@@ -26,6 +26,7 @@ pub const GPU: Kernels<Wgpu> = Kernels {
     silu: activation::silu,
     rms_norm: kernel::rms_norm,
     rotate: kernel::rotate,
+    join_heads: kernel::join_heads,
     causal: kernel::causal_mask,
     softmax: |x| activation::softmax(x, 3),
 };

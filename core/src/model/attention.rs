@@ -100,8 +100,7 @@ impl<B: Backend> Attention<B> {
         };
         let z = hook.at_heads(HeadAttentionValueOutput.at(l), z);
 
-        let [batch, head, pos, d_head] = z.dims();
-        let z = z.swap_dims(1, 2).reshape([batch, pos, head * d_head]); // [batch, pos, n_heads * d_head]
+        let z = (self.kernels.join_heads)(z); // [batch, pos, n_heads * d_head]
         let z = hook.at(AttentionValueOutput.at(l), z);
         (self.kernels.layer(&self.o_proj, z), KeyValue { key, value })
     }
