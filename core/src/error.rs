@@ -6,7 +6,7 @@
 
 use crate::{
     intervention::InterventionError, load::TensorError, model::ConfigError, plan::PlanError,
-    site::PlaceError, sizes::PromptError, task::TaskError, tensor_file::FileError,
+    question::TaskError, site::PlaceError, sizes::PromptError, tensor_file::FileError,
     tokenizer::TokenizerError,
 };
 

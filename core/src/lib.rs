@@ -52,8 +52,8 @@ pub mod intervention;
 pub mod kernel;
 pub mod metric;
 pub mod plan;
+pub mod question;
 pub mod sweep;
-pub mod task;
 pub mod train;
 
 pub use batch::MANY_ROWS;
@@ -66,8 +66,8 @@ pub use load::{
 };
 pub use model::{Config, ConfigError, Decoder, Family, KeyValue, Layer, Norm, ids_tensor};
 pub use place::{Place, Position};
+pub use question::causal;
 pub use site::{Component, PlaceError, Site};
 pub use sizes::{PromptError, Sizes};
-pub use task::causal;
 pub use tensor_file::FileError;
 pub use tokenizer::{Tokenizer, TokenizerError};

@@ -16,7 +16,7 @@ use swivel_core::{
     Decoder, Place, Position, Site, Sizes,
     cone::{CachedRun, CachedSource, row_indices},
     ids_tensor,
-    task::{Pair, PairShape},
+    question::{Pair, PairShape},
     train::CachedPairs,
 };
 

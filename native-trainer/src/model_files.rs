@@ -15,7 +15,8 @@ use burn::tensor::backend::Backend;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use swivel_core::{
-    Config, Decoder, FileFormat, Loader, Precision, Sizes, StoredFile, Tokenizer, hex, task::Pair,
+    Config, Decoder, FileFormat, Loader, Precision, Sizes, StoredFile, Tokenizer, hex,
+    question::Pair,
 };
 
 use crate::{device, input::read, report::Report, weight_file::WeightFile};

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use swivel_core::{
     Position, Sizes,
-    task::{
+    question::{
         Pair, PairShape,
         programs::{Lexicon, Program, Sampler},
     },

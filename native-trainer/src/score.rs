@@ -7,7 +7,7 @@ use swivel_core::{
     direction::{Controls, Probe},
     intervention::{Featurizer, Intervention, Op},
     metric,
-    task::Pair,
+    question::Pair,
     train::random_rows,
 };
 

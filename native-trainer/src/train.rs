@@ -13,7 +13,7 @@ use serde_json::json;
 use swivel_core::{
     Decoder, Place,
     direction::{Controls, Direction, Facts, Probe},
-    task::Pair,
+    question::Pair,
     train::{Rotation, orthonormal},
 };
 

@@ -13,8 +13,8 @@ use support::ok;
 use swivel_core::{
     Component, Config, Decoder, Recorder, Site, Sizes, Weights,
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
+    question::Pair,
     sweep::{Cell, Method, SweepResult},
-    task::Pair,
 };
 use tempfile::TempDir;
 

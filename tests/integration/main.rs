@@ -18,6 +18,7 @@ mod mutated_plans;
 mod operations;
 mod parity;
 mod plan;
+mod questions;
 mod real;
 mod support;
 mod tokenizers;

@@ -13,7 +13,7 @@ use swivel_core::{
     direction::Direction,
     gguf::Value,
     plan::Plan,
-    task::programs::{Lexicon, program},
+    question::programs::{Lexicon, program},
 };
 
 /// Texts and ids of `fixtures/tokenizers`.
@@ -84,16 +84,28 @@ fn byte_alphabet() -> Vec<char> {
         .collect()
 }
 
-#[test]
-fn gpt2_reads_nasty_strings_as_transformers_does() {
-    let merges = include_str!("../fixtures/tokenizers/gpt2_merges.txt");
-    let lines: Vec<&str> = merges.lines().skip(1).collect();
+const GPT2_MERGES: &str = include_str!("../fixtures/tokenizers/gpt2_merges.txt");
+
+/// GPT-2's real vocabulary, in the order of its ids.
+fn gpt2_tokens() -> Vec<String> {
     let tokens = byte_alphabet().into_iter().map(String::from);
-    let tokens = tokens.chain(lines.iter().map(|line| line.replace(' ', "")));
-    let tokens: Vec<String> = tokens.chain(["<|endoftext|>".to_owned()]).collect();
+    let merged = GPT2_MERGES.lines().skip(1);
+    let tokens = tokens.chain(merged.map(|line| line.replace(' ', "")));
+    tokens.chain(["<|endoftext|>".to_owned()]).collect()
+}
+
+/// GPT-2's real tokenizer.
+pub fn gpt2() -> Tokenizer {
+    let tokens = gpt2_tokens();
     let vocab: HashMap<&String, usize> = tokens.iter().zip(0..).collect();
     let vocab = serde_json::to_vec(&vocab).unwrap();
-    let from_files = Tokenizer::from_vocab_and_merges(&vocab, merges).unwrap();
+    Tokenizer::from_vocab_and_merges(&vocab, GPT2_MERGES).unwrap()
+}
+
+#[test]
+fn gpt2_reads_nasty_strings_as_transformers_does() {
+    let (tokens, from_files) = (gpt2_tokens(), gpt2());
+    let lines: Vec<&str> = GPT2_MERGES.lines().skip(1).collect();
     let mut kinds = vec![1; tokens.len()];
     kinds[50256] = 3;
     let from_gguf = Tokenizer::from_gguf(&metadata([

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use swivel_core::{
     Component, Result, Site, Sizes, Tokenizer,
-    task::programs::{Lexicon, Program, Words, program},
+    question::programs::{Lexicon, Program, Words, program},
 };
 use swivel_engine::protocol::{Answer, AttentionRows, Cell, LensRow};
 

@@ -24,7 +24,7 @@ use swivel_core::{
     Component, Decoder, Place, Position, Site,
     cone::{Cone, Storage},
     ids_tensor,
-    task::Pair,
+    question::Pair,
     train::{Rotation, losses_and_gradient},
 };
 

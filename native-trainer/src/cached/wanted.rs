@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use swivel_core::{
     Site, Sizes,
     cone::{Cone, Storage},
-    task::{Pair, PairShape},
+    question::{Pair, PairShape},
 };
 
 /// How values are cached.

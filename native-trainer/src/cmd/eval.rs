@@ -14,7 +14,7 @@ use swivel_core::{
     Decoder, Place, Sizes,
     direction::{Direction, Facts},
     intervention::Intervention,
-    task::Pair,
+    question::Pair,
 };
 
 use super::options::{

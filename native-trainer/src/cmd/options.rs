@@ -10,8 +10,8 @@ use clap::{
 use swivel_core::{
     Component, Precision, PromptError,
     cone::Storage,
+    question::programs::{self, Lexicon},
     sweep::Method,
-    task::programs::{self, Lexicon},
 };
 
 use crate::{

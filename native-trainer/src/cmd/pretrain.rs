@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
     Config,
-    task::programs::{self, Lexicon, Words},
+    question::programs::{self, Lexicon, Words},
 };
 
 use super::options::{ForceArgs, ReportArgs, examples, heading};

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use swivel_core::{
-    Component, Place, Position, Site, direction::Direction, sweep::Method, task::PairShape,
+    Component, Place, Position, Site, direction::Direction, question::PairShape, sweep::Method,
     train::check_rank,
 };
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 use anyhow::{Result, bail};
 use swivel_core::{
     Component, Place, PlaceError, Position, Site, Sizes,
+    question::{Pair, PairShape},
     sweep::Method,
-    task::{Pair, PairShape},
     train::check_rank,
 };
 

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use swivel_core::{
     Decoder, ids_tensor,
-    task::programs::{Lexicon, P_OPS, Program},
+    question::programs::{Lexicon, P_OPS, Program},
 };
 
 use super::settings::Stage;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use leptos::prelude::*;
-use swivel_core::{Config, Tokenizer, task::programs::Lexicon};
+use swivel_core::{Config, Tokenizer, question::programs::Lexicon};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::RequestCache;
 

@@ -1,6 +1,6 @@
 //! What is wrong with a pair of prompts before it is run, and how to mend it.
 
-use swivel_core::task::programs::Words;
+use swivel_core::question::programs::Words;
 
 use super::{Prompt, Session, Side};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use swivel_core::{
     Result,
     causal::Value,
-    task::programs::{Lexicon, Program, Sampler, Words},
+    question::programs::{Lexicon, Program, Sampler, Words},
 };
 
 use super::{Card, Prompts, Session, Side};

@@ -1,7 +1,7 @@
 //! The program as a picture: five words, five operations, their values for base and source.
 
 use leptos::prelude::*;
-use swivel_core::task::programs::VARIABLES;
+use swivel_core::question::programs::VARIABLES;
 
 use crate::{
     page_state::PageState,

@@ -1,13 +1,26 @@
 //! Tasks: what the model is asked, and counterfactual pairs of prompts for a variable of the task's causal model.
 
 pub mod causal;
+mod entry;
+mod file;
+mod named;
 pub mod programs;
+mod sampler;
+pub mod shipped;
+mod task;
+mod template;
+
+pub use entry::{Entry, Filling};
+pub use named::{SlotToken, TokenName, Tokens};
+pub use sampler::{Asked, AskedPair, Labels, TaskSampler};
+pub use task::{Counterfactual, Score, Task};
+pub use template::Written;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Position, Sizes, site::PlaceError, sizes::PromptError};
+use crate::{Position, Sizes, TokenizerError, site::PlaceError, sizes::PromptError};
 
 /// Prompts of a base and a source run and what the base run must answer once the variable has the source's value.
 ///
@@ -58,6 +71,21 @@ impl fmt::Display for PairShape {
     }
 }
 
+impl TaskError {
+    /// Something in a task file that is not what it should be.
+    pub(crate) fn wrong(
+        place: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::File {
+            place: place.into(),
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+}
+
 impl PairShape {
     /// The common shape of a set of pairs that the model can run.
     ///
@@ -96,6 +124,59 @@ impl PairShape {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError {
+    /// Something in a task file is not what it should be.
+    #[error("`{place}`: expected {expected}, found {found}")]
+    File {
+        /// Where, as in `slots.S.pick[1]`.
+        place: String,
+        /// What would be valid.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A task file that is no JSON of the form.
+    #[error("not a task file: {cause}")]
+    Json {
+        /// Where, and what is wrong.
+        cause: String,
+    },
+    /// Two answers that begin with the same token: no label could tell them apart.
+    #[error("answers {first:?} and {second:?} begin with the same token, {token:?}")]
+    Answers {
+        /// One answer.
+        first: String,
+        /// The other one.
+        second: String,
+        /// The token.
+        token: String,
+    },
+    /// An answer that the tokenizer joins with the prompt before it.
+    #[error("answer {answer:?} has no token of its own behind the prompt {prompt:?}")]
+    Answer {
+        /// The answer.
+        answer: String,
+        /// A prompt.
+        prompt: String,
+    },
+    /// A name of a position that the task does not have.
+    #[error("unknown position `{name}`; expected one of {expected}, or a token from 0, `last`, -2")]
+    PositionUnknown {
+        /// What was typed.
+        name: String,
+        /// The names.
+        expected: String,
+    },
+    /// A named place that a prompt does not have.
+    #[error("`{name}` is nowhere in the prompt {prompt:?}")]
+    PositionNowhere {
+        /// The name.
+        name: String,
+        /// The prompt.
+        prompt: String,
+    },
+    /// A tokenizer that cannot read a prompt.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// A program id that is not in the list.
     #[error("unknown program `{name}`; expected one of {expected}")]
     ProgramUnknown {
@@ -111,6 +192,12 @@ pub enum TaskError {
         name: String,
         /// The valid names.
         expected: String,
+    },
+    /// A variable that no answer depends on, or none that this sampler has not given yet.
+    #[error("no pair of prompts was found in which `{name}` changes the answer")]
+    VariableIdle {
+        /// The variable.
+        name: String,
     },
     /// A list of programs that does not have the expected form.
     #[error("program `{name}`: {reason}")]

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Lexicon, P_OPS, Program, VARIABLES};
-use crate::task::{
+use crate::question::{
     Pair, TaskError,
     causal::{CausalModel, Value},
 };

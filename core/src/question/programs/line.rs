@@ -130,7 +130,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::task::programs::program;
+    use crate::question::programs::program;
 
     #[test]
     fn operations_are_true_half_of_the_time_and_independent() {

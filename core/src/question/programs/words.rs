@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::task::TaskError;
+use crate::question::TaskError;
 
 /// Words with a symmetric relation "synonym of".
 #[derive(Clone, Debug)]

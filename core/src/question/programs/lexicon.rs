@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Program, Words};
-use crate::{Tokenizer, task::TaskError};
+use crate::{Tokenizer, question::TaskError};
 
 /// Words as tokens: every word, answer and mark of a line is one token.
 #[derive(Clone, Debug)]

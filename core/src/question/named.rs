@@ -1,0 +1,212 @@
+//! Places by name: tokens of a prompt by the slots that wrote them.
+
+use std::{fmt, ops::Range, str::FromStr};
+
+use super::{TaskError, task::Task, template::Written};
+use crate::{Position, Tokenizer};
+
+/// A token by the slot that wrote it: `S` is the last token of what the slot `S` wrote, `S#2` at its second place in the
+/// template, `S:first` its first token, `S+1` the token after.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SlotToken {
+    /// Name of the slot.
+    pub slot: String,
+    /// At which of its places, from 1.
+    pub occurrence: usize,
+    /// Its first token, not its last.
+    pub is_first: bool,
+    /// So many tokens behind that.
+    pub offset: i64,
+}
+
+/// A token of a prompt, counted or named.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TokenName {
+    /// Counted.
+    Counted(Position),
+    /// By the slot that wrote it.
+    Slot(SlotToken),
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Counted(position) => write!(f, "{position}"),
+            Self::Slot(SlotToken {
+                slot,
+                occurrence,
+                is_first,
+                offset,
+            }) => {
+                f.write_str(slot)?;
+                if *occurrence > 1 {
+                    write!(f, "#{occurrence}")?;
+                }
+                if *is_first {
+                    f.write_str(":first")?;
+                }
+                match offset {
+                    0 => Ok(()),
+                    _ => write!(f, "{offset:+}"),
+                }
+            }
+        }
+    }
+}
+
+impl FromStr for TokenName {
+    type Err = TaskError;
+
+    /// Reads a name; whether a task has the slot is not known here.
+    fn from_str(name: &str) -> Result<Self, TaskError> {
+        if let Ok(position) = name.parse() {
+            return Ok(Self::Counted(position));
+        }
+        let unknown = || TaskError::PositionUnknown {
+            name: name.to_owned(),
+            expected: "names of slots, as in S, S#2, S:first, S+1".to_owned(),
+        };
+        // Signs are parts of a slot's name where no number follows.
+        let (rest, offset) = match name.rfind(['+', '-']).map(|at| name.split_at(at)) {
+            Some((rest, offset)) if !rest.is_empty() => match offset.parse() {
+                Ok(offset) => (rest, offset),
+                Err(_) => (name, 0),
+            },
+            _ => (name, 0),
+        };
+        let (rest, is_first) = match rest.strip_suffix(":first") {
+            Some(rest) => (rest, true),
+            None => (rest, false),
+        };
+        let (slot, occurrence) = match rest.split_once('#') {
+            None => (rest, 1),
+            Some((slot, number)) => {
+                let number = number.parse().ok().filter(|number| *number > 0);
+                (slot, number.ok_or_else(unknown)?)
+            }
+        };
+        if slot.is_empty() || slot.contains([':', '#']) {
+            return Err(unknown());
+        }
+        Ok(Self::Slot(SlotToken {
+            slot: slot.to_owned(),
+            occurrence,
+            is_first,
+            offset,
+        }))
+    }
+}
+
+/// A prompt as tokens, and the bytes of its text that each wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// Token ids, the tokenizer's first token before them.
+    pub ids: Vec<u32>,
+    /// Where the text of each token ends.
+    ends: Vec<usize>,
+}
+
+impl Tokens {
+    /// The tokens of a text.
+    ///
+    /// # Errors
+    /// - those of [`Tokenizer::encode`]
+    pub fn of(text: &str, tokenizer: &Tokenizer) -> Result<Self, TaskError> {
+        let ids = tokenizer.encode(text)?;
+        let n_first = usize::from(tokenizer.first_token().is_some());
+        // Bytes of one character may be several tokens: what is decoded so far is compared with the text.
+        let end = |idx: usize| {
+            let decoded = tokenizer.decode(&ids[n_first.min(idx + 1)..=idx]);
+            let pairs = decoded.bytes().zip(text.bytes());
+            pairs.take_while(|(a, b)| a == b).count()
+        };
+        let ends = (0..ids.len()).map(end).collect();
+        Ok(Self { ids, ends })
+    }
+
+    /// The first and the last token that wrote some bytes.
+    pub fn of_bytes(&self, bytes: &Range<usize>) -> Option<[usize; 2]> {
+        let first = self.ends.iter().position(|end| *end > bytes.start)?;
+        let last = self.ends.iter().position(|end| *end >= bytes.end)?;
+        Some([first, last.max(first)])
+    }
+}
+
+impl Task {
+    /// Names of the tokens of its prompts: each slot at each of its places, in the order of the first template that has it, then
+    /// `last`.
+    pub fn token_names(&self) -> Vec<TokenName> {
+        let mut names: Vec<TokenName> = Vec::new();
+        for template in &self.templates {
+            let mut count = vec![0; self.slots.len()];
+            for slot in template.entries().filter_map(|entry| entry.slot()) {
+                count[slot] += 1;
+                let name = TokenName::Slot(SlotToken {
+                    slot: self.slots[slot].name.clone(),
+                    occurrence: count[slot],
+                    is_first: false,
+                    offset: 0,
+                });
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names.push(TokenName::Counted(Position::LAST));
+        names
+    }
+
+    /// The token of this name in a prompt.
+    ///
+    /// # Errors
+    /// - [`TaskError::PositionUnknown`] if no template has the slot.
+    /// - [`TaskError::PositionNowhere`] if this prompt does not have it.
+    /// - [`TaskError::Place`] if a counted one is outside the prompt.
+    pub fn token(
+        &self,
+        name: &TokenName,
+        written: &Written,
+        tokens: &Tokens,
+    ) -> Result<usize, TaskError> {
+        let SlotToken {
+            slot,
+            occurrence,
+            is_first,
+            offset,
+        } = match name {
+            TokenName::Counted(position) => return Ok(position.resolve(tokens.ids.len())?),
+            TokenName::Slot(slot) => slot,
+        };
+        let known = self.slots.iter().position(|own| own.name == *slot);
+        let is_written = |known: &usize| {
+            let mut entries = self
+                .templates
+                .iter()
+                .flat_map(|template| template.entries());
+            entries.any(|entry| entry.slot() == Some(*known))
+        };
+        let Some(known) = known.filter(is_written) else {
+            let names: Vec<String> = self
+                .token_names()
+                .iter()
+                .map(TokenName::to_string)
+                .collect();
+            return Err(TaskError::PositionUnknown {
+                name: name.to_string(),
+                expected: names.join(", "),
+            });
+        };
+        let mut places = written.spans.iter().filter(|(slot, _)| *slot == known);
+        let found = places.nth(occurrence - 1).and_then(|(_, bytes)| {
+            let [first, last] = tokens.of_bytes(bytes)?;
+            let from = if *is_first { first } else { last } as i64;
+            usize::try_from(from.checked_add(*offset)?).ok()
+        });
+        found
+            .filter(|found| *found < tokens.ids.len())
+            .ok_or_else(|| TaskError::PositionNowhere {
+                name: name.to_string(),
+                prompt: written.text.clone(),
+            })
+    }
+}

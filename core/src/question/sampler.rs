@@ -1,0 +1,239 @@
+//! Counterfactual pairs of a task and one of its variables, sampled, as tokens.
+
+use std::collections::{HashMap, HashSet};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    TaskError,
+    entry::{Entry, Filling},
+    named::Tokens,
+    task::Task,
+    template::Written,
+};
+use crate::Tokenizer;
+
+/// How often sampling may fail for each pair that is asked for, before it is given up.
+const TRIES_PER_PAIR: usize = 2000;
+
+/// A prompt of a task, as text and as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What its slots are.
+    pub filling: Filling,
+    /// What it says, and which slot wrote what.
+    pub written: Written,
+    /// What the model reads.
+    pub tokens: Tokens,
+}
+
+/// Base, source, and the answers as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedPair {
+    /// The base run's prompt.
+    pub base: Asked,
+    /// The source run's.
+    pub source: Asked,
+    /// Token id of the counterfactual answer.
+    pub label: u32,
+    /// Token id of the base's own answer.
+    pub base_label: u32,
+    /// Token id of the source's own answer.
+    pub source_label: u32,
+}
+
+/// A task's answers as tokens.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    ids: HashMap<String, u32>,
+}
+
+impl Labels {
+    /// First tokens of all answers of a task.
+    ///
+    /// # Errors
+    /// - [`TaskError::Answers`] if two answers begin with the same token.
+    /// - [`TaskError::Answer`] if an answer has no token of its own behind a prompt.
+    pub fn new(task: &Task, tokenizer: &Tokenizer) -> Result<Self, TaskError> {
+        let mut ids = HashMap::new();
+        let mut answers: HashMap<u32, String> = HashMap::new();
+        for answer in task.answers()? {
+            let first = tokenizer.encode_inside(&answer)?.first().copied();
+            let Some(id) = first else {
+                let prompt = task.templates().next().unwrap_or_default().to_owned();
+                return Err(TaskError::Answer { answer, prompt });
+            };
+            if let Some(other) = answers.insert(id, answer.clone()) {
+                return Err(TaskError::Answers {
+                    first: other,
+                    second: answer,
+                    token: tokenizer.token(id),
+                });
+            }
+            ids.insert(answer, id);
+        }
+        Ok(Self { ids })
+    }
+
+    /// The label of an answer.
+    pub fn of(&self, answer: &str) -> Option<u32> {
+        self.ids.get(answer).copied()
+    }
+
+    /// All labels, in the order of their ids.
+    pub fn all(&self) -> Vec<u32> {
+        let mut all: Vec<u32> = self.ids.values().copied().collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// Pairs of one variable.
+pub struct TaskSampler<'a> {
+    task: &'a Task,
+    tokenizer: &'a Tokenizer,
+    labels: Labels,
+    variable: Entry,
+    /// Answers that were seen behind a prompt of each template.
+    checked: HashSet<(usize, u32)>,
+    seen: HashSet<(Filling, Filling)>,
+}
+
+impl<'a> TaskSampler<'a> {
+    /// Pairs for a variable.
+    ///
+    /// # Errors
+    /// - [`TaskError::VariableUnknown`] if the task has no such variable.
+    /// - those of [`Labels::new`]
+    pub fn new(
+        task: &'a Task,
+        tokenizer: &'a Tokenizer,
+        variable: &str,
+    ) -> Result<Self, TaskError> {
+        Ok(Self {
+            labels: Labels::new(task, tokenizer)?,
+            variable: task.variable(variable)?,
+            task,
+            tokenizer,
+            checked: HashSet::new(),
+            seen: HashSet::new(),
+        })
+    }
+
+    /// The task's answers as tokens.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// `n_pairs` pairs that this sampler has not given before: in the first half the counterfactual label differs from the
+    /// base's answer, in the second half it equals it, as far as there are such pairs of two prompts: where a variable is all that
+    /// a prompt says, there are none, and the label differs in all. A function of the seed and of what was sampled before.
+    ///
+    /// # Errors
+    /// - [`TaskError::VariableIdle`] if the variable never changes the answer.
+    /// - [`TaskError::PairsExhausted`] if there are not that many different pairs.
+    /// - [`TaskError::Answer`] if the tokenizer joins an answer with the prompt before it.
+    pub fn pairs(&mut self, n_pairs: usize, seed: u64) -> Result<Vec<AskedPair>, TaskError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut pairs = Vec::new();
+        self.extend(&mut pairs, n_pairs.div_ceil(2), true, &mut rng)?;
+        if pairs.is_empty() && n_pairs > 0 {
+            return Err(TaskError::VariableIdle {
+                name: self.task.entry_name(&self.variable),
+            });
+        }
+        pairs.truncate(n_pairs / 2);
+        self.extend(&mut pairs, n_pairs, false, &mut rng)?;
+        self.extend(&mut pairs, n_pairs, true, &mut rng)?;
+        match pairs.len() < n_pairs {
+            false => Ok(pairs),
+            true => Err(TaskError::PairsExhausted {
+                wanted: n_pairs,
+                found: pairs.len(),
+                variable: self.task.entry_name(&self.variable),
+            }),
+        }
+    }
+
+    /// Adds pairs of one kind until there are so many in all, or no more are found.
+    fn extend(
+        &mut self,
+        pairs: &mut Vec<AskedPair>,
+        n_pairs: usize,
+        wants_change: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<(), TaskError> {
+        let mut failed = 0;
+        while pairs.len() < n_pairs && failed < TRIES_PER_PAIR {
+            match self.pair(wants_change, rng)? {
+                Some(pair) => {
+                    pairs.push(pair);
+                    failed = 0;
+                }
+                None => failed += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn pair(
+        &mut self,
+        wants_change: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<AskedPair>, TaskError> {
+        let Some(sampled) = self.task.counterfactual(&self.variable, rng) else {
+            return Ok(None);
+        };
+        let is_changed = sampled.answer != sampled.base_answer;
+        let key = (sampled.base.clone(), sampled.source.clone());
+        if is_changed != wants_change || sampled.base == sampled.source || !self.seen.insert(key) {
+            return Ok(None);
+        }
+        let source_answer = self.task.answer(&sampled.source);
+        let base = self.asked(sampled.base)?;
+        let source = self.asked(sampled.source)?;
+        Ok(Some(AskedPair {
+            label: self.label(&base, &sampled.answer)?,
+            base_label: self.label(&base, &sampled.base_answer)?,
+            source_label: self.label(&source, &source_answer)?,
+            base,
+            source,
+        }))
+    }
+
+    /// A filling as text and tokens.
+    ///
+    /// # Errors
+    /// - those of [`Tokens::of`]
+    pub fn asked(&self, filling: Filling) -> Result<Asked, TaskError> {
+        let written = self.task.prompt(&filling);
+        let tokens = Tokens::of(&written.text, self.tokenizer)?;
+        Ok(Asked {
+            filling,
+            written,
+            tokens,
+        })
+    }
+
+    /// First token of an answer behind a prompt.
+    ///
+    /// # Errors
+    /// - [`TaskError::Answer`] if the tokenizer joins it with the prompt.
+    pub fn label(&mut self, prompt: &Asked, answer: &str) -> Result<u32, TaskError> {
+        let joined = || TaskError::Answer {
+            answer: answer.to_owned(),
+            prompt: prompt.written.text.clone(),
+        };
+        let label = self.labels.of(answer).ok_or_else(joined)?;
+        if self.checked.insert((prompt.filling.template, label)) {
+            let text = format!("{}{answer}", prompt.written.text);
+            let ids = self.tokenizer.encode(&text)?;
+            let own = &prompt.tokens.ids;
+            if !ids.starts_with(own) || ids.get(own.len()) != Some(&label) {
+                return Err(joined());
+            }
+        }
+        Ok(label)
+    }
+}
