@@ -8,7 +8,7 @@ const BATCH_BYTES: usize = 12 << 20;
 /// Rows beyond which a product of matrices is no faster.
 pub const MANY_ROWS: usize = 256;
 /// Bytes of the logits of a part of the vocabulary: on a CPU several passes over them stay in its caches …
-const PART_BYTES_CPU: usize = 4 << 20;
+const PART_BYTES_CPU: usize = 8 << 20;
 /// … elsewhere a launch costs more than a pass, and only the memory counts.
 const PART_BYTES: usize = 64 << 20;
 

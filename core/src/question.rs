@@ -12,7 +12,7 @@ mod template;
 
 pub use entry::{Entry, Filling};
 pub use named::{SlotToken, TokenName, Tokens};
-pub use sampler::{Asked, AskedPair, Labels, TaskSampler};
+pub use sampler::{Asked, AskedPair, AskedPrompt, Asker, Labels, TaskSampler};
 pub use task::{Counterfactual, Score, Task};
 pub use template::Written;
 

@@ -3,6 +3,7 @@
 
 mod apply;
 mod bench;
+mod check;
 mod convert;
 mod data;
 mod eval;
@@ -13,6 +14,7 @@ mod pretrain;
 mod serve;
 mod span;
 mod sweep;
+mod task;
 pub mod train;
 
 use std::process::ExitCode;
@@ -33,6 +35,10 @@ pub enum Command {
     Merge(merge::Args),
     /// Run a plan: interventions on given prompts, with logits before and after
     Apply(apply::Args),
+    /// Say what a task on language asks, with pairs of prompts
+    Task(task::Args),
+    /// Say whether a model knows what a task asks
+    Check(check::Args),
     /// Write counterfactual pairs as a training data file
     Data(data::Args),
     /// Train the embedded solver model from nothing
@@ -56,6 +62,8 @@ impl Command {
             Self::Sweep(args) => sweep::run(args),
             Self::Merge(args) => merge::run(args),
             Self::Apply(args) => apply::run(args),
+            Self::Task(args) => task::run(args),
+            Self::Check(args) => check::run(args),
             Self::Data(args) => data::run(args),
             Self::Pretrain(args) => pretrain::run(args),
             Self::Bench(args) => bench::run(args),

@@ -17,6 +17,7 @@ mod output;
 mod pairs;
 mod plan_file;
 mod pretrain;
+mod question;
 mod readout;
 mod report;
 mod score;

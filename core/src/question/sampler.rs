@@ -89,35 +89,35 @@ impl Labels {
     }
 }
 
-/// Pairs of one variable.
-pub struct TaskSampler<'a> {
+/// A prompt, and what the model should and must not say to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedPrompt {
+    /// The prompt.
+    pub asked: Asked,
+    /// Token id of the answer.
+    pub label: u32,
+    /// Token ids of the foils.
+    pub foils: Vec<u32>,
+}
+
+/// Puts a task's prompts into the words of a tokenizer.
+pub struct Asker<'a> {
     task: &'a Task,
     tokenizer: &'a Tokenizer,
     labels: Labels,
-    variable: Entry,
     /// Answers that were seen behind a prompt of each template.
     checked: HashSet<(usize, u32)>,
-    seen: HashSet<(Filling, Filling)>,
 }
 
-impl<'a> TaskSampler<'a> {
-    /// Pairs for a variable.
-    ///
+impl<'a> Asker<'a> {
     /// # Errors
-    /// - [`TaskError::VariableUnknown`] if the task has no such variable.
     /// - those of [`Labels::new`]
-    pub fn new(
-        task: &'a Task,
-        tokenizer: &'a Tokenizer,
-        variable: &str,
-    ) -> Result<Self, TaskError> {
+    pub fn new(task: &'a Task, tokenizer: &'a Tokenizer) -> Result<Self, TaskError> {
         Ok(Self {
             labels: Labels::new(task, tokenizer)?,
-            variable: task.variable(variable)?,
             task,
             tokenizer,
             checked: HashSet::new(),
-            seen: HashSet::new(),
         })
     }
 
@@ -126,80 +126,35 @@ impl<'a> TaskSampler<'a> {
         &self.labels
     }
 
-    /// `n_pairs` pairs that this sampler has not given before: in the first half the counterfactual label differs from the
-    /// base's answer, in the second half it equals it, as far as there are such pairs of two prompts: where a variable is all that
-    /// a prompt says, there are none, and the label differs in all. A function of the seed and of what was sampled before.
+    /// Up to `n` different prompts, fewer where the task has fewer. A function of the seed.
     ///
     /// # Errors
-    /// - [`TaskError::VariableIdle`] if the variable never changes the answer.
-    /// - [`TaskError::PairsExhausted`] if there are not that many different pairs.
     /// - [`TaskError::Answer`] if the tokenizer joins an answer with the prompt before it.
-    pub fn pairs(&mut self, n_pairs: usize, seed: u64) -> Result<Vec<AskedPair>, TaskError> {
+    pub fn prompts(&mut self, n: usize, seed: u64) -> Result<Vec<AskedPrompt>, TaskError> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut pairs = Vec::new();
-        self.extend(&mut pairs, n_pairs.div_ceil(2), true, &mut rng)?;
-        if pairs.is_empty() && n_pairs > 0 {
-            return Err(TaskError::VariableIdle {
-                name: self.task.entry_name(&self.variable),
+        let (mut prompts, mut seen, mut failed) = (Vec::new(), HashSet::new(), 0);
+        while prompts.len() < n && failed < TRIES_PER_PAIR {
+            let filling = self.task.any(&mut rng);
+            let Some(filling) = filling.filter(|filling| !seen.contains(filling)) else {
+                failed += 1;
+                continue;
+            };
+            failed = 0;
+            seen.insert(filling.clone());
+            let (answer, foils) = (self.task.answer(&filling), self.task.foils(&filling));
+            let asked = self.asked(filling)?;
+            let foil = |foil: &String| Ok(self.tokenizer.encode_inside(foil)?.first().copied());
+            let foils = foils
+                .iter()
+                .map(foil)
+                .collect::<Result<Vec<_>, TaskError>>()?;
+            prompts.push(AskedPrompt {
+                label: self.label(&asked, &answer)?,
+                foils: foils.into_iter().flatten().collect(),
+                asked,
             });
         }
-        pairs.truncate(n_pairs / 2);
-        self.extend(&mut pairs, n_pairs, false, &mut rng)?;
-        self.extend(&mut pairs, n_pairs, true, &mut rng)?;
-        match pairs.len() < n_pairs {
-            false => Ok(pairs),
-            true => Err(TaskError::PairsExhausted {
-                wanted: n_pairs,
-                found: pairs.len(),
-                variable: self.task.entry_name(&self.variable),
-            }),
-        }
-    }
-
-    /// Adds pairs of one kind until there are so many in all, or no more are found.
-    fn extend(
-        &mut self,
-        pairs: &mut Vec<AskedPair>,
-        n_pairs: usize,
-        wants_change: bool,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<(), TaskError> {
-        let mut failed = 0;
-        while pairs.len() < n_pairs && failed < TRIES_PER_PAIR {
-            match self.pair(wants_change, rng)? {
-                Some(pair) => {
-                    pairs.push(pair);
-                    failed = 0;
-                }
-                None => failed += 1,
-            }
-        }
-        Ok(())
-    }
-
-    fn pair(
-        &mut self,
-        wants_change: bool,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Option<AskedPair>, TaskError> {
-        let Some(sampled) = self.task.counterfactual(&self.variable, rng) else {
-            return Ok(None);
-        };
-        let is_changed = sampled.answer != sampled.base_answer;
-        let key = (sampled.base.clone(), sampled.source.clone());
-        if is_changed != wants_change || sampled.base == sampled.source || !self.seen.insert(key) {
-            return Ok(None);
-        }
-        let source_answer = self.task.answer(&sampled.source);
-        let base = self.asked(sampled.base)?;
-        let source = self.asked(sampled.source)?;
-        Ok(Some(AskedPair {
-            label: self.label(&base, &sampled.answer)?,
-            base_label: self.label(&base, &sampled.base_answer)?,
-            source_label: self.label(&source, &source_answer)?,
-            base,
-            source,
-        }))
+        Ok(prompts)
     }
 
     /// A filling as text and tokens.
@@ -235,5 +190,114 @@ impl<'a> TaskSampler<'a> {
             }
         }
         Ok(label)
+    }
+}
+
+/// Pairs of one variable.
+pub struct TaskSampler<'a> {
+    asker: Asker<'a>,
+    variable: Entry,
+    seen: HashSet<(Filling, Filling)>,
+}
+
+impl<'a> TaskSampler<'a> {
+    /// Pairs for a variable.
+    ///
+    /// # Errors
+    /// - [`TaskError::VariableUnknown`] if the task has no such variable.
+    /// - those of [`Labels::new`]
+    pub fn new(
+        task: &'a Task,
+        tokenizer: &'a Tokenizer,
+        variable: &str,
+    ) -> Result<Self, TaskError> {
+        Ok(Self {
+            variable: task.variable(variable)?,
+            asker: Asker::new(task, tokenizer)?,
+            seen: HashSet::new(),
+        })
+    }
+
+    /// The task's answers as tokens.
+    pub fn labels(&self) -> &Labels {
+        &self.asker.labels
+    }
+
+    /// `n_pairs` pairs that this sampler has not given before: in the first half the counterfactual label differs from the
+    /// base's answer, in the second half it equals it, as far as there are such pairs of two prompts: where a variable is all that
+    /// a prompt says, there are none, and the label differs in all. A function of the seed and of what was sampled before.
+    ///
+    /// # Errors
+    /// - [`TaskError::VariableIdle`] if the variable never changes the answer.
+    /// - [`TaskError::PairsExhausted`] if there are not that many different pairs.
+    /// - [`TaskError::Answer`] if the tokenizer joins an answer with the prompt before it.
+    pub fn pairs(&mut self, n_pairs: usize, seed: u64) -> Result<Vec<AskedPair>, TaskError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut pairs = Vec::new();
+        self.extend(&mut pairs, n_pairs.div_ceil(2), true, &mut rng)?;
+        if pairs.is_empty() && n_pairs > 0 {
+            return Err(TaskError::VariableIdle {
+                name: self.asker.task.entry_name(&self.variable),
+            });
+        }
+        pairs.truncate(n_pairs / 2);
+        self.extend(&mut pairs, n_pairs, false, &mut rng)?;
+        self.extend(&mut pairs, n_pairs, true, &mut rng)?;
+        match pairs.len() < n_pairs {
+            false => Ok(pairs),
+            true => Err(TaskError::PairsExhausted {
+                wanted: n_pairs,
+                found: pairs.len(),
+                variable: self.asker.task.entry_name(&self.variable),
+            }),
+        }
+    }
+
+    /// Adds pairs of one kind until there are so many in all, or no more are found.
+    fn extend(
+        &mut self,
+        pairs: &mut Vec<AskedPair>,
+        n_pairs: usize,
+        wants_change: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<(), TaskError> {
+        let mut failed = 0;
+        while pairs.len() < n_pairs && failed < TRIES_PER_PAIR {
+            match self.pair(wants_change, rng)? {
+                Some(pair) => {
+                    pairs.push(pair);
+                    failed = 0;
+                }
+                None => failed += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn pair(
+        &mut self,
+        wants_change: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<AskedPair>, TaskError> {
+        let task = self.asker.task;
+        let Some(sampled) = task.counterfactual(&self.variable, rng) else {
+            return Ok(None);
+        };
+        let is_changed = sampled.answer != sampled.base_answer;
+        let key = (sampled.base.clone(), sampled.source.clone());
+        if is_changed != wants_change || sampled.base == sampled.source || !self.seen.insert(key) {
+            return Ok(None);
+        }
+        let source_answer = task.answer(&sampled.source);
+        let asker = &mut self.asker;
+        let base = asker.asked(sampled.base)?;
+        let source = asker.asked(sampled.source)?;
+        Ok(Some(AskedPair {
+            label: asker.label(&base, &sampled.answer)?,
+            base_label: asker.label(&base, &sampled.base_answer)?,
+            source_label: asker.label(&source, &source_answer)?,
+            base,
+            source,
+        }))
     }
 }

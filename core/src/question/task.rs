@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 
 use super::{
@@ -183,15 +184,39 @@ impl Task {
         }
     }
 
+    /// Any filling of any template; `None` where a table has no row left that differs.
+    pub fn any(&self, rng: &mut impl RngExt) -> Option<Filling> {
+        self.fill(rng.random_range(0..self.templates.len()), None, rng)
+    }
+
+    /// Tables and texts of the rows that a filling has.
+    pub fn rows(&self, filling: &Filling) -> Vec<(&str, &str)> {
+        let row = |slot: &usize| match self.slots[*slot].kind {
+            Kind::Row { table, .. } => {
+                let table = &self.tables[table];
+                Some((table.name.as_str(), table.text(filling.chosen[*slot], None)))
+            }
+            _ => None,
+        };
+        (0..self.slots.len())
+            .filter_map(|slot| row(&slot))
+            .collect()
+    }
+
+    /// Names of its tables, their columns, and their rows.
+    pub fn tables(&self) -> impl Iterator<Item = (&str, &[String], &[Vec<String>])> {
+        let tables = self.tables.iter();
+        tables.map(|table| (&*table.name, &*table.columns, &*table.rows))
+    }
+
     /// Base and source for a variable, and what it does to the answer; `None` where no source can be filled in.
     pub fn counterfactual(
         &self,
         variable: &Entry,
         rng: &mut impl RngExt,
     ) -> Option<Counterfactual> {
-        let template = rng.random_range(0..self.templates.len());
-        let base = self.fill(template, None, rng)?;
-        let source = self.fill(template, Some(&base), rng)?;
+        let base = self.any(rng)?;
+        let source = self.fill(base.template, Some(&base), rng)?;
         let [base_world, source_world] = [&base, &source].map(|filling| World::of(self, filling));
         let swapped = World::with(self, &base, variable, &source_world);
         let [base_answer, answer] =
@@ -202,6 +227,14 @@ impl Task {
             answer,
             base_answer,
         })
+    }
+
+    /// In how many of `n` counterfactuals of a variable the answer is another one, 0..1.
+    pub fn share_changed(&self, variable: &Entry, n: usize, seed: u64) -> f64 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let pairs = (0..n).filter_map(|_| self.counterfactual(variable, &mut rng));
+        let changed = pairs.filter(|pair| pair.answer != pair.base_answer);
+        changed.count() as f64 / n as f64
     }
 
     /// The prompt of a filling.

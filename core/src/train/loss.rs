@@ -1,5 +1,7 @@
 //! Cross-entropy over the full vocabulary, and its gradient.
 
+use std::ops::Range;
+
 use burn::tensor::{Int, Tensor, activation, backend::Backend};
 
 use crate::{
@@ -24,18 +26,20 @@ pub fn losses_and_gradient<B: Backend>(
     let [batch, _, d_model] = normed.dims();
     let normed = normed.reshape([batch, d_model]);
     let ids = labels.clone().reshape([batch, 1]);
-    let of_part = |part| {
+    let of_part = |part: Range<usize>| {
         let logits = model.head_part(normed.clone(), &part); // [batch, part]
         let label = columns(logits.clone(), part.start, &ids); // [batch, 1]
         let slope = model.head_slope(&logits);
-        let max = logits.clone().max_dim(1); // [batch, 1]
-        let exp = (logits - max.clone()).exp(); // [batch, part]
-        let sum = exp.clone().sum_dim(1); // [batch, 1]
+        let (max, at) = logits.clone().max_dim_with_indices(1); // [batch, 1]
+        // The model's own softmax passes once over what its cores have in their caches.
+        let shares = (model.kernels.softmax)(logits.unsqueeze()); // [1, 1, batch, part]
+        let shares = shares.reshape([batch, part.len()]);
+        let sum = shares.clone().gather(1, at).recip(); // [batch, 1]; the maximum's exponential is 1
         let weights = match slope {
-            None => exp,
-            Some(slope) => exp * slope,
+            None => shares,
+            Some(slope) => shares * slope,
         };
-        let rows = weights.matmul(model.head_rows(&part)); // [batch, d_model]
+        let rows = weights.matmul(model.head_rows(&part)) * sum.clone(); // [batch, d_model]
         (LogSum { max, sum }, rows, label)
     };
     let join = |(sum, rows, label): (LogSum<B>, Tensor<B, 2>, Tensor<B, 2>), next| {

@@ -15,4 +15,5 @@ mod pretrain;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;
+mod task;
 mod train;

@@ -1,0 +1,127 @@
+//! `task` and `check`: questions as files, and whether a model knows the answers.
+
+use std::fs;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::*;
+
+/// What the embedded solver computes of lines without synonyms: the third word is the last one, and the last is not the first.
+fn question(folder: &TempDir) -> String {
+    let path = path_in(folder, "same.json");
+    let file = json!({
+        "version": 1,
+        "name": "same",
+        "about": "Is the last word the third one?",
+        "templates": ["{D},{B},{A},{C},{E}="],
+        "tables": { "words": { "file": "words.csv" } },
+        "slots": {
+            "A": { "table": "words" },
+            "B": { "table": "words", "differs_from": ["A"] },
+            "C": { "table": "words", "differs_from": ["A", "B"] },
+            "D": { "table": "words", "differs_from": ["A", "B", "C"] },
+            "same": { "values": ["yes", "no"] },
+            "E": { "pick": ["A", "D"], "by": "same" },
+            "answer": { "pick": ["'True'", "'False'"], "by": "same" },
+            "foil": { "pick": ["'False'", "'True'"], "by": "same" }
+        },
+        "answer": "{answer}",
+        "foils": ["{foil}"],
+        "score": "choice"
+    });
+    fs::write(&path, file.to_string()).unwrap();
+    let words = [
+        "text", "silk", "frog", "bicycle", "wind", "milk", "lady", "clock", "taxi",
+    ];
+    fs::write(path_in(folder, "words.csv"), words.join("\n")).unwrap();
+    path
+}
+
+#[test]
+fn shipped_task_says_what_it_asks() {
+    let said = ok_json(&["task", "ioi", "--json"]);
+    assert_eq!(said["templates"].as_array().unwrap().len(), 3);
+    assert_eq!(said["answers"].as_array().unwrap().len(), 48);
+    let share = |name: &str| {
+        let variables = said["variables"].as_array().unwrap();
+        let variable = variables.iter().find(|variable| variable["name"] == name);
+        variable.unwrap()["changes"].as_f64().unwrap()
+    };
+    assert!((0.4..0.6).contains(&share("order")));
+    assert_eq!(share("place"), 0.0);
+    let places: Vec<&str> = said["positions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_str().unwrap())
+        .collect();
+    assert_eq!(places, ["A", "B", "place", "S", "thing", "last"]);
+}
+
+#[test]
+fn task_file_is_shown_in_a_models_tokens_and_checked() {
+    let folder = TempDir::new().unwrap();
+    let path = question(&folder);
+    let text = ok(&["task", &path, "--model", "solver", "--pairs", "2"]);
+    for part in [
+        "Is the last word the third one?",
+        "words",
+        "8 rows",
+        "same",
+        "[A]",
+        "[E]",
+        "\"True\"",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let args = [
+        "check", "--task", &path, "--model", "solver", "--device", "flex", "--json",
+    ];
+    let said = ok_json(&args);
+    assert_eq!(said["prompts"], 200);
+    assert!(said["choice"].as_f64().unwrap() > 0.9, "{said}");
+    assert!(said["median_logit_difference"].as_f64().unwrap() > 1.0);
+    let [low, high] = [0, 1].map(|idx| said["interval"][idx].as_f64().unwrap());
+    let share = said["share"].as_f64().unwrap();
+    assert!(low < share && share <= high && high <= 1.0);
+    let rows = said["by_row"].as_object().unwrap();
+    assert_eq!(rows.len(), 8);
+    // A stated check that fails.
+    text_of(
+        &[
+            &args[..],
+            &["--at-least", "1", "--seed", "1", "--prompts", "400"],
+        ]
+        .concat(),
+        &[0, 1],
+    );
+}
+
+#[test]
+fn bad_tasks_are_refused_with_their_place() {
+    let folder = TempDir::new().unwrap();
+    let path = question(&folder);
+    check_error(&["task", "iot"], &["no task iot", "ioi", "capitals"]);
+    check_error(
+        &["task", &path, "--variable", "best"],
+        &["unknown variable `best`", "same"],
+    );
+    check_error(
+        &["check", "--task", "ioi", "--model", "solver"],
+        &["begin with the same token"],
+    );
+    fs::write(path_in(&folder, "words.csv"), "text\nsilk\nfrog").unwrap();
+    check_error(
+        &["task", &path],
+        &["same.json", "slots.C.differs_from", "has 2"],
+    );
+    fs::remove_file(path_in(&folder, "words.csv")).unwrap();
+    check_error(&["task", &path], &["tables.words.file", "words.csv"]);
+    fs::write(&path, "{").unwrap();
+    check_error(&["task", &path], &["not a task file"]);
+    check_error(
+        &["check", "--task", "ioi", "--at-least", "2"],
+        &["--at-least is 2"],
+    );
+}
