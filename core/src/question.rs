@@ -1,6 +1,7 @@
 //! Tasks: what the model is asked, and counterfactual pairs of prompts for a variable of the task's causal model.
 
 pub mod causal;
+mod counterfactual;
 mod entry;
 mod file;
 mod named;
@@ -9,11 +10,13 @@ mod sampler;
 pub mod shipped;
 mod task;
 mod template;
+mod world;
 
+pub use counterfactual::Counterfactual;
 pub use entry::{Entry, Filling};
 pub use named::{SlotToken, TokenName, Tokens};
 pub use sampler::{Asked, AskedPair, AskedPrompt, Asker, Labels, TaskSampler};
-pub use task::{Counterfactual, Score, Task};
+pub use task::{Score, Task};
 pub use template::Written;
 
 use std::fmt;

@@ -19,15 +19,12 @@
 //! A variable is a slot or a `slot.column`. Its counterfactual: base and source are two fillings of one template; the variable's
 //! value is the source's, what is picked by it is picked again, and the answer is written from that.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt,
-};
+mod ordered;
+mod rows;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Deserialize;
 
 use super::{
     TaskError,
@@ -35,13 +32,14 @@ use super::{
     task::{Kind, Score, Slot, Table, Task},
     template::Template,
 };
+use ordered::Ordered;
+
+type Row = BTreeMap<String, String>;
 
 /// Most bytes of a task file.
 const MOST_BYTES: usize = 1 << 20;
 /// Most slots of a task.
 const MOST_SLOTS: usize = 100;
-/// The column that `{slot}` writes.
-const TEXT: &str = "text";
 
 /// A file as it is written.
 #[derive(Deserialize)]
@@ -64,8 +62,6 @@ struct Stored {
     score: Score,
 }
 
-type Row = BTreeMap<String, String>;
-
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected rows, or {\"file\": …}")]
 enum StoredTable {
@@ -87,34 +83,6 @@ struct StoredSlot {
     values: Option<Vec<String>>,
     pick: Option<Vec<String>>,
     by: Option<String>,
-}
-
-/// A JSON object in its own order; a name that is there twice is refused.
-struct Ordered<T>(Vec<(String, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
-            type Value = Ordered<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries: Vec<(String, T)> = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, T>()? {
-                    if entries.iter().any(|(own, _)| *own == name) {
-                        return Err(serde::de::Error::custom(format!("`{name}` is there twice")));
-                    }
-                    entries.push((name, value));
-                }
-                Ok(Ordered(entries))
-            }
-        }
-        deserializer.deserialize_map(InOrder(std::marker::PhantomData))
-    }
 }
 
 impl Task {
@@ -376,78 +344,6 @@ impl Names<'_> {
         Ok(Kind::Row {
             table,
             differs_from,
-        })
-    }
-}
-
-impl Table {
-    fn of_rows(name: &str, place: &str, rows: &[Row]) -> Result<Self, TaskError> {
-        let Some(first) = rows.first() else {
-            return Err(TaskError::wrong(place, "a row at least", "none"));
-        };
-        let names = |row: &Row| row.keys().cloned().collect::<Vec<_>>();
-        let columns = names(first);
-        if let Some(idx) = rows.iter().position(|row| names(row) != columns) {
-            let expected = format!("the columns of the first row, {}", columns.join(", "));
-            let found = names(&rows[idx]).join(", ");
-            return Err(TaskError::wrong(format!("{place}[{idx}]"), expected, found));
-        }
-        let rows = rows.iter().map(|row| row.values().cloned().collect());
-        Self::checked(name, place, columns, rows.collect())
-    }
-
-    fn of_lines(name: &str, place: &str, lines: Vec<Vec<String>>) -> Result<Self, TaskError> {
-        let mut lines = lines.into_iter();
-        let columns = lines.next().unwrap_or_default();
-        let rows: Vec<_> = lines.collect();
-        if let Some(idx) = rows.iter().position(|row| row.len() != columns.len()) {
-            let expected = format!("{} columns", columns.len());
-            let found = rows[idx].len().to_string();
-            return Err(TaskError::wrong(
-                format!("{place}, row {}", idx + 1),
-                expected,
-                found,
-            ));
-        }
-        Self::checked(name, place, columns, rows)
-    }
-
-    fn checked(
-        name: &str,
-        place: &str,
-        columns: Vec<String>,
-        rows: Vec<Vec<String>>,
-    ) -> Result<Self, TaskError> {
-        let Some(text) = columns.iter().position(|column| column == TEXT) else {
-            let found = columns.join(", ");
-            return Err(TaskError::wrong(place, format!("a column `{TEXT}`"), found));
-        };
-        if rows.is_empty() {
-            return Err(TaskError::wrong(place, "a row at least", "none"));
-        }
-        let mut seen = HashSet::new();
-        for (idx, row) in rows.iter().enumerate() {
-            if row[text].is_empty() {
-                return Err(TaskError::wrong(
-                    format!("{place}[{idx}].{TEXT}"),
-                    "a text",
-                    "nothing",
-                ));
-            }
-            if !seen.insert(row) {
-                let found = format!("`{}` twice", row[text]);
-                return Err(TaskError::wrong(
-                    format!("{place}[{idx}]"),
-                    "each row once",
-                    found,
-                ));
-            }
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            columns,
-            text,
-            rows,
         })
     }
 }

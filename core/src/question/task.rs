@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 
 use super::{
     TaskError,
-    entry::{Entry, Filling, Is, World},
-    template::{Template, Written},
+    entry::{Entry, Filling, Is},
+    template::Template,
 };
 
 /// Most answers of a task that are told from each other.
@@ -82,19 +80,6 @@ pub struct Task {
     pub(super) foils: Vec<Template>,
 }
 
-/// Two fillings of one template, and the answer of the base with a variable's value of the source.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Counterfactual {
-    /// The base run's.
-    pub base: Filling,
-    /// The source run's.
-    pub source: Filling,
-    /// What the base must answer with the source's value.
-    pub answer: String,
-    /// What it answers by itself.
-    pub base_answer: String,
-}
-
 impl Task {
     /// Its prompts, as they are written in the file.
     pub fn templates(&self) -> impl Iterator<Item = &str> {
@@ -134,61 +119,6 @@ impl Task {
         })
     }
 
-    /// A filling of a template; `None` where a table has no row left that differs.
-    pub fn fill(
-        &self,
-        template: usize,
-        kept: Option<&Filling>,
-        rng: &mut impl RngExt,
-    ) -> Option<Filling> {
-        let mut chosen = vec![0; self.slots.len()];
-        if let Some(kept) = kept {
-            for slot in &self.source_keeps {
-                chosen[*slot] = kept.chosen[*slot];
-            }
-        }
-        let is_kept = |slot: usize| kept.is_some() && self.source_keeps.contains(&slot);
-        for &slot in &self.order {
-            match &self.slots[slot].kind {
-                _ if is_kept(slot) => (),
-                Kind::Pick { .. } => (),
-                Kind::Values(values) => chosen[slot] = rng.random_range(0..values.len()),
-                Kind::Row {
-                    table,
-                    differs_from,
-                } => {
-                    // Of the rows that are kept by slots that differ from this one, too.
-                    let taken = |row: usize| {
-                        let kept =
-                            |other: &usize| is_kept(*other) && self.differs(*other).contains(&slot);
-                        let others = differs_from.iter().copied();
-                        let mut others = others.chain((0..self.slots.len()).filter(kept));
-                        others.any(|other| chosen[other] == row)
-                    };
-                    let free = (0..self.tables[*table].rows.len()).filter(|row| !taken(*row));
-                    let free: Vec<usize> = free.collect();
-                    if free.is_empty() {
-                        return None;
-                    }
-                    chosen[slot] = free[rng.random_range(0..free.len())];
-                }
-            }
-        }
-        Some(Filling { template, chosen })
-    }
-
-    fn differs(&self, slot: usize) -> &[usize] {
-        match &self.slots[slot].kind {
-            Kind::Row { differs_from, .. } => differs_from,
-            _ => &[],
-        }
-    }
-
-    /// Any filling of any template; `None` where a table has no row left that differs.
-    pub fn any(&self, rng: &mut impl RngExt) -> Option<Filling> {
-        self.fill(rng.random_range(0..self.templates.len()), None, rng)
-    }
-
     /// Tables and texts of the rows that a filling has.
     pub fn rows(&self, filling: &Filling) -> Vec<(&str, &str)> {
         let row = |slot: &usize| match self.slots[*slot].kind {
@@ -207,53 +137,6 @@ impl Task {
     pub fn tables(&self) -> impl Iterator<Item = (&str, &[String], &[Vec<String>])> {
         let tables = self.tables.iter();
         tables.map(|table| (&*table.name, &*table.columns, &*table.rows))
-    }
-
-    /// Base and source for a variable, and what it does to the answer; `None` where no source can be filled in.
-    pub fn counterfactual(
-        &self,
-        variable: &Entry,
-        rng: &mut impl RngExt,
-    ) -> Option<Counterfactual> {
-        let base = self.any(rng)?;
-        let source = self.fill(base.template, Some(&base), rng)?;
-        let [base_world, source_world] = [&base, &source].map(|filling| World::of(self, filling));
-        let swapped = World::with(self, &base, variable, &source_world);
-        let [base_answer, answer] =
-            [&base_world, &swapped].map(|world| self.answer.write(world).text);
-        Some(Counterfactual {
-            base,
-            source,
-            answer,
-            base_answer,
-        })
-    }
-
-    /// In how many of `n` counterfactuals of a variable the answer is another one, 0..1.
-    pub fn share_changed(&self, variable: &Entry, n: usize, seed: u64) -> f64 {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let pairs = (0..n).filter_map(|_| self.counterfactual(variable, &mut rng));
-        let changed = pairs.filter(|pair| pair.answer != pair.base_answer);
-        changed.count() as f64 / n as f64
-    }
-
-    /// The prompt of a filling.
-    pub fn prompt(&self, filling: &Filling) -> Written {
-        self.templates[filling.template].write(&World::of(self, filling))
-    }
-
-    /// What the model should say to a filling.
-    pub fn answer(&self, filling: &Filling) -> String {
-        self.answer.write(&World::of(self, filling)).text
-    }
-
-    /// What it must not say.
-    pub fn foils(&self, filling: &Filling) -> Vec<String> {
-        let world = World::of(self, filling);
-        self.foils
-            .iter()
-            .map(|foil| foil.write(&world).text)
-            .collect()
     }
 
     /// Everything that the task can answer, each once.

@@ -2,10 +2,7 @@
 
 use std::ops::Range;
 
-use super::{
-    TaskError,
-    entry::{Entry, World},
-};
+use super::{TaskError, entry::Entry};
 
 /// Text with slots: `When {A} and {B} went to the {place}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,15 +83,15 @@ impl Template {
         })
     }
 
-    /// Filled in.
-    pub fn write<'a>(&'a self, world: &World<'a>) -> Written {
+    /// Filled in, with the text of each entry.
+    pub fn write<'a>(&'a self, text_of: impl Fn(&'a Entry) -> &'a str) -> Written {
         let (mut text, mut spans) = (String::new(), Vec::new());
         for part in &self.parts {
             let start = text.len();
             match part {
                 Part::Text(own) => text.push_str(own),
                 Part::Entry(entry) => {
-                    text.push_str(world.text(entry));
+                    text.push_str(text_of(entry));
                     spans.extend(entry.slot().map(|slot| (slot, start..text.len())));
                 }
             }

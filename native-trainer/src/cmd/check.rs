@@ -192,13 +192,12 @@ impl Check {
             }
         };
         report.line("Right, with the interval that holds the true share 95 times of 100");
-        let n_answers = self.labels.len();
+        let others = match self.labels.len() {
+            2 => "other answer".to_owned(),
+            n => format!("other {} answers", n.saturating_sub(1)),
+        };
         line(
-            &format!(
-                "likelier than the other {} answers{}",
-                n_answers - 1,
-                mark(Score::Choice)
-            ),
+            &format!("likelier than the {others}{}", mark(Score::Choice)),
             n_chosen,
             n,
         );
