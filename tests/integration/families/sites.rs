@@ -10,7 +10,7 @@ const TOLERANCE: f32 = 1e-4;
 #[test]
 fn gguf_of_llama_3_gives_transformers_logits() {
     let reference = Reference::open("families/llama3/reference.safetensors");
-    let file = fixture("families/llama3/model.gguf");
+    let file = fixture("llama3.gguf");
     let stored = header(&file).unwrap();
     let config = Config::from_gguf(&stored).unwrap();
     let weights = Weights::with_headers(&[&file], vec![stored]);
