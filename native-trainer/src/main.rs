@@ -9,6 +9,7 @@ mod file_name;
 mod input;
 mod interrupt;
 mod invocation;
+mod knowledge;
 mod learn;
 mod map;
 mod memory;

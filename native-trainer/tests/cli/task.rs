@@ -80,10 +80,10 @@ fn task_file_is_shown_in_a_models_tokens_and_checked() {
     ];
     let said = ok_json(&args);
     assert_eq!(said["prompts"], 200);
-    assert!(said["choice"].as_f64().unwrap() > 0.9, "{said}");
+    assert!(said["choice"]["share"].as_f64().unwrap() > 0.9, "{said}");
     assert!(said["median_logit_difference"].as_f64().unwrap() > 1.0);
-    let [low, high] = [0, 1].map(|idx| said["interval"][idx].as_f64().unwrap());
-    let share = said["share"].as_f64().unwrap();
+    let [low, high] = [0, 1].map(|idx| said["right"]["interval"][idx].as_f64().unwrap());
+    let share = said["right"]["share"].as_f64().unwrap();
     assert!(low < share && share <= high && high <= 1.0);
     let rows = said["by_row"].as_object().unwrap();
     assert_eq!(rows.len(), 8);
