@@ -14,7 +14,8 @@
 //! | `probe` | ids of one pair and the intervened answer: a loader re-runs it to know that it has the right thing |
 //!
 //! It MAY hold `task`, `variable`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`: where it comes from. It MUST hold
-//! `first_token`, the text of the token that the tokenizer puts before each prompt, where it did so. Readers MUST ignore fields
+//! `first_token`, the text of the token that the tokenizer puts before each prompt, where it did so, and `token`, the name of
+//! the swapped token in the task's prompts, where it has one: then `position` is where it is in the probe. Readers MUST ignore fields
 //! that they do not know, and MUST refuse an unknown version, a basis that is not orthonormal or not finite, and a file that
 //! is longer or shorter than its header says. Nothing in a file is ever executed.
 //! The same direction gives the same bytes: fields are written in the order of their names.
@@ -144,6 +145,7 @@ impl Direction {
             model_sha256,
             first_token,
             place,
+            token,
             task,
             variable,
             train_pairs,
@@ -160,7 +162,7 @@ impl Direction {
             head,
             position,
         } = place;
-        let fields: [(&str, Option<String>); 22] = [
+        let fields: [(&str, Option<String>); 23] = [
             ("format", Some(FORMAT.to_owned())),
             ("format_version", Some(FORMAT_VERSION.to_owned())),
             ("method", Some(method.clone())),
@@ -172,6 +174,7 @@ impl Direction {
             ("unit", Some(unit(*site).to_owned())),
             ("head", head.map(|head| head.to_string())),
             ("position", Some(position.to_string())),
+            ("token", token.clone()),
             ("task", task.clone()),
             ("variable", variable.clone()),
             ("train_pairs", train_pairs.map(|value| value.to_string())),
@@ -220,6 +223,7 @@ impl Direction {
             model_sha256: file.text("model_sha256")?.to_owned(),
             first_token: owned("first_token"),
             place,
+            token: owned("token"),
             task: owned("task"),
             variable: owned("variable"),
             train_pairs: file.optional_json("train_pairs")?,

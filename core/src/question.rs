@@ -90,6 +90,42 @@ impl TaskError {
 }
 
 impl PairShape {
+    /// The shapes of a set of pairs that the model can run, each with its pairs, in the order in which they come first.
+    ///
+    /// # Errors
+    /// - [`TaskError::Prompt`] if there are no pairs, or the model cannot read a prompt.
+    /// - [`TaskError::Place`] if a position is outside its prompt.
+    pub fn each(pairs: &[Pair], sizes: &Sizes) -> Result<Vec<(Self, Vec<usize>)>, TaskError> {
+        let mut shapes: Vec<(Self, Vec<usize>)> = Vec::new();
+        for (idx, pair) in pairs.iter().enumerate() {
+            let shape = Self::checked(pair, sizes)?;
+            match shapes.iter_mut().find(|(known, _)| *known == shape) {
+                Some((_, members)) => members.push(idx),
+                None => shapes.push((shape, vec![idx])),
+            }
+        }
+        match shapes.is_empty() {
+            true => Err(PromptError::Empty.into()),
+            false => Ok(shapes),
+        }
+    }
+
+    /// Shape of a pair that the model can run.
+    fn checked(pair: &Pair, sizes: &Sizes) -> Result<Self, TaskError> {
+        sizes.check_ids(&[&pair.base])?;
+        sizes.check_ids(&[&pair.source])?;
+        let labels = [Some(pair.label), pair.base_label];
+        sizes.check_ids(&[labels.into_iter().flatten().collect::<Vec<_>>()])?;
+        Position::Index(pair.base_position).resolve(pair.base.len())?;
+        Position::Index(pair.source_position).resolve(pair.source.len())?;
+        Ok(Self {
+            n_base: pair.base.len(),
+            n_source: pair.source.len(),
+            base_position: pair.base_position,
+            source_position: pair.source_position,
+        })
+    }
+
     /// The common shape of a set of pairs that the model can run.
     ///
     /// # Errors
@@ -97,29 +133,16 @@ impl PairShape {
     /// - [`TaskError::PairShape`] if a pair differs from the first one.
     /// - [`TaskError::Place`] if a position is outside its prompt.
     pub fn of(pairs: &[Pair], sizes: &Sizes) -> Result<Self, TaskError> {
-        let shape = |pair: &Pair| Self {
-            n_base: pair.base.len(),
-            n_source: pair.source.len(),
-            base_position: pair.base_position,
-            source_position: pair.source_position,
-        };
-        let common = shape(pairs.first().ok_or(PromptError::Empty)?);
-        for (idx, pair) in pairs.iter().enumerate() {
-            if shape(pair) != common {
-                return Err(TaskError::PairShape {
-                    idx,
-                    expected: common,
-                    found: shape(pair),
-                });
-            }
-            sizes.check_ids(&[&pair.base])?;
-            sizes.check_ids(&[&pair.source])?;
-            let labels = [Some(pair.label), pair.base_label];
-            sizes.check_ids(&[labels.into_iter().flatten().collect::<Vec<_>>()])?;
+        let shapes = Self::each(pairs, sizes)?;
+        match &shapes[..] {
+            [(expected, _), (found, others), ..] => Err(TaskError::PairShape {
+                idx: others[0],
+                expected: *expected,
+                found: *found,
+            }),
+            [(shape, _)] => Ok(*shape),
+            [] => Err(PromptError::Empty.into()),
         }
-        Position::Index(common.base_position).resolve(common.n_base)?;
-        Position::Index(common.source_position).resolve(common.n_source)?;
-        Ok(common)
     }
 }
 

@@ -169,11 +169,12 @@ impl<B: Backend> CachedRuns<B> {
                 device: self.device.clone(),
             }),
         };
-        Ok(Cached {
+        let part = Part {
             rows,
             labels: self.labels.clone(),
             at_once: self.at_once(start),
-        })
+        };
+        Ok(Cached::of_part(part))
     }
 }
 
@@ -193,14 +194,28 @@ fn not_cached(what: impl Display) -> String {
     format!("values of {what} were not cached")
 }
 
-/// Cached runs of pairs at one place, and the pairs' labels.
+/// Cached runs of pairs at one place, and the pairs' labels. Pairs of one shape are a part; prompts of several lengths are
+/// several parts.
 pub struct Cached<B: Backend> {
-    rows: Rows<B>,
+    parts: Vec<Part<B>>,
+    /// Of each pair, its part and its row there.
+    at: Vec<(usize, usize)>,
     /// Token ids of the counterfactual answers.
     pub labels: Vec<u32>,
-    /// Pairs that are run at once.
-    pub at_once: usize,
+    /// Tokens of which the likeliest is the answer; `None` where it is the likeliest of all.
+    pub choices: Option<Vec<u32>>,
 }
+
+/// Pairs of one shape.
+struct Part<B: Backend> {
+    rows: Rows<B>,
+    labels: Vec<u32>,
+    /// Pairs that are run at once.
+    at_once: usize,
+}
+
+/// Some pairs of one shape: their places among the pairs that were asked for, and what is cached of them.
+type Selected<P> = (Vec<usize>, P);
 
 enum Rows<B: Backend> {
     Memory(CachedPairs<B>),
@@ -219,32 +234,8 @@ struct FileRows<B: Backend> {
     device: B::Device,
 }
 
-impl<B: Backend> Cached<B> {
-    /// Runs pairs once, for the positions that they name at this site and head; also says how many bytes are cached.
-    pub fn run(
-        model: &Decoder<B>,
-        sizes: &Sizes,
-        place: Place,
-        pairs: &[Pair],
-        wanted: &Wanted,
-        what: &'static str,
-    ) -> Result<(Self, usize)> {
-        let runs = CachedRuns::run(model, sizes, pairs, wanted, what)?;
-        let [base, source] = wanted.positions();
-        let position = Position::Index(base);
-        Ok((
-            runs.at(Place { position, ..place }, source)?,
-            runs.n_bytes(),
-        ))
-    }
-
-    /// Number of pairs.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// The same runs with other labels.
-    pub fn with_labels(&self, labels: Vec<u32>) -> Self {
+impl<B: Backend> Part<B> {
+    fn with_labels(&self, labels: Vec<u32>) -> Self {
         let rows = match &self.rows {
             Rows::Memory(pairs) => Rows::Memory(CachedPairs {
                 labels: label_ids(&labels, &pairs.source.device()),
@@ -260,7 +251,7 @@ impl<B: Backend> Cached<B> {
     }
 
     /// Some of the pairs, in the given order.
-    pub fn select(&self, rows: &[usize]) -> Result<CachedPairs<B>> {
+    fn select(&self, rows: &[usize]) -> Result<CachedPairs<B>> {
         match &self.rows {
             Rows::Memory(pairs) => Ok(pairs.select(rows)),
             Rows::File(at) => {
@@ -283,18 +274,142 @@ impl<B: Backend> Cached<B> {
             }
         }
     }
+}
 
-    /// Some of the pairs at several positions of one site of the same runs.
-    pub fn select_together(places: &[Self], rows: &[usize]) -> Result<Vec<CachedPairs<B>>> {
-        let in_memory: Vec<&CachedPairs<B>> = (places.iter())
-            .filter_map(|cached| match &cached.rows {
-                Rows::Memory(pairs) => Some(pairs),
-                Rows::File(_) => None,
-            })
-            .collect();
-        match in_memory.len() == places.len() {
-            true => Ok(CachedPairs::select_together(&in_memory, rows)),
-            false => places.iter().map(|cached| cached.select(rows)).collect(),
+impl<B: Backend> Cached<B> {
+    fn of_part(part: Part<B>) -> Self {
+        Self {
+            at: (0..part.labels.len()).map(|row| (0, row)).collect(),
+            labels: part.labels.clone(),
+            parts: vec![part],
+            choices: None,
         }
+    }
+
+    /// Runs pairs once, for the positions that they name at this site and head; also says how many bytes are cached.
+    pub fn run(
+        model: &Decoder<B>,
+        sizes: &Sizes,
+        place: Place,
+        pairs: &[Pair],
+        cache: CacheConfig,
+        what: &'static str,
+    ) -> Result<(Self, usize)> {
+        let (mut parts, mut n_bytes) = (Vec::new(), 0);
+        let mut at = vec![(0, 0); pairs.len()];
+        for (shape, members) in PairShape::each(pairs, sizes)? {
+            for (row, pair) in members.iter().enumerate() {
+                at[*pair] = (parts.len(), row);
+            }
+            let own: Vec<Pair> = members.iter().map(|pair| pairs[*pair].clone()).collect();
+            let wanted = Wanted::at(place.site, shape, cache);
+            let runs = CachedRuns::run(model, sizes, &own, &wanted, what)?;
+            let position = Position::Index(shape.base_position);
+            let cached = runs.at(Place { position, ..place }, shape.source_position)?;
+            n_bytes += runs.n_bytes();
+            parts.extend(cached.parts);
+        }
+        let labels = pairs.iter().map(|pair| pair.label).collect();
+        let choices = None;
+        Ok((
+            Self {
+                parts,
+                at,
+                labels,
+                choices,
+            },
+            n_bytes,
+        ))
+    }
+
+    /// Number of pairs.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The same runs with other labels.
+    pub fn with_labels(&self, labels: Vec<u32>) -> Self {
+        let of_part = |(idx, part): (usize, &Part<B>)| {
+            let own = self
+                .at
+                .iter()
+                .zip(&labels)
+                .filter(|((of, _), _)| *of == idx);
+            let mut own: Vec<(usize, u32)> = own.map(|((_, row), label)| (*row, *label)).collect();
+            own.sort_unstable();
+            part.with_labels(own.into_iter().map(|(_, label)| label).collect())
+        };
+        Self {
+            parts: self.parts.iter().enumerate().map(of_part).collect(),
+            at: self.at.clone(),
+            labels,
+            choices: self.choices.clone(),
+        }
+    }
+
+    /// The same runs, where the answer is the likeliest of these tokens.
+    pub fn with_choices(self, choices: Option<Vec<u32>>) -> Self {
+        Self { choices, ..self }
+    }
+
+    /// Pairs that are run at once: of one shape, as many as fit.
+    pub fn batches(&self) -> Vec<Vec<usize>> {
+        let of_part = |(idx, part): (usize, &Part<B>)| {
+            let own = (0..self.len()).filter(|pair| self.at[*pair].0 == idx);
+            let own: Vec<usize> = own.collect();
+            own.chunks(part.at_once)
+                .map(<[usize]>::to_vec)
+                .collect::<Vec<_>>()
+        };
+        self.parts.iter().enumerate().flat_map(of_part).collect()
+    }
+
+    /// The parts of some pairs, their places among these, and their rows in the part.
+    fn by_part(&self, pairs: &[usize]) -> Vec<(usize, Vec<usize>, Vec<usize>)> {
+        let of_part = |part: usize| {
+            let own = pairs
+                .iter()
+                .enumerate()
+                .filter(|(_, pair)| self.at[**pair].0 == part);
+            let (places, rows) = own.map(|(place, pair)| (place, self.at[*pair].1)).unzip();
+            (part, places, rows)
+        };
+        let parts = (0..self.parts.len()).map(of_part);
+        parts
+            .filter(|(_, places, _): &(usize, Vec<usize>, Vec<usize>)| !places.is_empty())
+            .collect()
+    }
+
+    /// Some of the pairs, those of one shape together.
+    pub fn select(&self, pairs: &[usize]) -> Result<Vec<Selected<CachedPairs<B>>>> {
+        let of_part = |(part, places, rows): (usize, Vec<usize>, Vec<usize>)| {
+            Ok((places, self.parts[part].select(&rows)?))
+        };
+        self.by_part(pairs).into_iter().map(of_part).collect()
+    }
+
+    /// One pair.
+    pub fn one(&self, pair: usize) -> Result<CachedPairs<B>> {
+        let (part, row) = self.at[pair];
+        self.parts[part].select(&[row])
+    }
+
+    /// Some of the pairs at several positions of one site of the same runs, those of one shape together.
+    pub fn select_together(places: &[Self], pairs: &[usize]) -> Result<Vec<Vec<CachedPairs<B>>>> {
+        let first = places.first().context("no place was named")?;
+        let of_part = |(part, _, rows): (usize, Vec<usize>, Vec<usize>)| {
+            let parts = places.iter().map(|cached| &cached.parts[part]);
+            let in_memory: Vec<&CachedPairs<B>> = (parts.clone())
+                .filter_map(|part| match &part.rows {
+                    Rows::Memory(pairs) => Some(pairs),
+                    Rows::File(_) => None,
+                })
+                .collect();
+            match in_memory.len() == places.len() {
+                true => Ok(CachedPairs::select_together(&in_memory, &rows)),
+                false => parts.map(|part| part.select(&rows)).collect(),
+            }
+        };
+        first.by_part(pairs).into_iter().map(of_part).collect()
     }
 }

@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use anyhow::{Context, Result};
-use burn::tensor::{Tensor, backend::AutodiffBackend};
+use burn::tensor::{
+    Tensor,
+    backend::{AutodiffBackend, Backend},
+};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -109,8 +112,11 @@ impl Rule {
             let mut losses = Vec::new();
             for batch in rows.chunks(self.batch_size) {
                 interrupt::check("what was being learned is given up")?;
-                let batch = Cached::select_together(places, batch)?;
-                let gradients = gradients(&trainers, &batch)?;
+                let gradients = Cached::select_together(places, batch)?
+                    .iter()
+                    .map(|batch| gradients(&trainers, batch))
+                    .reduce(|left, right| Ok(join(left?, right?)))
+                    .context("a batch without pairs")??;
                 let of_step: Vec<_> = (trainers.iter_mut().zip(gradients))
                     .map(|(trainer, gradient)| trainer.apply(gradient))
                     .collect();
@@ -147,8 +153,13 @@ fn gradients<A: AutodiffBackend>(
     };
     // In a worker, which has one core, one half comes after the other: the sums are the same.
     let (left, right) = rayon::join(|| of(0..n_pairs / 2), || of(n_pairs / 2..n_pairs));
-    let halves = left.into_iter().zip(right);
-    Ok(halves.map(|(left, right)| left.join(right)).collect())
+    Ok(join(left, right))
+}
+
+/// What the pairs of two batches say together, place by place.
+fn join<B: Backend>(left: Vec<Gradient<B>>, right: Vec<Gradient<B>>) -> Vec<Gradient<B>> {
+    let both = left.into_iter().zip(right);
+    both.map(|(left, right)| left.join(right)).collect()
 }
 
 /// How many of some positions to learn at together, the last ones first: a run starts from the earliest of them, so that more

@@ -38,6 +38,33 @@ pub fn open(name: &str) -> Result<Task> {
     Task::from_json(&bytes, |table| rows(&folder.join(table))).with_context(cannot)
 }
 
+/// Pairs from which is counted how often a variable changes the answer.
+const COUNTED: usize = 400;
+
+/// In how many pairs each variable changes the answer, 0..1.
+///
+/// # Errors
+/// - None: variables are the task's own.
+pub fn shares_changed(task: &Task, seed: u64) -> Result<Vec<(String, f64)>> {
+    let share = |name: String| {
+        let variable = task.variable(&name)?;
+        Ok((name, task.share_changed(&variable, COUNTED, seed)))
+    };
+    task.variables().into_iter().map(share).collect()
+}
+
+/// The first variable that changes the answer.
+///
+/// # Errors
+/// - If none does.
+pub fn first_variable(task: &Task) -> Result<String> {
+    let shares = shares_changed(task, 0)?;
+    let first = shares.into_iter().find(|(_, share)| *share > 0.0);
+    let (name, _) =
+        first.with_context(|| format!("no variable of {} changes the answer", task.name))?;
+    Ok(name)
+}
+
 /// Rows of a file of comma-separated values, its first line among them.
 fn rows(path: &Path) -> Result<Vec<Vec<String>>, String> {
     let wrong = |error: csv::Error| format!("{}: {error}", path.display());

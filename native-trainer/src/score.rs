@@ -1,10 +1,11 @@
 //! How well an intervention works on cached pairs: IIA, its controls, and what the model says before and after.
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use swivel_core::{
     Decoder,
     direction::{Controls, Probe},
+    ids_tensor,
     intervention::{Featurizer, Intervention, Op},
     metric,
     question::Pair,
@@ -13,8 +14,8 @@ use swivel_core::{
 
 use crate::{
     cached::Cached,
-    readout::{Swap, candidates},
-    tensors::read_ids,
+    readout::{Candidate, Swap, candidates},
+    tensors::{read_floats, read_ids},
 };
 
 /// Tokens that are shown of what a model says, likeliest first.
@@ -41,25 +42,46 @@ pub fn batches(n_pairs: usize, at_once: usize) -> impl Iterator<Item = Vec<usize
     starts.map(move |start| (start..n_pairs.min(start + at_once)).collect())
 }
 
+/// The same tokens for each row.
+fn choice_ids<B: Backend>(choices: &[u32], normed: &Tensor<B, 2>) -> Tensor<B, 2, Int> {
+    ids_tensor(
+        std::iter::repeat_n(choices, normed.dims()[0]),
+        &normed.device(),
+    )
+}
+
 impl<B: Backend> Cached<B> {
-    /// What the head reads at the last position of every pair's resumed run, `[batch, d_model]` a batch of pairs.
+    /// What the head reads at the last position of every pair's resumed run, `[batch, d_model]` a batch of pairs, and which
+    /// pairs these are.
     pub fn normed<'a>(
         &'a self,
         model: &'a Decoder<B>,
         intervention: &'a Intervention<B>,
-    ) -> impl Iterator<Item = Result<Tensor<B, 2>>> + 'a {
-        batches(self.len(), self.at_once)
-            .map(move |rows| Ok(self.select(&rows)?.normed(model, intervention)))
+    ) -> impl Iterator<Item = Result<(Vec<usize>, Tensor<B, 2>)>> + 'a {
+        self.batches().into_iter().map(move |batch| {
+            let [(_, pairs)] = <[_; 1]>::try_from(self.select(&batch)?)
+                .map_err(|_| anyhow!("a batch of several shapes"))?;
+            Ok((batch, pairs.normed(model, intervention)))
+        })
     }
 
     /// Interchange intervention accuracy, 0..1.
     pub fn iia(&self, model: &Decoder<B>, intervention: &Intervention<B>) -> Result<f64> {
-        let top_1: Vec<Tensor<B, 2, Int>> = self
-            .normed(model, intervention)
-            .map(|normed| Ok(model.top(normed?, 1).ids))
-            .collect::<Result<_>>()?;
+        let (mut labels, mut top_1) = (Vec::new(), Vec::<Tensor<B, 2, Int>>::new());
+        for batch in self.normed(model, intervention) {
+            let (pairs, normed) = batch?;
+            labels.extend(pairs.into_iter().map(|pair| self.labels[pair]));
+            top_1.push(match &self.choices {
+                None => model.top(normed, 1).ids,
+                Some(choices) => {
+                    let ids = choice_ids(choices, &normed);
+                    let best = model.read_tokens(normed, &ids).logits.argmax(1); // [rows, 1]
+                    ids.gather(1, best)
+                }
+            });
+        }
         let top_1 = read_ids(Tensor::cat(top_1, 0).squeeze_dim(1))?;
-        Ok(metric::accuracy(&top_1, &self.labels))
+        Ok(metric::accuracy(&top_1, &labels))
     }
 
     /// IIA that a subspace of this rank is compared with, at a place of this width; `noise` is a basis that was learned on
@@ -92,6 +114,38 @@ impl<B: Backend> Cached<B> {
         Ok(sum / RANDOM_BASES as f64)
     }
 
+    /// The likeliest tokens, of those that are answers, likeliest first.
+    ///
+    /// # Shapes
+    /// - `normed`: `[rows, d_model]`
+    fn said(&self, model: &Decoder<B>, normed: Tensor<B, 2>) -> Result<Vec<Vec<Candidate>>> {
+        let Some(choices) = &self.choices else {
+            return candidates(&model.read(normed, SHOWN));
+        };
+        let ids = choice_ids(choices, &normed);
+        let reading = model.read_tokens(normed, &ids);
+        let probabilities = reading.reading.probabilities(reading.logits.clone());
+        let [logits, probabilities] = [reading.logits, probabilities].map(read_floats);
+        let (logits, probabilities) = (logits?, probabilities?);
+        let rows = logits
+            .chunks(choices.len())
+            .zip(probabilities.chunks(choices.len()));
+        let row = |(logits, probabilities): (&[f32], &[f32])| {
+            let all = choices.iter().zip(logits).zip(probabilities);
+            let mut all: Vec<Candidate> = all
+                .map(|((token, logit), probability)| Candidate {
+                    token: *token,
+                    logit: *logit,
+                    probability: *probability,
+                })
+                .collect();
+            all.sort_by(|a, b| b.logit.total_cmp(&a.logit));
+            all.truncate(SHOWN);
+            all
+        };
+        Ok(rows.map(row).collect())
+    }
+
     /// What each pair's model says before and after an intervention.
     pub fn swaps(
         &self,
@@ -103,22 +157,28 @@ impl<B: Backend> Cached<B> {
             strength: 0.0,
             ..intervention.clone()
         };
-        let mut swaps = Vec::with_capacity(pairs.len());
+        let mut swaps = vec![None; pairs.len()];
         let batches = self
             .normed(model, &untouched)
             .zip(self.normed(model, intervention));
         for (before, after) in batches {
-            let [before, after] = [before?, after?].map(|normed| model.read(normed, SHOWN));
-            for (before, after) in candidates(&before)?.into_iter().zip(candidates(&after)?) {
-                let pair = &pairs[swaps.len()];
-                let (top_1, logit) = (after[0].token, after[0].logit);
+            let ((batch, before), (_, after)) = (before?, after?);
+            // What a loader of the file runs again: the likeliest token of all.
+            let tops = candidates(&model.read(after.clone(), 1))?;
+            let answers = self
+                .said(model, before)?
+                .into_iter()
+                .zip(self.said(model, after)?);
+            for ((idx, top), (before, after)) in batch.into_iter().zip(tops).zip(answers) {
+                let pair = &pairs[idx];
+                let (top_1, logit) = (top[0].token, top[0].logit);
                 let probe = Probe {
                     base: pair.base.clone(),
                     source: pair.source.clone(),
                     top_1,
                     logit,
                 };
-                swaps.push(Swap {
+                swaps[idx] = Some(Swap {
                     probe,
                     label: pair.label,
                     before,
@@ -126,6 +186,9 @@ impl<B: Backend> Cached<B> {
                 });
             }
         }
-        Ok(swaps)
+        swaps
+            .into_iter()
+            .collect::<Option<_>>()
+            .context("a pair was not run")
     }
 }

@@ -52,6 +52,9 @@ pub struct RunConfig {
     pub head: Option<usize>,
     /// Token position.
     pub position: String,
+    /// Its name in the task's prompts; then `position` is where it is in the probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// How the direction is learned.
     pub method: String,
     /// Rank of the subspace.
@@ -100,6 +103,8 @@ pub struct Train {
     pub width: usize,
     /// How values are cached.
     pub cache: CacheConfig,
+    /// Tokens of which the likeliest is the answer, where it is not the likeliest of all.
+    pub choices: Option<Vec<u32>>,
     /// Pairs to learn from.
     pub train: Vec<Pair>,
     /// Pairs to score on.
@@ -125,6 +130,7 @@ impl RunConfig {
         let Self {
             model,
             first_token,
+            token,
             task,
             variable,
             method,
@@ -138,6 +144,7 @@ impl RunConfig {
             model_sha256,
             first_token: first_token.clone(),
             place,
+            token: token.clone(),
             task: task.clone(),
             variable: variable.clone(),
             train_pairs: Some(*train_pairs),
@@ -228,10 +235,10 @@ impl Train {
         what: &'static str,
     ) -> Result<(Cached<B>, usize)> {
         let sizes = self.files.sizes();
-        let wanted = Wanted::at(self.place.site, pairs, sizes, self.cache)?;
-        let cached = wanted.describe(pairs, sizes)?;
+        let cached = Wanted::describe_at(self.place.site, pairs, sizes, self.cache)?;
         self.report.line(format!("  caching   {what}: {cached}"));
-        Cached::run(model, sizes, self.place, pairs, &wanted, what)
+        let (cached, n_bytes) = Cached::run(model, sizes, self.place, pairs, self.cache, what)?;
+        Ok((cached.with_choices(self.choices.clone()), n_bytes))
     }
 
     /// Learns the direction, and says of each epoch how it went.

@@ -148,6 +148,7 @@ impl Case {
                 .map(|source| prompts(source.iter().map(|ids| &ids[..n_tokens]).collect()))
                 .collect(),
             first_token: None,
+            token: None,
             mode: self.mode,
             interventions,
             record: recorded

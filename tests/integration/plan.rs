@@ -161,6 +161,7 @@ fn low_rank_at_half_strength_equals_the_editor() {
         model: "tiny".to_owned(),
         model_sha256: String::new(),
         first_token: None,
+        token: None,
         place: Place::new(site, Position::LAST),
         task: None,
         variable: None,

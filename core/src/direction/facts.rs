@@ -25,6 +25,8 @@ pub struct Facts {
     pub first_token: Option<String>,
     /// Where the basis is swapped.
     pub place: Place,
+    /// Name of the token in the task's prompts, where it has one; then the place has its position in the probe.
+    pub token: Option<String>,
     /// The task, with its program.
     pub task: Option<String>,
     /// The variable of the causal model.

@@ -23,6 +23,7 @@ pub(crate) fn facts() -> Facts {
         model_sha256: "00ff".to_owned(),
         first_token: Some("<s>".to_owned()),
         place: Place::new(Component::BlockOutput.at(1), Position::LAST),
+        token: Some("S#2:first+1".to_owned()),
         task: Some("programs/07065a".to_owned()),
         variable: Some("op5".to_owned()),
         train_pairs: Some(800),

@@ -154,6 +154,7 @@ impl SweepResult {
             model_sha256: facts.model_sha256.clone(),
             first_token: facts.first_token.clone(),
             place: cell.place,
+            token: None,
             task: facts.task.clone(),
             variable: cell.variable.clone(),
             train_pairs: facts.train_pairs,

@@ -61,10 +61,9 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// One site, at the positions that the pairs name.
-    pub fn at(site: Site, pairs: &[Pair], sizes: &Sizes, cache: CacheConfig) -> Result<Self> {
-        let shape = PairShape::of(pairs, sizes)?;
-        Ok(Self {
+    /// One site, at the positions of pairs of this shape.
+    pub fn at(site: Site, shape: PairShape, cache: CacheConfig) -> Self {
+        Self {
             sites: vec![site],
             first_layer: 0,
             logits: false,
@@ -72,23 +71,36 @@ impl Wanted {
             source: shape.source_position..=shape.source_position,
             storage: cache.storage,
             memory: cache.memory.n_bytes(),
-        })
+        }
     }
 
-    /// The first of the positions, in base and source runs.
-    pub fn positions(&self) -> [usize; 2] {
-        [*self.base.start(), *self.source.start()]
+    /// What is cached of pairs of any shapes at a site, for people: `1600 runs, 4.9 MB in memory, in 3 shapes`.
+    pub fn describe_at(
+        site: Site,
+        pairs: &[Pair],
+        sizes: &Sizes,
+        cache: CacheConfig,
+    ) -> Result<String> {
+        let shapes = PairShape::each(pairs, sizes)?;
+        let (mut n_bytes, mut is_file) = (0, false);
+        for (shape, members) in &shapes {
+            let wanted = Self::at(site, *shape, cache);
+            let own =
+                members.len() as u64 * wanted.n_bytes(sizes, &pairs[members[0]..=members[0]])?;
+            n_bytes += own;
+            is_file |= own > wanted.memory;
+        }
+        let in_shapes = match shapes.len() {
+            1 => String::new(),
+            n => format!(", in {n} shapes"),
+        };
+        Ok(cached_in_words(pairs.len(), n_bytes, is_file) + &in_shapes)
     }
 
     /// What is cached of pairs, for people: `1600 runs, 4.9 MB in memory`.
     pub fn describe(&self, pairs: &[Pair], sizes: &Sizes) -> Result<String> {
         let n_bytes = self.n_bytes(sizes, pairs)?;
-        let (mb, n_runs) = (n_bytes as f64 / 1e6, 2 * pairs.len());
-        let place = match n_bytes > self.memory {
-            true => "in a temporary file",
-            false => "in memory",
-        };
-        Ok(format!("{n_runs} runs, {mb:.1} MB {place}"))
+        Ok(cached_in_words(pairs.len(), n_bytes, n_bytes > self.memory))
     }
 
     /// Bytes that are cached of pairs.
@@ -113,4 +125,13 @@ impl Wanted {
             false => cone,
         })
     }
+}
+
+fn cached_in_words(n_pairs: usize, n_bytes: u64, is_file: bool) -> String {
+    let (mb, n_runs) = (n_bytes as f64 / 1e6, 2 * n_pairs);
+    let place = match is_file {
+        true => "in a temporary file",
+        false => "in memory",
+    };
+    format!("{n_runs} runs, {mb:.1} MB {place}")
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use serde_json::json;
-use swivel_core::Position;
+use swivel_core::{Position, question::TokenName};
 
 use super::options::{
     Common, ForceArgs, ReportArgs, SOLVED, TaskArgs, check_counts, examples, heading,
@@ -13,7 +13,6 @@ use super::options::{
 use crate::{
     file_name::{file_at, tag},
     output::Output,
-    pairs::place,
 };
 
 /// Pairs to write, where it is not said how many.
@@ -36,15 +35,15 @@ pub struct Args {
     /// Seed of the pairs
     #[arg(long, default_value_t = 0, help_heading = heading::QUESTION)]
     seed: u64,
-    /// Token position that is swapped, from 0, or `last`
+    /// Token that is swapped, from 0, `last`, or by a name that the task has
     #[arg(
         long,
         default_value = "last",
-        value_name = "N|last",
+        value_name = "N|last|NAME",
         allow_negative_numbers = true,
         help_heading = heading::PLACE
     )]
-    position: Position,
+    position: TokenName,
     /// File to write, JSON lines, or a folder that is there; its own name is then PROGRAM-VARIABLE and the settings that are
     /// not the default ones
     #[arg(long, value_name = "FILE|DIR", help_heading = heading::OUTPUT)]
@@ -71,15 +70,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let report = report.report();
     let files = common.open()?;
     let task = asked.resolve(&files, SOLVED)?;
-    let mut name = vec![task.program.id.clone(), task.variable.clone()];
-    name.extend(tag("token", position, Position::LAST));
+    let mut name = vec![task.short_name().to_owned(), task.variable.clone()];
+    name.extend(tag(
+        "token",
+        position.clone(),
+        TokenName::Counted(Position::LAST),
+    ));
     name.extend(tag("seed", seed, 0));
     name.extend(tag("pairs", n_pairs, PAIRS));
     name.extend(asked.tags());
     let out = file_at(out, &(name.join("-") + ".jsonl"));
     let output = Output::create(&out, force.existing())?;
-    let mut pairs = task.sampler()?.pairs(n_pairs, seed)?;
-    place(&mut pairs, position)?;
+    let pairs = task.sample(n_pairs, seed, &position)?;
     let mut bytes = Vec::new();
     for pair in &pairs {
         serde_json::to_writer(&mut bytes, pair).context("writing a pair as JSON")?;

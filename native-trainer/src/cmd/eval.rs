@@ -14,7 +14,7 @@ use swivel_core::{
     Decoder, Place, Sizes,
     direction::{Direction, Facts},
     intervention::Intervention,
-    question::Pair,
+    question::{Pair, TokenName},
 };
 
 use super::options::{
@@ -22,7 +22,7 @@ use super::options::{
     refuse_beside,
 };
 use crate::{
-    cached::{CacheConfig, Cached, Wanted},
+    cached::{CacheConfig, Cached},
     device::{self, Job},
     direction_file::{Opened, check_weights, no_map},
     map::cell_name,
@@ -79,6 +79,8 @@ struct Eval {
     direction: Direction,
     files: ModelFiles,
     pairs: Vec<Pair>,
+    /// Tokens of which the likeliest is the answer, where it is not the likeliest of all.
+    choices: Option<Vec<u32>>,
     /// Whether it was learned on these weights.
     has_own_model: bool,
     at_least: Option<f64>,
@@ -113,13 +115,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         place: direction_place,
         task: trained_on,
         variable,
+        token,
         ..
     } = &direction.facts;
     let files = ModelFiles::open(common.model.as_deref().unwrap_or(model))?;
     let files = files.held_in(common.dtype);
     direction.check(files.sizes())?;
     let has_own_model = check_weights(&direction, &files, any_model, report)?;
-    let mut stands_for = None;
+    let (mut stands_for, mut choices) = (None, None);
     let pairs = match test_data {
         Some(path) => {
             refuse_beside(task.given(), "--test-data")?;
@@ -129,9 +132,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
             let program = trained_on
                 .as_deref()
                 .and_then(|task| task.strip_prefix("programs/"));
-            if program.is_none() && task.program.is_none() {
+            let task = task.of_direction(trained_on.as_deref(), variable.as_deref());
+            if program.is_none() && task.is_program() && task.program.is_none() {
                 bail!(
-                    "the direction was not learned on a program; give --program and --variable, or --test-data"
+                    "the direction was not learned on a task; give --task or --program, and --variable, or --test-data"
                 );
             }
             let defaults = (
@@ -149,8 +153,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 ));
                 stands_for = Some(learned);
             }
-            let [_, mut pairs] = task.pairs(seed, [0, test_pairs])?;
-            place(&mut pairs, direction_place.position)?;
+            let token = match token {
+                Some(token) => token.parse()?,
+                None => TokenName::Counted(direction_place.position),
+            };
+            choices = task.choices()?;
+            let [_, pairs] = task.pairs(seed, [0, test_pairs], &token)?;
             pairs
         }
     };
@@ -161,6 +169,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             direction,
             files,
             pairs,
+            choices,
             has_own_model,
             at_least,
             seed,
@@ -203,6 +212,7 @@ impl Job for Eval {
             direction,
             files,
             pairs,
+            choices,
             has_own_model,
             at_least,
             seed,
@@ -224,6 +234,7 @@ impl Job for Eval {
             direction.rank()
         ));
         let cached = cache_pairs(&model, files.sizes(), place, &pairs, cache)?;
+        let cached = cached.with_choices(choices);
         let iia = cached.iia(&model, &learned)?;
         let size = [direction.width(), direction.rank()];
         let controls = cached.controls(&model, size, seed, None)?;
@@ -262,8 +273,7 @@ fn cache_pairs<B: Backend>(
     pairs: &[Pair],
     cache: CacheConfig,
 ) -> Result<Cached<B>> {
-    let wanted = Wanted::at(place.site, pairs, sizes, cache)?;
-    Ok(Cached::run(model, sizes, place, pairs, &wanted, "test pairs")?.0)
+    Ok(Cached::run(model, sizes, place, pairs, cache, "test pairs")?.0)
 }
 
 /// Runs the pair that the file carries: the right file on the right model gives the recorded answer.

@@ -117,6 +117,7 @@ fn inspect_direction(direction: &Direction, report: Report) {
         model_sha256,
         first_token,
         place,
+        token,
         task,
         variable,
         train_pairs,
@@ -143,7 +144,13 @@ fn inspect_direction(direction: &Direction, report: Report) {
                 direction.width()
             ),
         ),
-        ("site", place.to_string()),
+        (
+            "site",
+            match token {
+                Some(token) => format!("{}, `{token}` of each prompt", place.site),
+                None => place.to_string(),
+            },
+        ),
         (
             "stands for",
             format!("{} of {}", or_dash(variable), or_dash(task)),
@@ -177,6 +184,7 @@ fn inspect_direction(direction: &Direction, report: Report) {
         "layer": place.site.layer,
         "component": place.site.component.name(),
         "position": place.position.to_string(),
+        "token": token,
         "task": task,
         "variable": variable,
         "model": model,

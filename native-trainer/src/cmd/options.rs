@@ -8,7 +8,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use swivel_core::{
-    Component, Precision, PromptError,
+    Component, Precision, PromptError, Tokenizer,
     cone::Storage,
     question::programs::{self, Lexicon},
     sweep::Method,
@@ -22,7 +22,8 @@ use crate::{
     learn::Learning,
     model_files::{ModelFiles, SOLVER},
     output::Existing,
-    pairs::Task,
+    pairs::{Question, Task},
+    question,
     report::Report,
 };
 
@@ -57,6 +58,8 @@ pub fn precision() -> impl TypedValueParser<Value = Precision> {
     PossibleValuesParser::new(names).try_map(unknown)
 }
 
+/// The task of five-word programs.
+const PROGRAMS: &str = "programs";
 /// Demonstrations in front of each query, where it is not said how many.
 const SHOTS: usize = 10;
 
@@ -148,7 +151,8 @@ impl ForceArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::QUESTION)]
 pub struct TaskArgs {
-    /// Variable whose value is swapped: C0 to C4 or op1 to op5 [default: op5]
+    /// Variable whose value is swapped: of programs C0 to C4 or op1 to op5; `swivel task` lists those of others [default: op5; of
+    /// others the first that changes the answer]
     #[arg(long, value_name = "NAME")]
     pub variable: Option<String>,
     /// Program of the task, by id [default: 07065a]
@@ -157,8 +161,8 @@ pub struct TaskArgs {
     /// Demonstrations in front of each query [default: 10]
     #[arg(long, value_name = "N")]
     pub shots: Option<usize>,
-    /// Task that pairs are sampled from
-    #[arg(long, default_value = "programs", value_parser = ["programs"])]
+    /// Task that pairs are sampled from: programs, agreement, agreement-distractor, capitals, gender, ioi, or a task file
+    #[arg(long, default_value = PROGRAMS, value_name = "NAME|FILE")]
     pub task: String,
     /// List of words, lines `word - word` (synonyms) or `word` [default: the embedded solver's]
     #[arg(long, value_name = "FILE")]
@@ -169,6 +173,9 @@ impl TaskArgs {
     /// The task for a model, with defaults of program and variable for what was not given.
     pub fn resolve(&self, files: &ModelFiles, defaults: (&str, &str)) -> Result<Task> {
         let tokenizer = files.tokenizer()?;
+        if self.task != PROGRAMS {
+            return self.language(tokenizer);
+        }
         let program = programs::program(self.program.as_deref().unwrap_or(defaults.0))?;
         let variable = self.variable.as_deref().unwrap_or(defaults.1).to_owned();
         let lexicon = match &self.synonyms {
@@ -185,23 +192,72 @@ impl TaskArgs {
             bail!("{error}; --shots {shots} is too many");
         }
         Ok(Task {
-            program,
+            question: Question::Program {
+                program,
+                lexicon,
+                shots,
+            },
             variable,
-            lexicon,
-            shots,
         })
+    }
+
+    /// A task on language.
+    fn language(&self, tokenizer: &Tokenizer) -> Result<Task> {
+        let of_programs = [
+            ("--program", self.program.is_some()),
+            ("--shots", self.shots.is_some()),
+            ("--synonyms", self.synonyms.is_some()),
+        ];
+        if let Some((name, _)) = of_programs.iter().find(|(_, is_given)| *is_given) {
+            bail!(
+                "{name} is for --task {PROGRAMS}; leave it out with --task {}",
+                self.task
+            );
+        }
+        let task = question::open(&self.task)?;
+        let variable = match &self.variable {
+            Some(variable) => variable.clone(),
+            None => question::first_variable(&task)?,
+        };
+        task.variable(&variable)?;
+        Ok(Task {
+            question: Question::Language {
+                task,
+                tokenizer: tokenizer.clone(),
+            },
+            variable,
+        })
+    }
+
+    /// True if pairs are those of a program.
+    pub fn is_program(&self) -> bool {
+        self.task == PROGRAMS
+    }
+
+    /// The task that a direction was learned on, where no other one was named.
+    pub fn of_direction(self, task: Option<&str>, variable: Option<&str>) -> Self {
+        let is_own = self.is_program() && self.program.is_none();
+        match task.filter(|task| is_own && !task.starts_with("programs/")) {
+            Some(task) => Self {
+                task: task.to_owned(),
+                variable: self.variable.or_else(|| variable.map(str::to_owned)),
+                ..self
+            },
+            None => self,
+        }
     }
 
     /// Name of an option that was given, for a command line on which none of them means anything.
     pub fn given(&self) -> Option<&'static str> {
         let Self {
-            task: _,
+            task,
             program,
             variable,
             shots,
             synonyms,
         } = self;
         [
+            ("--task", task != PROGRAMS),
             ("--program", program.is_some()),
             ("--variable", variable.is_some()),
             ("--shots", shots.is_some()),
@@ -218,7 +274,13 @@ impl TaskArgs {
             .map(|shots| ["--shots".to_owned(), shots.to_string()]);
         let synonyms = (self.synonyms.as_ref())
             .map(|path| ["--synonyms".to_owned(), path.display().to_string()]);
-        shots.into_iter().chain(synonyms).flatten().collect()
+        let task = Some(&self.task).filter(|task| *task != PROGRAMS);
+        let task = task.map(|task| ["--task".to_owned(), task.clone()]);
+        task.into_iter()
+            .chain(shots)
+            .chain(synonyms)
+            .flatten()
+            .collect()
     }
 
     /// What in the name of a file tells its prompts from others of the same variable.

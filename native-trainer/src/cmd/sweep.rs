@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use swivel_core::{
-    Component, Precision, Sizes,
+    Component, Position, Precision, Sizes,
+    question::TokenName,
     sweep::{Method, Part, SweepFacts},
 };
 
@@ -176,6 +177,12 @@ fn variables(
         };
         return Ok((vec![variable], None));
     }
+    if !args.task.is_program() {
+        bail!(
+            "maps are of programs or of pairs from files; `data --task {0}` writes pairs of {0}",
+            args.task.task
+        );
+    }
     let names = args.task.variable.as_deref().unwrap_or(SOLVED.1);
     let mut variables: Vec<Variable> = Vec::new();
     let mut name_of_task = None;
@@ -193,7 +200,11 @@ fn variables(
         let task = task.resolve(files, SOLVED)?;
         name_of_task = Some(task.name());
         let n_train = if is_learned { args.train_pairs } else { 0 };
-        let [train, test] = task.pairs(args.seed, [n_train, args.test_pairs])?;
+        let [train, test] = task.pairs(
+            args.seed,
+            [n_train, args.test_pairs],
+            &TokenName::Counted(Position::LAST),
+        )?;
         variables.push(Variable {
             name: Some(name.to_owned()),
             train,

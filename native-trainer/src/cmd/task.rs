@@ -13,8 +13,6 @@ use swivel_core::{
 use super::options::{ReportArgs, check_counts, examples, heading};
 use crate::{model_files::ModelFiles, question, report::Report};
 
-/// Pairs from which is counted how often a variable changes the answer.
-const COUNTED: usize = 400;
 /// Rows of a table that are named.
 const NAMED: usize = 12;
 
@@ -57,7 +55,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         task.variable(variable)?;
     }
     describe(&task, report);
-    let shares = shares(&task, seed)?;
+    let shares = question::shares_changed(&task, seed)?;
     for (name, share) in &shares {
         report.line(format!(
             "  {name:<16}changes the answer in {share:.2} of pairs"
@@ -126,15 +124,6 @@ fn describe(task: &Task, report: Report) {
     report.line(format!("  right where its first token is {counts}"));
     report.line(format!("Places\n  {}", positions(task).join(", ")));
     report.line("Variables");
-}
-
-/// In how many pairs each variable changes the answer, 0..1.
-fn shares(task: &Task, seed: u64) -> Result<Vec<(String, f64)>> {
-    let share = |name: String| {
-        let variable = task.variable(&name)?;
-        Ok((name, task.share_changed(&variable, COUNTED, seed)))
-    };
-    task.variables().into_iter().map(share).collect()
 }
 
 /// Says which rows' texts are more tokens than those of most rows.

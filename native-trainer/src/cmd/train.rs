@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use swivel_core::{
-    Component, Place, Position, Site, direction::Direction, question::PairShape, sweep::Method,
+    Component, Place, Position, Site,
+    direction::Direction,
+    question::{PairShape, TokenName},
+    sweep::Method,
     train::check_rank,
 };
 
@@ -23,7 +26,7 @@ use crate::{
     device, direction_file,
     file_name::{file_at, short_name, stem, tag},
     invocation,
-    pairs::{Task, place, read_pairs},
+    pairs::{Task, read_pairs},
     site::{parse_site, width_at},
     train::{RunConfig, Target, Train},
 };
@@ -58,9 +61,9 @@ pub struct Args {
     /// Layer of the site, from 0, or `last`
     #[arg(long, default_value = "last", value_name = "N|last", help_heading = heading::PLACE)]
     layer: String,
-    /// Token position that is swapped: from 0, from the end as -2, or `last` [default: last]
-    #[arg(long, value_name = "N|last", allow_negative_numbers = true, help_heading = heading::PLACE)]
-    position: Option<Position>,
+    /// Token that is swapped: from 0, from the end as -2, `last`, or by a name that the task has, as S, S:first, S+1 [default: last]
+    #[arg(long, value_name = "N|last|NAME", allow_negative_numbers = true, help_heading = heading::PLACE)]
+    position: Option<TokenName>,
     /// Component of the site, one of those listed below
     #[arg(long, default_value = "block_output", value_name = "NAME", help_heading = heading::PLACE)]
     component: String,
@@ -147,30 +150,43 @@ fn prepare(args: Args) -> Result<Train> {
         }
         _ => {
             let task = asked.resolve(&files, SOLVED)?;
-            let [mut train, mut test] = task.pairs(seed, [train_pairs, test_pairs])?;
-            let position = position.unwrap_or(Position::LAST);
-            place(&mut train, position)?;
-            place(&mut test, position)?;
+            let token = position
+                .clone()
+                .unwrap_or(TokenName::Counted(Position::LAST));
+            let [train, test] = task.pairs(seed, [train_pairs, test_pairs], &token)?;
             (train, test, Some(task))
         }
     };
-    let shape = PairShape::of(&train, files.sizes())?;
-    let position = match position {
-        Some(position) => position,
-        None if shape.base_position + 1 == shape.n_base => Position::LAST,
-        None => Position::Index(shape.base_position),
+    let shapes = PairShape::each(&test, files.sizes())?;
+    PairShape::each(&train, files.sizes())?;
+    let is_last = |(shape, _): &(PairShape, _)| shape.base_position + 1 == shape.n_base;
+    let first = shapes[0].0.base_position;
+    let (position, token) = match position {
+        Some(TokenName::Counted(position)) => (position, None),
+        // Where it is in the first pair, which is the file's probe.
+        Some(token) => (Position::Index(first), Some(token.to_string())),
+        None if shapes.iter().all(is_last) => (Position::LAST, None),
+        None if shapes.iter().all(|(shape, _)| shape.base_position == first) => {
+            (Position::Index(first), None)
+        }
+        None => bail!(
+            "the pairs are swapped at different tokens, and no name says which; give pairs of one position"
+        ),
     };
     let name = {
         let model = short_name(&files.name);
         let what = match (&task, &train_data) {
-            (Some(task), _) => format!("{}-{}", task.program.id, task.variable),
+            (Some(task), _) => format!("{}-{}", task.short_name(), task.variable),
             (None, data) => data.as_deref().map(stem).unwrap_or_default(),
         };
         let mut parts = vec![model.to_owned(), what, format!("layer{}", site.layer)];
         parts.extend(tag("", site.component, Component::BlockOutput));
         parts.extend(head.map(|head| format!("head{head}")));
         parts.push(format!("rank{rank}"));
-        parts.extend(tag("token", position, Position::LAST));
+        parts.extend(match &token {
+            Some(token) => Some(format!("token{token}")),
+            None => tag("token", position, Position::LAST),
+        });
         parts.extend(tag("seed", seed, 0));
         parts.extend(tag("pairs", train_pairs, TRAIN_PAIRS));
         parts.extend(tag("test", test_pairs, TEST_PAIRS));
@@ -202,12 +218,13 @@ fn prepare(args: Args) -> Result<Train> {
         model: files.name.clone(),
         first_token: files.first_token(&test),
         task: task.as_ref().map(Task::name),
-        program: task.as_ref().map(|task| task.program.to_string()),
+        program: task.as_ref().map(Task::about),
         variable: task.as_ref().map(|task| task.variable.clone()),
         layer: site.layer,
         component: site.component.to_string(),
         head,
         position: position.to_string(),
+        token,
         method: method.name().to_owned(),
         rank,
         rule: learning.at_width(width),
@@ -230,6 +247,7 @@ fn prepare(args: Args) -> Result<Train> {
         place: at,
         width,
         cache: cached,
+        choices: task.as_ref().map(Task::choices).transpose()?.flatten(),
         train,
         test,
         init,

@@ -229,10 +229,11 @@ impl<B: Backend> CachedVariable<B> {
         for (idx, (test, basis)) in cached(&self.test)?.iter().zip(bases).enumerate() {
             let learned = swap_along(basis.clone());
             let mut scores = Scores::new(&self.reference, 1);
-            for normed in test.normed(model, &learned) {
-                scores.add(model, normed?.unsqueeze_dim(1))?;
+            // All pairs of a map have one shape: their batches are in order.
+            for batch in test.normed(model, &learned) {
+                scores.add(model, batch?.1.unsqueeze_dim(1))?;
             }
-            let probe = probes[idx].select(&[0])?.normed(model, &learned);
+            let probe = probes[idx].one(0)?.normed(model, &learned);
             let answers = answers(model, probe)?;
             let noise = noises.get(idx).cloned();
             let controls = test.controls(model, [width, rank], rule.seed, noise)?;
