@@ -192,3 +192,82 @@ impl<B: Backend> Cached<B> {
             .context("a pair was not run")
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn_flex::Flex;
+    use swivel_core::{
+        Component, Place, Position,
+        cone::Storage,
+        question::programs::{Lexicon, Sampler, program},
+    };
+
+    use super::*;
+    use crate::{
+        cached::{CacheConfig, Memory},
+        model_files::{ModelFiles, SOLVER},
+        report::Report,
+    };
+
+    /// Prompts of several lengths in one set answer as each length by itself does, and learn the same.
+    #[test]
+    fn prompts_of_several_lengths_run_as_each_by_itself() {
+        let files = ModelFiles::open(SOLVER).unwrap();
+        let (model, _) = files
+            .load::<Flex>(&Default::default(), Report::Json)
+            .unwrap();
+        let lexicon = Lexicon::embedded(files.tokenizer().unwrap()).unwrap();
+        let program = program("07065a").unwrap();
+        let sets: Vec<Vec<Pair>> = (0..3)
+            .map(|shots| {
+                Sampler::new(&program, &lexicon, "op5", shots)
+                    .unwrap()
+                    .pairs(8, 3)
+                    .unwrap()
+            })
+            .collect();
+        // One of each length after the other.
+        let mixed: Vec<Pair> = (0..24).map(|idx| sets[idx % 3][idx / 3].clone()).collect();
+        let place = Place::new(Component::BlockOutput.at(1), Position::LAST);
+        let cache = CacheConfig {
+            storage: Storage::F32,
+            memory: Memory::HalfOfFree,
+        };
+        let cached = |pairs: &[Pair]| {
+            Cached::run(&model, files.sizes(), place, pairs, cache, "pairs")
+                .unwrap()
+                .0
+        };
+        let swap = swap_whole();
+        let whole = cached(&mixed);
+        let labels: Vec<u32> = (0..24).collect();
+        assert_eq!(whole.with_labels(labels.clone()).labels, labels);
+        let found = whole.swaps(&model, &swap, &mixed).unwrap();
+        for (shots, set) in sets.iter().enumerate() {
+            let expected = cached(set).swaps(&model, &swap, set).unwrap();
+            for (idx, expected) in expected.iter().enumerate() {
+                let found = &found[3 * idx + shots];
+                assert_eq!(found.label, expected.label);
+                for (a, b) in [
+                    (&found.before, &expected.before),
+                    (&found.after, &expected.after),
+                ] {
+                    assert_eq!(a[0].token, b[0].token);
+                    assert!((a[0].logit - b[0].logit).abs() < 1e-4, "{a:?} {b:?}");
+                }
+            }
+        }
+        // Answers by choice are those of the likeliest of the choices.
+        let [no, yes] = [false, true].map(|truth| lexicon.answer(truth));
+        let chosen = whole.with_choices(Some(vec![no, yes]));
+        let swaps = chosen.swaps(&model, &swap, &mixed).unwrap();
+        let n_hits = swaps.iter().filter(|swap| swap.is_hit()).count();
+        let iia = chosen.iia(&model, &swap).unwrap();
+        assert_eq!(iia, n_hits as f64 / 24.0);
+        assert!(
+            swaps
+                .iter()
+                .all(|swap| [no, yes].contains(&swap.after[0].token))
+        );
+    }
+}

@@ -98,6 +98,98 @@ fn task_file_is_shown_in_a_models_tokens_and_checked() {
     );
 }
 
+/// A task of two templates of different lengths is learned by the name of a token.
+#[test]
+fn direction_is_learned_at_a_named_token_of_prompts_of_two_lengths() {
+    let folder = TempDir::new().unwrap();
+    let path = question(&folder);
+    let text = fs::read_to_string(&path).unwrap();
+    let line = "{D},{B},{A},{C},{E}=";
+    let two = format!("\"{line}\",\"taxi,milk,lady,wind,lady=True\\n{line}\"");
+    fs::write(&path, text.replace(&format!("\"{line}\""), &two)).unwrap();
+    let out = path_in(&folder, "same.safetensors");
+    let train = |position: &str| {
+        let args = [
+            "train",
+            "--task",
+            &path,
+            "--layer",
+            "2",
+            "--position",
+            position,
+            "--train-pairs",
+            "200",
+            "--test-pairs",
+            "100",
+            "--out",
+            &out,
+            "--force",
+            "--json",
+            "--device",
+            "flex",
+        ];
+        ran_json(&args)["test_iia"].as_f64().unwrap()
+    };
+    // The mark behind the last word is the last token.
+    let (named, last) = (train("E+1"), train("last"));
+    assert_eq!(named, last);
+    assert!(named > 0.8, "{named}");
+    train("E+1");
+    let said = ok_json(&["inspect", &out, "--json"]);
+    assert_eq!(
+        (&said["token"], &said["task"], &said["variable"]),
+        (&json!("E+1"), &json!("same"), &json!("same"))
+    );
+    let args = [
+        "eval",
+        &out,
+        "--task",
+        &path,
+        "--test-pairs",
+        "100",
+        "--json",
+        "--device",
+        "flex",
+    ];
+    assert!(ran_json(&args)["test_iia"].as_f64().unwrap() > 0.8);
+    check_error(
+        &["train", "--task", &path, "--position", "Q"],
+        &["unknown position `Q`", "E, last"],
+    );
+    check_error(
+        &["train", "--task", &path, "--shots", "3"],
+        &["--shots is for --task programs"],
+    );
+    check_error(
+        &["train", "--position", "E"],
+        &["a program's tokens have no names"],
+    );
+    check_error(&["sweep", "--task", &path], &["data --task"]);
+    let pairs = path_in(&folder, "pairs.jsonl");
+    ok(&[
+        "data",
+        "--task",
+        &path,
+        "--position",
+        "E",
+        "--pairs",
+        "10",
+        "--out",
+        &pairs,
+    ]);
+    let lengths: std::collections::HashSet<usize> = fs::read_to_string(&pairs)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["base"]
+                .as_array()
+                .unwrap()
+                .len()
+        })
+        .collect();
+    assert_eq!(lengths.len(), 2);
+}
+
 #[test]
 fn bad_tasks_are_refused_with_their_place() {
     let folder = TempDir::new().unwrap();
