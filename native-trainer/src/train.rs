@@ -40,8 +40,8 @@ pub struct RunConfig {
     pub first_token: Option<String>,
     /// `programs/07065a`; `None` for pairs from files.
     pub task: Option<String>,
-    /// What it computes, in words.
-    pub program: Option<String>,
+    /// What it asks, in words.
+    pub about: Option<String>,
     /// What is swapped.
     pub variable: Option<String>,
     /// Layer of the site.
@@ -181,8 +181,10 @@ impl Train {
     fn announce(&self, device: &str) {
         let RunConfig {
             model,
-            program,
+            task,
+            about,
             variable,
+            token,
             rank,
             rule,
             ..
@@ -190,10 +192,14 @@ impl Train {
         let sizes = self.files.sizes();
         self.report
             .event(&json!({ "event": "config", "config": self.config, "device": device }));
-        if let (Some(program), Some(variable)) = (program, variable) {
+        if let (Some(about), Some(variable)) = (about, variable) {
             self.report
                 .line(format!("Learning where {model} keeps {variable}"));
-            self.report.line(format!("  program   {program}"));
+            let is_program = task
+                .as_ref()
+                .is_some_and(|task| task.starts_with("programs/"));
+            let label = if is_program { "program" } else { "task" };
+            self.report.line(format!("  {label:<10}{about}"));
         } else {
             self.report.line(format!("Learning a direction of {model}"));
         }
@@ -201,8 +207,12 @@ impl Train {
             "  model     {} layers, width {}, {} tokens, on {device}",
             sizes.n_layers, sizes.d_model, sizes.d_vocab
         ));
+        let place = match token {
+            Some(token) => format!("{}, `{token}` of each prompt", self.place.site),
+            None => self.place.to_string(),
+        };
         self.report
-            .line(format!("  site      {}, rank {rank}", self.place));
+            .line(format!("  site      {place}, rank {rank}"));
         self.report.line(format!(
             "  training  {} pairs, {} epochs, batch {}, lr {:.2e}, seed {}",
             self.train.len(),

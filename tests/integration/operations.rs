@@ -148,7 +148,6 @@ impl Case {
                 .map(|source| prompts(source.iter().map(|ids| &ids[..n_tokens]).collect()))
                 .collect(),
             first_token: None,
-            token: None,
             mode: self.mode,
             interventions,
             record: recorded
@@ -177,6 +176,7 @@ impl Case {
             model: "tiny".to_owned(),
             model_sha256: String::new(),
             first_token: None,
+            token: None,
             place: Place {
                 head: self.site.component.is_per_head().then_some(0),
                 ..Place::new(self.site, Position::LAST)

@@ -218,7 +218,7 @@ fn prepare(args: Args) -> Result<Train> {
         model: files.name.clone(),
         first_token: files.first_token(&test),
         task: task.as_ref().map(Task::name),
-        program: task.as_ref().map(Task::about),
+        about: task.as_ref().map(Task::about),
         variable: task.as_ref().map(|task| task.variable.clone()),
         layer: site.layer,
         component: site.component.to_string(),
