@@ -77,8 +77,11 @@ fn bad_data_is_refused_with_its_line() {
             vec!["position 2"],
         ),
         (
-            &format!("{good}\n{}", good.replace("[1,2]", "[1,2,3]")),
-            vec!["pair 1"],
+            &format!(
+                "{good}\n{}",
+                good.replace("\"base_position\":1", "\"base_position\":0")
+            ),
+            vec!["swapped at different tokens"],
         ),
     ] {
         fs::write(&data, line).unwrap();

@@ -65,7 +65,7 @@ fn causes_are_said_once_and_in_words() {
     };
     fs::write(&data, [pair("[1,2]"), pair("[1]")].join("\n")).unwrap();
     check_error(
-        &["train", "--train-data", &data, "--test-data", &data],
+        &["sweep", "--train-data", &data, "--test-data", &data],
         &["pair 1 has 1 tokens of base, swapped at 0", "pair 0 has 2"],
     );
     let output = Command::new(env!("CARGO_BIN_EXE_swivel"))
