@@ -113,6 +113,8 @@ fn direction_is_learned_at_a_named_token_of_prompts_of_two_lengths() {
             "train",
             "--task",
             &path,
+            "--variable",
+            "same",
             "--layer",
             "2",
             "--position",
