@@ -78,37 +78,33 @@ fn rms_norm(x: Tensor<Flex, 2>, weight: Tensor<Flex, 1>, epsilon: f64) -> Tensor
 }
 
 fn rotate(x: Tensor<Flex, 4>, angles: &[Tensor<Flex, 4>; 2]) -> Tensor<Flex, 4> {
-    let (shape, [_, _, _, n_pairs]) = (x.dims(), angles[0].dims());
-    let [_, _, pos, d_head] = shape;
+    let ([_, _, pos, d_head], [_, _, _, n_pairs]) = (x.dims(), angles[0].dims());
     let angles = angles
         .each_ref()
         .map(|x| contiguous(x.clone().into_primitive()));
     let [cos, sin] = angles.each_ref().map(|x| x.storage::<f32>());
-    let device = x.device();
-    let mut values = rows(x);
-    in_parts(&mut values, d_head, |values, first| {
+    map(in_rows(x), |values, first| {
         for (i, row) in values.chunks_exact_mut(d_head).enumerate() {
             let at = (first + i) % pos * n_pairs;
             swivel_simd::rotate(row, &cos[at..at + n_pairs], &sin[at..at + n_pairs]);
         }
-    });
-    Tensor::from_data(TensorData::new(values, shape), &device)
+    })
 }
 
 fn join_heads(x: Tensor<Flex, 4>) -> Tensor<Flex, 3> {
-    let ([batch, head, pos, d_head], device) = (x.dims(), x.device());
-    let data = TensorData::new(rows(x.swap_dims(1, 2)), [batch, pos, head * d_head]);
-    Tensor::from_data(data, &device)
+    let [batch, head, pos, d_head] = x.dims();
+    in_rows(x.swap_dims(1, 2)).reshape([batch, pos, head * d_head])
 }
 
-/// A copy, row by row. Where heads are split or joined two axes are swapped, and burn copies value by value.
-fn rows(x: Tensor<Flex, 4>) -> Vec<f32> {
-    let [n, m, n_rows, width] = x.dims();
+/// The same values one behind the other, copied row by row where they are not: where heads are split or joined two axes are
+/// swapped, and burn copies value by value.
+fn in_rows(x: Tensor<Flex, 4>) -> Tensor<Flex, 4> {
+    let (shape, device) = (x.dims(), x.device());
+    let [n, m, n_rows, width] = shape;
     let x = x.into_primitive().tensor();
-    let x = match x.layout().strides() {
-        [.., 1] => x,
-        _ => x.to_contiguous(),
-    };
+    if x.is_contiguous() || !matches!(x.layout().strides(), [.., 1]) {
+        return Tensor::from_primitive(TensorPrimitive::Float(x));
+    }
     let (from, layout) = (x.storage::<f32>(), x.layout());
     let mut values = Vec::with_capacity(n * m * n_rows * width);
     for (i, j) in (0..n).flat_map(|i| (0..m).map(move |j| (i, j))) {
@@ -120,7 +116,7 @@ fn rows(x: Tensor<Flex, 4>) -> Vec<f32> {
             values.extend_from_slice(&from[at..at + width]);
         }
     }
-    values
+    Tensor::from_data(TensorData::new(values, shape), &device)
 }
 
 fn softmax(x: Tensor<Flex, 4>) -> Tensor<Flex, 4> {

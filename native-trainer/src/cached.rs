@@ -24,6 +24,12 @@ use crate::{interrupt, report, side_by_side::side_by_side, tensors::label_ids};
 use row_file::RowFile;
 pub use wanted::{CacheConfig, Memory, Wanted};
 
+/// Rows of pairs, so many at once.
+pub fn batches(n_pairs: usize, at_once: usize) -> impl Iterator<Item = Vec<usize>> {
+    let starts = (0..n_pairs).step_by(at_once);
+    starts.map(move |start| (start..n_pairs.min(start + at_once)).collect())
+}
+
 /// Base and source runs of pairs, cached wherever they are wanted.
 pub struct CachedRuns<B: Backend> {
     store: Store<B>,
@@ -54,7 +60,7 @@ impl<B: Backend> CachedRuns<B> {
     ) -> Result<Self> {
         let shape = PairShape::of(pairs, sizes)?;
         let device = model.device();
-        let is_file = wanted.n_bytes(sizes, pairs)? > wanted.memory;
+        let is_file = wanted.n_bytes(sizes, shape, pairs.len())? > wanted.memory;
         let cone = wanted.cone(sizes)?;
         let bar = report::progress(what, pairs.len());
         let n_tokens = shape.n_base.max(shape.n_source);
@@ -214,9 +220,6 @@ struct Part<B: Backend> {
     at_once: usize,
 }
 
-/// Some pairs of one shape: their places among the pairs that were asked for, and what is cached of them.
-type Selected<P> = (Vec<usize>, P);
-
 enum Rows<B: Backend> {
     Memory(CachedPairs<B>),
     File(FileRows<B>),
@@ -309,17 +312,13 @@ impl<B: Backend> Cached<B> {
             n_bytes += runs.n_bytes();
             parts.extend(cached.parts);
         }
-        let labels = pairs.iter().map(|pair| pair.label).collect();
-        let choices = None;
-        Ok((
-            Self {
-                parts,
-                at,
-                labels,
-                choices,
-            },
-            n_bytes,
-        ))
+        let cached = Self {
+            parts,
+            at,
+            labels: pairs.iter().map(|pair| pair.label).collect(),
+            choices: None,
+        };
+        Ok((cached, n_bytes))
     }
 
     /// Number of pairs.
@@ -329,15 +328,9 @@ impl<B: Backend> Cached<B> {
 
     /// The same runs with other labels.
     pub fn with_labels(&self, labels: Vec<u32>) -> Self {
-        let of_part = |(idx, part): (usize, &Part<B>)| {
-            let own = self
-                .at
-                .iter()
-                .zip(&labels)
-                .filter(|((of, _), _)| *of == idx);
-            let mut own: Vec<(usize, u32)> = own.map(|((_, row), label)| (*row, *label)).collect();
-            own.sort_unstable();
-            part.with_labels(own.into_iter().map(|(_, label)| label).collect())
+        let of_part = |(idx, part)| {
+            let own = self.pairs_of(idx).map(|pair| labels[pair]);
+            Part::with_labels(part, own.collect())
         };
         Self {
             parts: self.parts.iter().enumerate().map(of_part).collect(),
@@ -352,40 +345,30 @@ impl<B: Backend> Cached<B> {
         Self { choices, ..self }
     }
 
-    /// Pairs that are run at once: of one shape, as many as fit.
-    pub fn batches(&self) -> Vec<Vec<usize>> {
-        let of_part = |(idx, part): (usize, &Part<B>)| {
-            let own = (0..self.len()).filter(|pair| self.at[*pair].0 == idx);
-            let own: Vec<usize> = own.collect();
-            own.chunks(part.at_once)
-                .map(<[usize]>::to_vec)
-                .collect::<Vec<_>>()
-        };
-        self.parts.iter().enumerate().flat_map(of_part).collect()
+    /// The pairs of a part, in the order of its rows.
+    fn pairs_of(&self, part: usize) -> impl Iterator<Item = usize> {
+        (0..self.len()).filter(move |pair| self.at[*pair].0 == part)
     }
 
-    /// The parts of some pairs, their places among these, and their rows in the part.
-    fn by_part(&self, pairs: &[usize]) -> Vec<(usize, Vec<usize>, Vec<usize>)> {
-        let of_part = |part: usize| {
-            let own = pairs
-                .iter()
-                .enumerate()
-                .filter(|(_, pair)| self.at[**pair].0 == part);
-            let (places, rows) = own.map(|(place, pair)| (place, self.at[*pair].1)).unzip();
-            (part, places, rows)
-        };
-        let parts = (0..self.parts.len()).map(of_part);
-        parts
-            .filter(|(_, places, _): &(usize, Vec<usize>, Vec<usize>)| !places.is_empty())
-            .collect()
+    /// All pairs, those together that are run at once: of one shape, as many as fit.
+    pub fn batches(&self) -> impl Iterator<Item = (Vec<usize>, Result<CachedPairs<B>>)> {
+        self.parts.iter().enumerate().flat_map(|(idx, part)| {
+            let pairs: Vec<usize> = self.pairs_of(idx).collect();
+            batches(pairs.len(), part.at_once).map(move |rows| {
+                let own = rows.iter().map(|row| pairs[*row]).collect();
+                (own, part.select(&rows))
+            })
+        })
     }
 
-    /// Some of the pairs, those of one shape together.
-    pub fn select(&self, pairs: &[usize]) -> Result<Vec<Selected<CachedPairs<B>>>> {
-        let of_part = |(part, places, rows): (usize, Vec<usize>, Vec<usize>)| {
-            Ok((places, self.parts[part].select(&rows)?))
+    /// Rows of some pairs, part by part.
+    fn by_part(&self, pairs: &[usize]) -> Vec<(usize, Vec<usize>)> {
+        let rows = |part: usize| {
+            let own = pairs.iter().filter(|pair| self.at[**pair].0 == part);
+            (part, own.map(|pair| self.at[*pair].1).collect::<Vec<_>>())
         };
-        self.by_part(pairs).into_iter().map(of_part).collect()
+        let parts = (0..self.parts.len()).map(rows);
+        parts.filter(|(_, rows)| !rows.is_empty()).collect()
     }
 
     /// One pair.
@@ -397,7 +380,7 @@ impl<B: Backend> Cached<B> {
     /// Some of the pairs at several positions of one site of the same runs, those of one shape together.
     pub fn select_together(places: &[Self], pairs: &[usize]) -> Result<Vec<Vec<CachedPairs<B>>>> {
         let first = places.first().context("no place was named")?;
-        let of_part = |(part, _, rows): (usize, Vec<usize>, Vec<usize>)| {
+        let of_part = |(part, rows): (usize, Vec<usize>)| {
             let parts = places.iter().map(|cached| &cached.parts[part]);
             let in_memory: Vec<&CachedPairs<B>> = (parts.clone())
                 .filter_map(|part| match &part.rows {

@@ -101,7 +101,7 @@ impl Knowledge {
         let mut tokens: Vec<u32> = labels.iter().chain(foils).copied().collect();
         tokens.sort_unstable();
         tokens.dedup();
-        let asked: Vec<_> = prompts.iter().map(|prompt| prompt.asked.clone()).collect();
+        let asked: Vec<_> = prompts.iter().map(|prompt| &prompt.asked).collect();
         let said = question::say(model, sizes, &asked, &tokens)?;
         let outcome = |(prompt, said): (&AskedPrompt, question::Said)| {
             let logit = |token: &u32| Some(said.logits[tokens.binary_search(token).ok()?]);

@@ -7,12 +7,11 @@ use burn::tensor::backend::Backend;
 use swivel_core::{
     Component, Decoder, Sizes, ids_tensor,
     intervention::Source,
-    question::{Asked, Task, shipped},
+    question::{Asked, Entry, Task, shipped},
 };
 
 use crate::{
     interrupt, report,
-    score::batches,
     tensors::{read_floats, read_ids},
 };
 
@@ -42,13 +41,10 @@ pub fn open(name: &str) -> Result<Task> {
 const COUNTED: usize = 400;
 
 /// In how many pairs each variable changes the answer, 0..1.
-///
-/// # Errors
-/// - None: variables are the task's own.
-pub fn shares_changed(task: &Task, seed: u64) -> Result<Vec<(String, f64)>> {
-    let share = |name: String| {
-        let variable = task.variable(&name)?;
-        Ok((name, task.share_changed(&variable, COUNTED, seed)))
+pub fn shares_changed(task: &Task, seed: u64) -> Vec<(String, f64)> {
+    let share = |variable: Entry| {
+        let share = task.share_changed(&variable, COUNTED, seed);
+        (task.entry_name(&variable), share)
     };
     task.variables().into_iter().map(share).collect()
 }
@@ -58,7 +54,7 @@ pub fn shares_changed(task: &Task, seed: u64) -> Result<Vec<(String, f64)>> {
 /// # Errors
 /// - If none does.
 pub fn first_variable(task: &Task) -> Result<String> {
-    let shares = shares_changed(task, 0)?;
+    let shares = shares_changed(task, 0);
     let first = shares.into_iter().find(|(_, share)| *share > 0.0);
     let (name, _) =
         first.with_context(|| format!("no variable of {} changes the answer", task.name))?;
@@ -95,7 +91,7 @@ pub struct Said {
 pub fn say<B: Backend>(
     model: &Decoder<B>,
     sizes: &Sizes,
-    prompts: &[Asked],
+    prompts: &[&Asked],
     tokens: &[u32],
 ) -> Result<Vec<Said>> {
     let device = model.device();
@@ -111,9 +107,8 @@ pub fn say<B: Backend>(
     let mut said: Vec<Option<Said>> = vec![None; prompts.len()];
     for (n_tokens, rows) in by_length {
         let at_once = sizes.rows_at_once(n_tokens, n_tokens).max(1);
-        for batch in batches(rows.len(), at_once) {
+        for batch in rows.chunks(at_once) {
             interrupt::check("the prompts that were being run are given up")?;
-            let batch: Vec<usize> = batch.iter().map(|row| rows[*row]).collect();
             let ids = ids_tensor(batch.iter().map(|row| &prompts[*row].tokens.ids), &device);
             let last = n_tokens - 1..=n_tokens - 1;
             let run = model.cache_source(ids, &[site], last);
@@ -126,11 +121,10 @@ pub fn say<B: Backend>(
             let reading = model.read_tokens(normed, &asked);
             let top = read_ids(reading.reading.top.ids.squeeze_dim(1))?;
             let logits = read_floats(reading.logits)?;
-            for (idx, row) in batch.iter().enumerate() {
-                said[*row] = Some(Said {
-                    top: top[idx],
-                    logits: logits[idx * tokens.len()..(idx + 1) * tokens.len()].to_vec(),
-                });
+            let answers = top.into_iter().zip(logits.chunks(tokens.len()));
+            for (prompt, (top, logits)) in batch.iter().zip(answers) {
+                let logits = logits.to_vec();
+                said[*prompt] = Some(Said { top, logits });
             }
             bar.inc(batch.len() as u64);
         }

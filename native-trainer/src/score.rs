@@ -1,13 +1,13 @@
 //! How well an intervention works on cached pairs: IIA, its controls, and what the model says before and after.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use swivel_core::{
     Decoder,
     direction::{Controls, Probe},
     ids_tensor,
     intervention::{Featurizer, Intervention, Op},
-    metric,
+    metric::{self, TokenReading},
     question::Pair,
     train::random_rows,
 };
@@ -36,11 +36,8 @@ pub fn swap_whole<B: Backend>() -> Intervention<B> {
     Intervention::new(Op::Interchange, Featurizer::Identity)
 }
 
-/// Rows of pairs, so many at once.
-pub fn batches(n_pairs: usize, at_once: usize) -> impl Iterator<Item = Vec<usize>> {
-    let starts = (0..n_pairs).step_by(at_once);
-    starts.map(move |start| (start..n_pairs.min(start + at_once)).collect())
-}
+/// What a model says: the likeliest token of all, and the likeliest of those that are answers.
+type Said = (Candidate, Vec<Candidate>);
 
 /// The same tokens for each row.
 fn choice_ids<B: Backend>(choices: &[u32], normed: &Tensor<B, 2>) -> Tensor<B, 2, Int> {
@@ -58,11 +55,8 @@ impl<B: Backend> Cached<B> {
         model: &'a Decoder<B>,
         intervention: &'a Intervention<B>,
     ) -> impl Iterator<Item = Result<(Vec<usize>, Tensor<B, 2>)>> + 'a {
-        self.batches().into_iter().map(move |batch| {
-            let [(_, pairs)] = <[_; 1]>::try_from(self.select(&batch)?)
-                .map_err(|_| anyhow!("a batch of several shapes"))?;
-            Ok((batch, pairs.normed(model, intervention)))
-        })
+        self.batches()
+            .map(move |(batch, pairs)| Ok((batch, pairs?.normed(model, intervention))))
     }
 
     /// Interchange intervention accuracy, 0..1.
@@ -114,19 +108,20 @@ impl<B: Backend> Cached<B> {
         Ok(sum / RANDOM_BASES as f64)
     }
 
-    /// The likeliest tokens, of those that are answers, likeliest first.
+    /// The likeliest token of all, and the likeliest of those that are answers, likeliest first.
     ///
     /// # Shapes
     /// - `normed`: `[rows, d_model]`
-    fn said(&self, model: &Decoder<B>, normed: Tensor<B, 2>) -> Result<Vec<Vec<Candidate>>> {
+    fn said(&self, model: &Decoder<B>, normed: Tensor<B, 2>) -> Result<Vec<Said>> {
         let Some(choices) = &self.choices else {
-            return candidates(&model.read(normed, SHOWN));
+            let rows = candidates(&model.read(normed, SHOWN))?.into_iter();
+            return Ok(rows.map(|row| (row[0], row)).collect());
         };
         let ids = choice_ids(choices, &normed);
-        let reading = model.read_tokens(normed, &ids);
-        let probabilities = reading.reading.probabilities(reading.logits.clone());
-        let [logits, probabilities] = [reading.logits, probabilities].map(read_floats);
-        let (logits, probabilities) = (logits?, probabilities?);
+        let TokenReading { reading, logits } = model.read_tokens(normed, &ids);
+        let tops = candidates(&reading)?.into_iter().map(|row| row[0]);
+        let probabilities = reading.probabilities(logits.clone());
+        let (logits, probabilities) = (read_floats(logits)?, read_floats(probabilities)?);
         let rows = logits
             .chunks(choices.len())
             .zip(probabilities.chunks(choices.len()));
@@ -143,7 +138,7 @@ impl<B: Backend> Cached<B> {
             all.truncate(SHOWN);
             all
         };
-        Ok(rows.map(row).collect())
+        Ok(tops.zip(rows.map(row)).collect())
     }
 
     /// What each pair's model says before and after an intervention.
@@ -163,20 +158,16 @@ impl<B: Backend> Cached<B> {
             .zip(self.normed(model, intervention));
         for (before, after) in batches {
             let ((batch, before), (_, after)) = (before?, after?);
-            // What a loader of the file runs again: the likeliest token of all.
-            let tops = candidates(&model.read(after.clone(), 1))?;
-            let answers = self
-                .said(model, before)?
-                .into_iter()
-                .zip(self.said(model, after)?);
-            for ((idx, top), (before, after)) in batch.into_iter().zip(tops).zip(answers) {
+            let [before, after] = [self.said(model, before)?, self.said(model, after)?];
+            let said = before.into_iter().zip(after);
+            for (idx, ((_, before), (top, after))) in batch.into_iter().zip(said) {
                 let pair = &pairs[idx];
-                let (top_1, logit) = (top[0].token, top[0].logit);
+                // What a loader of the file runs again: the likeliest token of all.
                 let probe = Probe {
                     base: pair.base.clone(),
                     source: pair.source.clone(),
-                    top_1,
-                    logit,
+                    top_1: top.token,
+                    logit: top.logit,
                 };
                 swaps[idx] = Some(Swap {
                     probe,

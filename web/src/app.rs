@@ -161,28 +161,24 @@ impl App {
 
     /// Says that something went wrong.
     fn complain(self, text: impl Into<String>) {
-        self.notice.set(Some(Notice {
-            is_problem: true,
-            is_of_device: false,
-            text: text.into(),
-        }));
+        self.notify(true, false, text.into());
     }
 
     /// Says that something is wrong with where the model was to run.
     fn complain_of_device(self, text: impl Into<String>) {
-        self.notice.set(Some(Notice {
-            is_problem: true,
-            is_of_device: true,
-            text: text.into(),
-        }));
+        self.notify(true, true, text.into());
     }
 
     /// Says what happened.
     fn tell(self, text: impl Into<String>) {
+        self.notify(false, false, text.into());
+    }
+
+    fn notify(self, is_problem: bool, is_of_device: bool, text: String) {
         self.notice.set(Some(Notice {
-            is_problem: false,
-            is_of_device: false,
-            text: text.into(),
+            is_problem,
+            is_of_device,
+            text,
         }));
     }
 

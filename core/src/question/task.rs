@@ -10,6 +10,8 @@ use super::{
     template::Template,
 };
 
+/// The column that `{slot}` writes.
+pub(super) const TEXT: &str = "text";
 /// Most answers of a task that are told from each other.
 const MOST_ANSWERS: usize = 10_000;
 
@@ -86,14 +88,13 @@ impl Task {
         self.templates.iter().map(Template::as_str)
     }
 
-    /// Names of its variables: slots, and columns of their rows beside the text.
-    pub fn variables(&self) -> Vec<String> {
+    /// Its variables: slots, and columns of their rows beside the text.
+    pub fn variables(&self) -> Vec<Entry> {
         let of_slot = |slot: usize| {
             let columns = self.columns[slot].iter();
-            let columns = columns.filter(|column| *column != "text");
-            let name = &self.slots[slot].name;
-            let columns: Vec<String> = columns.map(|column| format!("{name}.{column}")).collect();
-            [vec![name.clone()], columns].concat()
+            let columns = columns.filter(|column| *column != TEXT);
+            let columns = columns.map(move |column| Entry::Column(slot, column.clone()));
+            std::iter::once(Entry::Slot(slot)).chain(columns)
         };
         (0..self.slots.len()).flat_map(of_slot).collect()
     }
@@ -115,7 +116,11 @@ impl Task {
         });
         found.ok_or_else(|| TaskError::VariableUnknown {
             name: name.to_owned(),
-            expected: self.variables().join(", "),
+            expected: {
+                let names = self.variables().into_iter();
+                let names = names.map(|variable| self.entry_name(&variable));
+                names.collect::<Vec<_>>().join(", ")
+            },
         })
     }
 

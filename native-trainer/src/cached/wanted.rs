@@ -85,8 +85,7 @@ impl Wanted {
         let (mut n_bytes, mut is_file) = (0, false);
         for (shape, members) in &shapes {
             let wanted = Self::at(site, *shape, cache);
-            let own =
-                members.len() as u64 * wanted.n_bytes(sizes, &pairs[members[0]..=members[0]])?;
+            let own = wanted.n_bytes(sizes, *shape, members.len())?;
             n_bytes += own;
             is_file |= own > wanted.memory;
         }
@@ -99,19 +98,18 @@ impl Wanted {
 
     /// What is cached of pairs, for people: `1600 runs, 4.9 MB in memory`.
     pub fn describe(&self, pairs: &[Pair], sizes: &Sizes) -> Result<String> {
-        let n_bytes = self.n_bytes(sizes, pairs)?;
+        let n_bytes = self.n_bytes(sizes, PairShape::of(pairs, sizes)?, pairs.len())?;
         Ok(cached_in_words(pairs.len(), n_bytes, n_bytes > self.memory))
     }
 
-    /// Bytes that are cached of pairs.
-    pub fn n_bytes(&self, sizes: &Sizes, pairs: &[Pair]) -> Result<u64> {
-        let shape = PairShape::of(pairs, sizes)?;
+    /// Bytes that are cached of so many pairs of a shape.
+    pub fn n_bytes(&self, sizes: &Sizes, shape: PairShape, n_pairs: usize) -> Result<u64> {
         let base = self.cone(sizes)?.n_bytes(sizes, shape.n_base, self.storage);
         let n_positions = self.source.end() + 1 - self.source.start();
         let sites = self.sites.iter();
         let source: usize = sites.map(|site| site.n_values(sizes, shape.n_source)).sum();
         let pair = base + source * n_positions * self.storage.n_bytes();
-        Ok((pair * pairs.len()) as u64)
+        Ok((pair * n_pairs) as u64)
     }
 
     /// Where runs are resumed.

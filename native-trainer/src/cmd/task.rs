@@ -55,7 +55,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         task.variable(variable)?;
     }
     describe(&task, report);
-    let shares = question::shares_changed(&task, seed)?;
+    let shares = question::shares_changed(&task, seed);
     for (name, share) in &shares {
         report.line(format!(
             "  {name:<16}changes the answer in {share:.2} of pairs"
@@ -69,7 +69,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if let (Some(files), Some(variable)) = (&files, &variable) {
         let tokenizer = files.tokenizer()?;
         cut_otherwise(&task, tokenizer, report);
-        show_pairs(&task, tokenizer, variable, [pairs, seed as usize], report)?;
+        show_pairs(&task, tokenizer, variable, (pairs, seed), report)?;
     }
     report.event(&json!({
         "task": task.name,
@@ -94,36 +94,29 @@ fn describe(task: &Task, report: Report) {
     for (name, columns, rows) in task.tables() {
         let text = columns.iter().position(|column| column == "text");
         let text = |row: &Vec<String>| text.map(|text| row[text].clone()).unwrap_or_default();
-        let more = if rows.len() > NAMED { ", …" } else { "" };
-        let shown: Vec<String> = rows.iter().take(NAMED).map(text).collect();
-        report.line(format!(
-            "  {name:<16}{} rows: {}{more}",
-            rows.len(),
-            shown.join(", ")
-        ));
+        let (n, named) = (rows.len(), first_ones(rows.iter().map(text)));
+        report.line(format!("  {name:<16}{n} rows: {named}"));
         if columns.len() > 1 {
             report.line(format!("  {:<16}columns {}", "", columns.join(", ")));
         }
     }
     let answers = task.answers().unwrap_or_default();
-    let shown: Vec<&str> = answers
-        .iter()
-        .take(NAMED)
-        .map(|answer| answer.trim())
-        .collect();
-    let more = if answers.len() > NAMED { ", …" } else { "" };
+    let named = first_ones(answers.iter().map(|answer| answer.trim().to_owned()));
     let counts = match task.score {
         Score::Top1 => "the likeliest token of all",
         Score::Choice => "likelier than the other answers",
     };
-    report.line(format!(
-        "Answers\n  {} of them: {}{more}",
-        answers.len(),
-        shown.join(", ")
-    ));
+    report.line(format!("Answers\n  {} of them: {named}", answers.len()));
     report.line(format!("  right where its first token is {counts}"));
     report.line(format!("Places\n  {}", positions(task).join(", ")));
     report.line("Variables");
+}
+
+/// The first of some texts, and a sign where there are more.
+fn first_ones(mut texts: impl Iterator<Item = String>) -> String {
+    let mut named: Vec<String> = texts.by_ref().take(NAMED).collect();
+    named.extend(texts.next().map(|_| "…".to_owned()));
+    named.join(", ")
 }
 
 /// Says which rows' texts are more tokens than those of most rows.
@@ -156,12 +149,12 @@ fn show_pairs(
     task: &Task,
     tokenizer: &Tokenizer,
     variable: &str,
-    [n_pairs, seed]: [usize; 2],
+    (n_pairs, seed): (usize, u64),
     report: Report,
 ) -> Result<()> {
     let mut sampler = TaskSampler::new(task, tokenizer, variable)?;
     report.line(format!("Pairs of {variable}"));
-    for pair in sampler.pairs(n_pairs, seed as u64)? {
+    for pair in sampler.pairs(n_pairs, seed)? {
         let text = |id: u32| format!("{:?}", tokenizer.token(id));
         let [base, label, source] = [pair.base_label, pair.label, pair.source_label].map(text);
         report.line(format!(

@@ -26,11 +26,11 @@ use super::{
     scores::{Reference, Scores, answers},
 };
 use crate::{
-    cached::{Cached, CachedRuns, Wanted},
+    cached::{Cached, CachedRuns, Wanted, batches},
     device::Job,
     interrupt,
     learn::shuffled,
-    score::{batches, swap_along, swap_whole},
+    score::{swap_along, swap_whole},
     side_by_side::{in_workers, n_workers},
     site::width_at,
     tensors::read_floats,

@@ -281,8 +281,8 @@ proptest! {
         let started = Instant::now();
         if let Ok(task) = read(&file) {
             let mut rng = rand_chacha::ChaCha8Rng::from_seed([7; 32]);
-            for name in task.variables() {
-                let variable = task.variable(&name).unwrap();
+            for variable in task.variables() {
+                prop_assert_eq!(&task.variable(&task.entry_name(&variable)).unwrap(), &variable);
                 if let Some(pair) = task.counterfactual(&variable, &mut rng) {
                     let known = task.answers().unwrap();
                     prop_assert!(known.contains(&pair.base_answer), "{:?}", pair.base_answer);

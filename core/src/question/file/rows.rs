@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::question::{TaskError, task::Table};
-
-/// The column that `{slot}` writes.
-const TEXT: &str = "text";
+use crate::question::{
+    TaskError,
+    task::{TEXT, Table},
+};
 
 impl Table {
     pub(super) fn of_rows(
