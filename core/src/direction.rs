@@ -6,14 +6,15 @@
 //! | field | why |
 //! |---|---|
 //! | `format`, `format_version` | `swivel.direction`, `1`: a reader knows at once whether it can read the rest |
-//! | `method` | `das`, how it was learned: distributed alignment search; also read as `low_rank`, pyvene's name |
+//! | `method` | `das`, how it was learned: distributed alignment search; also read as `low_rank`, pyvene's name. `mean_difference`, `pca` and `unembedding` are computed, not learned |
 //! | `model`, `model_sha256` | the weights that it was learned on; on any others its scores mean nothing |
 //! | `layer`, `component`, `unit`, `position` | the site: where it is swapped; `unit` is `pos`, or `h.pos` at a component that is per head |
 //! | `head` | with unit `h.pos` only: in which head |
 //! | `iia`, `controls` | the score on held-out pairs, and beside it what must and must not work |
 //! | `probe` | ids of one pair and the intervened answer: a loader re-runs it to know that it has the right thing |
 //!
-//! It MAY hold `task`, `variable`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`: where it comes from. It MUST hold
+//! It MAY hold `measured`: on how many held-out pairs, how many turned, which share of them the model knows, the score on words
+//! or templates that training did not see, the scores by other seeds; and `task`, `templates` (its prompts, slots in braces), `variable`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`: where it comes from. It MUST hold
 //! `first_token`, the text of the token that the tokenizer puts before each prompt, where it did so, and `token`, the name of
 //! the swapped token in the task's prompts, where it has one: then `position` is where it is in the probe. Readers MUST ignore fields
 //! that they do not know, and MUST refuse an unknown version, a basis that is not orthonormal or not finite, and a file that
@@ -32,14 +33,14 @@ use crate::{
 };
 
 pub use basis::Basis;
-pub use facts::{Controls, Facts, PROBE_TOLERANCE, Probe};
+pub use facts::{Controls, Facts, METHODS, Measured, PROBE_TOLERANCE, Probe, Unseen};
 
 /// Value of the metadata field `format`.
 pub(crate) const FORMAT: &str = "swivel.direction";
 /// What messages call it.
 const KIND: &str = "direction file";
-/// The only method so far: distributed alignment search.
-pub(crate) const DAS: &str = "das";
+/// Distributed alignment search.
+pub(crate) const DAS: &str = METHODS[0];
 /// pyvene's name for it.
 pub(crate) const LOW_RANK: &str = "low_rank";
 /// The version that is written and read.
@@ -148,21 +149,24 @@ impl Direction {
             token,
             task,
             variable,
+            templates,
             train_pairs,
             epochs,
             lr,
             seed,
             iia,
             controls,
+            measured,
             probe,
             created_by,
         } = &self.facts;
+        let is_measured = *measured != Measured::default();
         let Place {
             site,
             head,
             position,
         } = place;
-        let fields: [(&str, Option<String>); 23] = [
+        let fields: [(&str, Option<String>); 25] = [
             ("format", Some(FORMAT.to_owned())),
             ("format_version", Some(FORMAT_VERSION.to_owned())),
             ("method", Some(method.clone())),
@@ -177,12 +181,17 @@ impl Direction {
             ("token", token.clone()),
             ("task", task.clone()),
             ("variable", variable.clone()),
+            (
+                "templates",
+                (!templates.is_empty()).then(|| json!(templates).to_string()),
+            ),
             ("train_pairs", train_pairs.map(|value| value.to_string())),
             ("epochs", epochs.map(|value| value.to_string())),
             ("lr", lr.map(|value| value.to_string())),
             ("seed", seed.map(|value| value.to_string())),
             ("iia", Some(iia.to_string())),
             ("controls", Some(json!(controls).to_string())),
+            ("measured", is_measured.then(|| json!(measured).to_string())),
             ("probe", Some(json!(probe).to_string())),
             ("created_by", created_by.clone()),
             ("rank", Some(self.rank().to_string())),
@@ -226,17 +235,20 @@ impl Direction {
             token: owned("token"),
             task: owned("task"),
             variable: owned("variable"),
+            templates: file.optional_json("templates")?.unwrap_or_default(),
             train_pairs: file.optional_json("train_pairs")?,
             epochs: file.optional_json("epochs")?,
             lr: file.optional_number("lr")?,
             seed: file.optional_json("seed")?,
             iia: file.number("iia")?,
             controls: file.json("controls")?,
+            measured: file.optional_json("measured")?.unwrap_or_default(),
             probe: file.json("probe")?,
             created_by: owned("created_by"),
         };
-        if facts.method != DAS {
-            return Err(value_error(KIND, "method", DAS, &facts.method));
+        if !METHODS.contains(&facts.method.as_str()) {
+            let expected = METHODS.join(", ");
+            return Err(value_error(KIND, "method", &expected, &facts.method));
         }
         let (rows, rank) = file.matrix("basis", "basis")?;
         Self::new(rows, rank, facts)

@@ -7,7 +7,7 @@
 mod editor;
 mod units;
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, backend::Backend};
 
 use crate::{Recorder, Site, site::PlaceError};
 
@@ -132,6 +132,14 @@ impl<B: Backend> Source<B> {
             Self::Heads(x) => Self::Heads(heads(x.clone())),
             Self::None => Self::None,
         }
+    }
+
+    /// The values at these of the positions.
+    pub fn select_positions(&self, positions: &Tensor<B, 1, Int>) -> Self {
+        self.map(
+            |x| x.select(1, positions.clone()),
+            |x| x.select(2, positions.clone()),
+        )
     }
 
     /// The values at `n` of the positions.

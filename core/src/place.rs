@@ -149,6 +149,14 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Its text where the token goes by a name: ``layer 9 block_output, `subject` ``.
+    pub fn at(&self, token: &str) -> String {
+        let head = self.head.map(|head| format!(", head {head}"));
+        format!("{}{}, `{token}`", self.site, head.unwrap_or_default())
+    }
+}
+
 /// `layer 2 block_output, last token`, `layer 0 head_value_output, head 1, token 12`.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,8 @@ pub mod causal;
 mod counterfactual;
 mod entry;
 mod file;
+mod hold_out;
+mod kinds;
 mod named;
 pub mod programs;
 mod sampler;
@@ -14,6 +16,7 @@ mod world;
 
 pub use counterfactual::Counterfactual;
 pub use entry::{Entry, Filling};
+pub use kinds::{PairSampler, Placed, Question, program_of};
 pub use named::{SlotToken, TokenName, Tokens};
 pub use sampler::{Asked, AskedPair, AskedPrompt, Asker, Labels, TaskSampler};
 pub use task::{Score, Task};
@@ -28,7 +31,7 @@ use crate::{Position, Sizes, TokenizerError, site::PlaceError, sizes::PromptErro
 /// Prompts of a base and a source run and what the base run must answer once the variable has the source's value.
 ///
 /// One line of a training data file, as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
     /// Token ids of the base prompt.
@@ -44,6 +47,12 @@ pub struct Pair {
     /// Token id of the base's own answer, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_label: Option<u32>,
+    /// Token id of the source's own answer, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_label: Option<u32>,
+    /// The variable's value in base and source, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<[String; 2]>,
 }
 
 /// What all pairs of a set have in common, so that they can be run as one batch.
@@ -114,7 +123,7 @@ impl PairShape {
     fn checked(pair: &Pair, sizes: &Sizes) -> Result<Self, TaskError> {
         sizes.check_ids(&[&pair.base])?;
         sizes.check_ids(&[&pair.source])?;
-        let labels = [Some(pair.label), pair.base_label];
+        let labels = [Some(pair.label), pair.base_label, pair.source_label];
         sizes.check_ids(&[labels.into_iter().flatten().collect::<Vec<_>>()])?;
         Position::Index(pair.base_position).resolve(pair.base.len())?;
         Position::Index(pair.source_position).resolve(pair.source.len())?;
@@ -199,6 +208,14 @@ pub enum TaskError {
         name: String,
         /// The prompt.
         prompt: String,
+    },
+    /// Something that cannot be held out.
+    #[error("cannot hold out `{name}`; expected {expected}")]
+    HoldOut {
+        /// What was typed.
+        name: String,
+        /// What could be.
+        expected: String,
     },
     /// A tokenizer that cannot read a prompt.
     #[error(transparent)]

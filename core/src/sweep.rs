@@ -18,14 +18,17 @@
 //! `logit`: what the intervened model answers on the pair. It MUST hold `head` where the component is per head, and only there.
 //! With method `das` it MUST hold `controls`, since a score without them says nothing, and the file MUST hold
 //! its basis as the tensor `basis.N`, `[rank, width]`, f32, rows orthonormal to 1e-5, `N` being the cell's index. A cell MAY hold
-//! `variable`. No two cells share site, head, position, rank and variable; all bases at one component have one width;
+//! `variable`; `token`, the name of its token in the task's prompts, `position` then being where it is in the pair; `turned`, the
+//! score on those pairs alone whose answer should turn; `validation`, the score on other pairs, by which the best cell is picked, so
+//! that `iia` is of pairs that nothing has looked at. No two cells share site, head, position, rank and variable; all bases at one component have one width;
 //! every position is a token of both prompts of the pair.
 //!
 //! A file MAY be one of N parts of a map: then it MUST hold `part`, `I/N` with I from 1 to N, and its cells are those that stand
 //! together at the I-th place in the map. Parts differ in `part`, `n_planned` and cells alone, and the cells of all parts, one
 //! after the other, are the map's.
 //!
-//! A file MAY hold `task`, `train_pairs`, `epochs`, `lr`, `seed`, `created_by`, and MUST hold `first_token`, as a direction file. Readers MUST ignore fields
+//! A file MAY hold `task`, `templates` (its prompts, slots in braces), `validation_pairs`, `known` (share of the sampled pairs that
+//! the model answers right by itself; the others were left out), `train_pairs`, `epochs`, `lr`, `seed`, `created_by`, and MUST hold `first_token`, as a direction file. Readers MUST ignore fields
 //! that they do not know, and MUST refuse an unknown version or method, a basis that is not orthonormal or not finite, a share outside
 //! 0..1, and a file that is longer or shorter than its header says. Nothing in a file is ever executed.
 //! The same sweep result gives the same bytes. Scores are kept to nine decimals: so many every JSON reader gives back exactly.
@@ -98,8 +101,11 @@ impl SweepResult {
             model_sha256,
             first_token,
             task,
+            templates,
             train_pairs,
             test_pairs,
+            validation_pairs,
+            known,
             epochs,
             lr,
             seed,
@@ -111,7 +117,7 @@ impl SweepResult {
             created_by,
         } = self.facts();
         let cells: Vec<Record> = self.cells().iter().map(Record::of).collect();
-        let fields: [(&str, Option<String>); 19] = [
+        let fields: [(&str, Option<String>); 22] = [
             ("format", Some(FORMAT.to_owned())),
             ("format_version", Some(FORMAT_VERSION.to_owned())),
             ("method", Some(method.name().to_owned())),
@@ -119,8 +125,17 @@ impl SweepResult {
             ("model_sha256", Some(model_sha256.clone())),
             ("first_token", first_token.clone()),
             ("task", task.clone()),
+            (
+                "templates",
+                (!templates.is_empty()).then(|| json!(templates).to_string()),
+            ),
             ("train_pairs", train_pairs.map(|value| value.to_string())),
             ("test_pairs", Some(test_pairs.to_string())),
+            (
+                "validation_pairs",
+                validation_pairs.map(|value| value.to_string()),
+            ),
+            ("known", known.map(|value| value.to_string())),
             ("epochs", epochs.map(|value| value.to_string())),
             ("lr", lr.map(|value| value.to_string())),
             ("seed", seed.map(|value| value.to_string())),
@@ -165,8 +180,11 @@ impl SweepResult {
             model_sha256: file.text("model_sha256")?.to_owned(),
             first_token: owned("first_token"),
             task: owned("task"),
+            templates: file.optional_json("templates")?.unwrap_or_default(),
             train_pairs: file.optional_json("train_pairs")?,
             test_pairs: file.json("test_pairs")?,
+            validation_pairs: file.optional_json("validation_pairs")?,
+            known: file.optional_number("known")?,
             epochs: file.optional_json("epochs")?,
             lr: file.optional_number("lr")?,
             seed: file.optional_json("seed")?,
@@ -207,8 +225,14 @@ struct Record {
     #[serde(with = "by_name")]
     position: Position,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     variable: Option<String>,
     iia: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    validation: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    turned: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     controls: Option<Controls>,
     metrics: Metrics,
@@ -223,8 +247,11 @@ impl Record {
             component: cell.place.site.component,
             head: cell.place.head,
             position: cell.place.position,
+            token: cell.token.clone(),
             variable: cell.variable.clone(),
             iia: cell.iia,
+            validation: cell.validation,
+            turned: cell.turned,
             controls: cell.controls.clone(),
             metrics: cell.metrics.clone(),
             top_1: cell.top_1,
@@ -239,9 +266,12 @@ impl Record {
                 head: self.head,
                 position: self.position,
             },
+            token: self.token,
             variable: self.variable,
             basis: None,
             iia: self.iia,
+            validation: self.validation,
+            turned: self.turned,
             controls: self.controls,
             metrics: self.metrics,
             top_1: self.top_1,

@@ -22,7 +22,7 @@ use swivel_core::{
 
 use crate::{interrupt, report, side_by_side::side_by_side, tensors::label_ids};
 use row_file::RowFile;
-pub use wanted::{CacheConfig, Memory, Wanted};
+pub use wanted::{CacheConfig, Memory, Wanted, in_words};
 
 /// Rows of pairs, so many at once.
 pub fn batches(n_pairs: usize, at_once: usize) -> impl Iterator<Item = Vec<usize>> {
@@ -35,6 +35,8 @@ pub struct CachedRuns<B: Backend> {
     store: Store<B>,
     /// Token ids of the counterfactual answers.
     pub labels: Vec<u32>,
+    /// Whether the answer should turn, where that is known.
+    turns: Vec<Option<bool>>,
     /// Tokens of a base prompt.
     n_tokens: usize,
     sizes: Sizes,
@@ -105,6 +107,7 @@ impl<B: Backend> CachedRuns<B> {
         Ok(Self {
             store,
             labels: pairs.iter().map(|pair| pair.label).collect(),
+            turns: pairs.iter().map(turns).collect(),
             n_tokens: shape.n_base,
             sizes: sizes.clone(),
             device,
@@ -117,6 +120,11 @@ impl<B: Backend> CachedRuns<B> {
             Store::Memory { base, source } => base.n_bytes() + source.n_bytes(),
             Store::File(file) => file.n_bytes(),
         }
+    }
+
+    /// Whether it is a file.
+    pub fn is_file(&self) -> bool {
+        matches!(self.store, Store::File(_))
     }
 
     /// Pairs that are run at once where runs start from this position.
@@ -180,8 +188,16 @@ impl<B: Backend> CachedRuns<B> {
             labels: self.labels.clone(),
             at_once: self.at_once(start),
         };
-        Ok(Cached::of_part(part))
+        Ok(Cached {
+            turns: self.turns.clone(),
+            ..Cached::of_parts(vec![part])
+        })
     }
+}
+
+/// Whether the answer of a pair should turn, where that is known.
+fn turns(pair: &Pair) -> Option<bool> {
+    pair.base_label.map(|base_label| base_label != pair.label)
 }
 
 fn cut<B: Backend>(
@@ -208,6 +224,8 @@ pub struct Cached<B: Backend> {
     at: Vec<(usize, usize)>,
     /// Token ids of the counterfactual answers.
     pub labels: Vec<u32>,
+    /// Whether the answer should turn, where that is known.
+    pub turns: Vec<Option<bool>>,
     /// Tokens of which the likeliest is the answer; `None` where it is the likeliest of all.
     pub choices: Option<Vec<u32>>,
 }
@@ -280,12 +298,31 @@ impl<B: Backend> Part<B> {
 }
 
 impl<B: Backend> Cached<B> {
-    fn of_part(part: Part<B>) -> Self {
+    /// The pairs of some parts, one part after the other.
+    fn of_parts(parts: Vec<Part<B>>) -> Self {
+        let rows = |(idx, part): (usize, &Part<B>)| {
+            let rows = 0..part.labels.len();
+            rows.map(move |row| (idx, row)).collect::<Vec<_>>()
+        };
+        let labels: Vec<u32> = parts.iter().flat_map(|part| part.labels.clone()).collect();
         Self {
-            at: (0..part.labels.len()).map(|row| (0, row)).collect(),
-            labels: part.labels.clone(),
-            parts: vec![part],
+            at: parts.iter().enumerate().flat_map(rows).collect(),
+            turns: vec![None; labels.len()],
+            labels,
+            parts,
             choices: None,
+        }
+    }
+
+    /// The pairs of several sets, one set after the other.
+    pub fn cat(sets: Vec<Self>) -> Self {
+        let turns = sets.iter().flat_map(|set| set.turns.clone()).collect();
+        let choices = sets.first().and_then(|set| set.choices.clone());
+        let parts = sets.into_iter().flat_map(|set| set.parts).collect();
+        Self {
+            turns,
+            choices,
+            ..Self::of_parts(parts)
         }
     }
 
@@ -316,6 +353,7 @@ impl<B: Backend> Cached<B> {
             parts,
             at,
             labels: pairs.iter().map(|pair| pair.label).collect(),
+            turns: pairs.iter().map(turns).collect(),
             choices: None,
         };
         Ok((cached, n_bytes))
@@ -336,6 +374,7 @@ impl<B: Backend> Cached<B> {
             parts: self.parts.iter().enumerate().map(of_part).collect(),
             at: self.at.clone(),
             labels,
+            turns: self.turns.clone(),
             choices: self.choices.clone(),
         }
     }

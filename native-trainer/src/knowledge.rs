@@ -6,56 +6,15 @@ use burn::tensor::backend::Backend;
 use serde_json::{Value, json};
 use swivel_core::{
     Decoder, Sizes, Tokenizer,
-    metric::wilson,
     question::{AskedPrompt, Labels, Score, Task},
 };
 
-use crate::{question, report::Report};
+use crate::{count::Count, question, report::Report};
 
 /// Wrong answers that are named.
 const NAMED: usize = 5;
 /// Rows of tables that are named, those of which the model knows least.
 const ROWS: usize = 8;
-
-/// How many of some prompts are right.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Right ones.
-    pub n_right: usize,
-    /// All.
-    pub n: usize,
-}
-
-impl Count {
-    fn of(is_right: impl IntoIterator<Item = bool>) -> Self {
-        let mut count = Self::default();
-        is_right
-            .into_iter()
-            .for_each(|is_right| count.add(is_right));
-        count
-    }
-
-    fn add(&mut self, is_right: bool) {
-        self.n_right += usize::from(is_right);
-        self.n += 1;
-    }
-
-    /// Share that is right, 0..1; none is right where none was asked.
-    pub fn share(self) -> f64 {
-        self.n_right as f64 / self.n.max(1) as f64
-    }
-
-    /// `0.980  0.950 to 0.992`: the share and its interval.
-    fn text(self) -> String {
-        let [low, high] = wilson(self.n_right, self.n);
-        format!("{:.3}  {low:.3} to {high:.3}", self.share())
-    }
-
-    fn json(self) -> Value {
-        let Self { n_right, n } = self;
-        json!({ "right": n_right, "of": n, "share": self.share(), "interval": wilson(n_right, n) })
-    }
-}
 
 /// What a model knows of a task.
 #[derive(Clone, Debug)]
@@ -101,7 +60,8 @@ impl Knowledge {
         let mut tokens: Vec<u32> = labels.iter().chain(foils).copied().collect();
         tokens.sort_unstable();
         tokens.dedup();
-        let asked: Vec<_> = prompts.iter().map(|prompt| &prompt.asked).collect();
+        let asked = prompts.iter().map(|prompt| &*prompt.asked.tokens.ids);
+        let asked: Vec<&[u32]> = asked.collect();
         let said = question::say(model, sizes, &asked, &tokens)?;
         let outcome = |(prompt, said): (&AskedPrompt, question::Said)| {
             let logit = |token: &u32| Some(said.logits[tokens.binary_search(token).ok()?]);
@@ -129,7 +89,7 @@ impl Knowledge {
         for (prompt, outcome) in prompts.iter().zip(outcomes) {
             let filling = &prompt.asked.filling;
             let count = by_template.entry(templates[filling.template].to_owned());
-            count.or_insert_with(Count::default).add(is_right(outcome));
+            count.or_insert_with(Count::default).one(is_right(outcome));
             let rows = task.rows(filling).into_iter();
             let mut rows: Vec<String> = rows
                 .map(|(table, text)| format!("{table}: {text}"))
@@ -140,7 +100,7 @@ impl Knowledge {
                 by_row
                     .entry(row)
                     .or_insert_with(Count::default)
-                    .add(is_right(outcome));
+                    .one(is_right(outcome));
             }
         }
         let mut differences: Vec<f32> = outcomes.iter().filter_map(|o| o.difference).collect();

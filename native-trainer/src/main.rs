@@ -1,8 +1,10 @@
 //! Swivel's command line: learn directions natively, score them, share them.
 
+mod baseline;
 mod bench;
 mod cached;
 mod cmd;
+mod count;
 mod device;
 mod direction_file;
 mod file_name;
@@ -10,6 +12,7 @@ mod input;
 mod interrupt;
 mod invocation;
 mod knowledge;
+mod known;
 mod learn;
 mod map;
 mod memory;

@@ -12,12 +12,14 @@ mod publish;
 mod scores;
 mod svg;
 mod table;
+mod tokens;
 mod work;
 
-pub use cells::{Places, Planned, Sweep, Variable, n_tokens, plan};
+pub use cells::{Column, Places, Planned, Sweep, Variable, plan};
 pub use filling::Map;
 pub use identity::{difference, facts, n_cells};
 pub use jobs::{cost, jobs, share};
 pub use metric::Metric;
 pub use publish::{picture_path, publish};
 pub use table::tables;
+pub use tokens::{KeepKnown, drop_twins, n_tokens, probe};

@@ -5,13 +5,10 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use swivel_core::{
-    Position, Sizes, Tokenizer,
-    question::{
-        self, Asked, AskedPair, Labels, Pair, PairShape, Score, TaskSampler, TokenName,
-        programs::{Lexicon, Program, Sampler},
-    },
+    Position, Sizes,
+    question::{Pair, PairShape, Placed, Question, TokenName},
 };
 
 /// A question and one of its variables: pairs can be sampled from it.
@@ -20,131 +17,124 @@ pub struct Task {
     pub question: Question,
     /// Name of the variable.
     pub variable: String,
+    /// The same about what training does not see.
+    unseen: Option<Question>,
 }
 
-/// What a model is asked.
-pub enum Question {
-    /// A program of five words.
-    Program {
-        /// The program.
-        program: Program,
-        /// Words as tokens.
-        lexicon: Lexicon,
-        /// Demonstrations in front of each query.
-        shots: usize,
-    },
-    /// A task on language.
-    Language {
-        /// The task.
-        task: question::Task,
-        /// What its prompts are read with.
-        tokenizer: Tokenizer,
-    },
+/// How many pairs are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// To learn from.
+    pub train: usize,
+    /// To pick by.
+    pub validation: usize,
+    /// To score on, and as many of what training does not see.
+    pub test: usize,
+}
+
+/// Pairs by what they are for; none is in two sets.
+#[derive(Clone, Debug, Default)]
+pub struct Sets {
+    /// To learn from.
+    pub train: Vec<Placed>,
+    /// To pick by.
+    pub validation: Vec<Placed>,
+    /// To score on: nothing has looked at them.
+    pub test: Vec<Placed>,
+    /// To score on, of what training does not see; none where nothing is held out.
+    pub unseen: Vec<Placed>,
+}
+
+impl Sets {
+    /// The sets with their names.
+    pub fn each(&mut self) -> [(&'static str, &mut Vec<Placed>); 4] {
+        [
+            ("train", &mut self.train),
+            ("validation", &mut self.validation),
+            ("test", &mut self.test),
+            ("unseen", &mut self.unseen),
+        ]
+    }
 }
 
 impl Task {
-    /// Pairs to learn from and held-out pairs that belong to a seed, so many of each, swapped at a token; no pair is among both.
+    /// A variable of a question.
+    pub fn new(question: Question, variable: String) -> Self {
+        Self {
+            question,
+            variable,
+            unseen: None,
+        }
+    }
+
+    /// The same with some words or templates held out, drawn by the seed.
     ///
     /// # Errors
-    /// - If there are not so many, or a prompt does not have the token.
-    pub fn pairs(
-        &self,
-        seed: u64,
-        [n_train, n_test]: [usize; 2],
-        token: &TokenName,
-    ) -> Result<[Vec<Pair>; 2]> {
+    /// - If there is nothing of this name to hold out.
+    pub fn holding_out(self, what: &[String], seed: u64) -> Result<Self> {
+        if what.is_empty() {
+            return Ok(self);
+        }
+        let [question, unseen] = self.question.holding_out(what, seed)?;
+        Ok(Self {
+            question,
+            unseen: Some(unseen),
+            ..self
+        })
+    }
+
+    /// Pairs that belong to a seed, and where these tokens are in them, of which the first is swapped.
+    ///
+    /// # Errors
+    /// - If there are not so many, or a prompt does not have a token.
+    pub fn sets(&self, seed: u64, counts: Counts, names: &[TokenName]) -> Result<Sets> {
         let of_train = seed.wrapping_mul(2);
-        let [train, test] = [(n_train, of_train), (n_test, of_train.wrapping_add(1))];
-        let sets = self.sets(&[train, test], token)?;
-        <[Vec<Pair>; 2]>::try_from(sets).map_err(|_| anyhow!("expected two sets of pairs"))
+        let of_test = of_train.wrapping_add(1);
+        let mut sampler = self.question.sampler(&self.variable)?;
+        let train = sampler.pairs(counts.train, of_train, names)?;
+        let test = sampler.pairs(counts.test, of_test, names)?;
+        let validation = match counts.validation {
+            0 => Vec::new(),
+            n => sampler.pairs(n, !of_train, names)?,
+        };
+        let unseen = match &self.unseen {
+            None => Vec::new(),
+            Some(unseen) => {
+                let mut sampler = unseen.sampler(&self.variable)?;
+                sampler.at_most(counts.test, of_test, names)?
+            }
+        };
+        Ok(Sets {
+            train,
+            validation,
+            test,
+            unseen,
+        })
     }
 
     /// So many pairs, a function of the seed.
     ///
     /// # Errors
-    /// - As [`Task::pairs`].
+    /// - As [`Task::sets`].
     pub fn sample(&self, n_pairs: usize, seed: u64, token: &TokenName) -> Result<Vec<Pair>> {
-        Ok(self.sets(&[(n_pairs, seed)], token)?.concat())
+        let mut sampler = self.question.sampler(&self.variable)?;
+        let placed = sampler.pairs(n_pairs, seed, std::slice::from_ref(token))?;
+        Ok(placed.into_iter().map(|placed| placed.pair).collect())
     }
+}
 
-    /// Sets of so many pairs by so many seeds; none is in two.
-    fn sets(&self, sets: &[(usize, u64)], token: &TokenName) -> Result<Vec<Vec<Pair>>> {
-        match &self.question {
-            Question::Program {
-                program,
-                lexicon,
-                shots,
-            } => {
-                let TokenName::Counted(position) = token else {
-                    bail!(
-                        "unknown position `{token}`; a program's tokens have no names: expected a token from 0, `last`, -2"
-                    );
-                };
-                let mut sampler = Sampler::new(program, lexicon, &self.variable, *shots)?;
-                let set = |(n, seed): &(usize, u64)| {
-                    let mut pairs = sampler.pairs(*n, *seed)?;
-                    place(&mut pairs, *position)?;
-                    Ok(pairs)
-                };
-                sets.iter().map(set).collect()
-            }
-            Question::Language { task, tokenizer } => {
-                let mut sampler = TaskSampler::new(task, tokenizer, &self.variable)?;
-                let at = |asked: &Asked| task.token(token, &asked.written, &asked.tokens);
-                let pair = |pair: AskedPair| {
-                    Ok(Pair {
-                        base_position: at(&pair.base)?,
-                        source_position: at(&pair.source)?,
-                        base: pair.base.tokens.ids,
-                        source: pair.source.tokens.ids,
-                        label: pair.label,
-                        base_label: Some(pair.base_label),
-                    })
-                };
-                let set = |(n, seed): &(usize, u64)| {
-                    sampler.pairs(*n, *seed)?.into_iter().map(pair).collect()
-                };
-                sets.iter().map(set).collect()
-            }
-        }
-    }
+/// Pairs of which only the swapped tokens are known.
+pub fn placed(pairs: Vec<Pair>) -> Vec<Placed> {
+    let placed = |pair: Pair| Placed {
+        tokens: vec![[pair.base_position, pair.source_position]],
+        pair,
+    };
+    pairs.into_iter().map(placed).collect()
+}
 
-    /// `programs/07065a`, `agreement`.
-    pub fn name(&self) -> String {
-        match &self.question {
-            Question::Program { program, .. } => format!("programs/{}", program.id),
-            Question::Language { task, .. } => task.name.clone(),
-        }
-    }
-
-    /// Its name in the names of files.
-    pub fn short_name(&self) -> &str {
-        match &self.question {
-            Question::Program { program, .. } => &program.id,
-            Question::Language { task, .. } => &task.name,
-        }
-    }
-
-    /// What it asks, in words.
-    pub fn about(&self) -> String {
-        match &self.question {
-            Question::Program { program, .. } => program.to_string(),
-            Question::Language { task, .. } => task.about.clone(),
-        }
-    }
-
-    /// Tokens of which the likeliest is the answer; `None` where it is the likeliest of all.
-    ///
-    /// # Errors
-    /// - If two answers begin with the same token.
-    pub fn choices(&self) -> Result<Option<Vec<u32>>> {
-        match &self.question {
-            Question::Language { task, tokenizer } if task.score == Score::Choice => {
-                Ok(Some(Labels::new(task, tokenizer)?.all()))
-            }
-            _ => Ok(None),
-        }
-    }
+/// The pairs alone.
+pub fn pairs(placed: Vec<Placed>) -> Vec<Pair> {
+    placed.into_iter().map(|placed| placed.pair).collect()
 }
 
 /// Moves the intervened position of pairs, on both sides.

@@ -3,15 +3,16 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, backend::Backend};
 use swivel_core::{
     Component, Decoder, Sizes, ids_tensor,
     intervention::Source,
-    question::{Asked, Entry, Task, shipped},
+    question::{Entry, Task, shipped},
 };
 
 use crate::{
     interrupt, report,
+    side_by_side::side_by_side,
     tensors::{read_floats, read_ids},
 };
 
@@ -49,18 +50,6 @@ pub fn shares_changed(task: &Task, seed: u64) -> Vec<(String, f64)> {
     task.variables().into_iter().map(share).collect()
 }
 
-/// The first variable that changes the answer.
-///
-/// # Errors
-/// - If none does.
-pub fn first_variable(task: &Task) -> Result<String> {
-    let shares = shares_changed(task, 0);
-    let first = shares.into_iter().find(|(_, share)| *share > 0.0);
-    let (name, _) =
-        first.with_context(|| format!("no variable of {} changes the answer", task.name))?;
-    Ok(name)
-}
-
 /// Rows of a file of comma-separated values, its first line among them.
 fn rows(path: &Path) -> Result<Vec<Vec<String>>, String> {
     let wrong = |error: csv::Error| format!("{}: {error}", path.display());
@@ -84,53 +73,115 @@ pub struct Said {
     pub logits: Vec<f32>,
 }
 
-/// What a model says after each prompt, and how likely some tokens are to it. Prompts of one length run together.
+/// What a model says after each prompt, and how likely some tokens are to it.
 ///
 /// # Errors
 /// - If a prompt is too long, or the person gives up.
 pub fn say<B: Backend>(
     model: &Decoder<B>,
     sizes: &Sizes,
-    prompts: &[&Asked],
+    prompts: &[&[u32]],
     tokens: &[u32],
 ) -> Result<Vec<Said>> {
+    ask(model, sizes, prompts, |normed| {
+        let ids = std::iter::repeat_n(tokens, normed.dims()[0]);
+        let asked = ids_tensor(ids, &normed.device());
+        let reading = model.read_tokens(normed, &asked);
+        let top = read_ids(reading.reading.top.ids.squeeze_dim(1))?;
+        let logits = read_floats(reading.logits)?;
+        let said = top.into_iter().zip(logits.chunks(tokens.len()));
+        let said = said.map(|(top, logits)| Said {
+            top,
+            logits: logits.to_vec(),
+        });
+        Ok(said.collect())
+    })
+}
+
+/// The answer of a model to each prompt: the likeliest of some tokens, or of all.
+///
+/// # Errors
+/// - as [`say`]
+pub fn answers<B: Backend>(
+    model: &Decoder<B>,
+    sizes: &Sizes,
+    prompts: &[&[u32]],
+    choices: Option<&[u32]>,
+) -> Result<Vec<u32>> {
+    ask(model, sizes, prompts, |normed| {
+        answers_of(model, normed, choices)
+    })
+}
+
+/// The likeliest of some tokens, or of all, in each row.
+///
+/// # Shapes
+/// - `normed`: `[rows, d_model]`
+pub fn answers_of<B: Backend>(
+    model: &Decoder<B>,
+    normed: Tensor<B, 2>,
+    choices: Option<&[u32]>,
+) -> Result<Vec<u32>> {
+    match choices {
+        None => read_ids(model.top(normed, 1).ids.squeeze_dim(1)),
+        Some(choices) => {
+            let best = model.logits_of(normed, choices).argmax(1); // [rows, 1]
+            let best = read_ids(best.squeeze_dim(1))?.into_iter();
+            Ok(best.map(|best| choices[best as usize]).collect())
+        }
+    }
+}
+
+/// What is read off the final norm at the last token of each prompt. Prompts of one length run together.
+fn ask<B: Backend, T: Clone>(
+    model: &Decoder<B>,
+    sizes: &Sizes,
+    prompts: &[&[u32]],
+    read: impl Fn(Tensor<B, 2>) -> Result<Vec<T>> + Sync,
+) -> Result<Vec<T>>
+where
+    T: Send,
+{
     let device = model.device();
     let site = Component::FinalNorm.at(sizes.n_layers - 1);
     let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (idx, prompt) in prompts.iter().enumerate() {
-        let ids = &prompt.tokens.ids;
-        let cannot = || format!("the prompt {:?}", prompt.written.text);
-        sizes.check_ids(&[ids]).with_context(cannot)?;
-        by_length.entry(ids.len()).or_default().push(idx);
+        sizes
+            .check_ids(&[prompt])
+            .with_context(|| format!("prompt {idx}, of {} tokens", prompt.len()))?;
+        by_length.entry(prompt.len()).or_default().push(idx);
     }
     let bar = report::progress("prompts", prompts.len());
-    let mut said: Vec<Option<Said>> = vec![None; prompts.len()];
-    for (n_tokens, rows) in by_length {
-        let at_once = sizes.rows_at_once(n_tokens, n_tokens).max(1);
-        for batch in rows.chunks(at_once) {
-            interrupt::check("the prompts that were being run are given up")?;
-            let ids = ids_tensor(batch.iter().map(|row| &prompts[*row].tokens.ids), &device);
-            let last = n_tokens - 1..=n_tokens - 1;
-            let run = model.cache_source(ids, &[site], last);
-            let values = run.values(site, None, n_tokens - 1..n_tokens);
-            let Some(Source::Positions(normed)) = values else {
-                bail!("the final norm of the last token was not cached");
-            };
-            let normed = normed.squeeze_dim(1); // [rows, d_model]
-            let asked = ids_tensor(batch.iter().map(|_| tokens), &device);
-            let reading = model.read_tokens(normed, &asked);
-            let top = read_ids(reading.reading.top.ids.squeeze_dim(1))?;
-            let logits = read_floats(reading.logits)?;
-            let answers = top.into_iter().zip(logits.chunks(tokens.len()));
-            for (prompt, (top, logits)) in batch.iter().zip(answers) {
-                let logits = logits.to_vec();
-                said[*prompt] = Some(Said { top, logits });
-            }
-            bar.inc(batch.len() as u64);
-        }
+    let mut all: Vec<Option<T>> = vec![None; prompts.len()];
+    let mut batches = Vec::new();
+    for (n_tokens, rows) in &by_length {
+        let at_once = sizes.rows_at_once(*n_tokens, *n_tokens).max(1);
+        // An even number of them: cores are done at the same time.
+        let n_batches = rows.len().div_ceil(at_once).next_multiple_of(2);
+        let batch = |rows: &[usize]| (*n_tokens, rows.to_vec());
+        batches.extend(rows.chunks(rows.len().div_ceil(n_batches)).map(batch));
     }
+    let answer = |(n_tokens, batch): &(usize, Vec<usize>)| {
+        let ids = ids_tensor(batch.iter().map(|row| prompts[*row]), &device);
+        let last = n_tokens - 1..=n_tokens - 1;
+        let run = model.cache_source(ids, &[site], last);
+        let values = run.values(site, None, n_tokens - 1..*n_tokens);
+        let Some(Source::Positions(normed)) = values else {
+            bail!("the final norm of the last token was not cached");
+        };
+        read(normed.squeeze_dim(1)) // [rows, d_model]
+    };
+    side_by_side::<B, _, _>(&device, &batches, answer, |idx, read| {
+        interrupt::check("the prompts that were being run are given up")?;
+        let (_, batch) = &batches[idx];
+        for (prompt, read) in batch.iter().zip(read) {
+            all[*prompt] = Some(read);
+        }
+        bar.inc(batch.len() as u64);
+        Ok(())
+    })?;
     bar.finish_and_clear();
-    said.into_iter()
+    all.into_iter()
         .collect::<Option<_>>()
         .context("a prompt was not run")
 }

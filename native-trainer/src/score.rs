@@ -1,21 +1,26 @@
 //! How well an intervention works on cached pairs: IIA, its controls, and what the model says before and after.
 
+use std::ops::Add;
+
 use anyhow::{Context, Result};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use serde_json::{Value, json};
 use swivel_core::{
     Decoder,
     direction::{Controls, Probe},
     ids_tensor,
     intervention::{Featurizer, Intervention, Op},
-    metric::{self, TokenReading},
+    metric::TokenReading,
     question::Pair,
     train::random_rows,
 };
 
 use crate::{
     cached::Cached,
+    count::Count,
+    question::answers_of,
     readout::{Candidate, Swap, candidates},
-    tensors::{read_floats, read_ids},
+    tensors::read_floats,
 };
 
 /// Tokens that are shown of what a model says, likeliest first.
@@ -34,6 +39,129 @@ pub fn swap_along<B: Backend>(basis: Tensor<B, 2>) -> Intervention<B> {
 /// The swap of whole vectors.
 pub fn swap_whole<B: Backend>() -> Intervention<B> {
     Intervention::new(Op::Interchange, Featurizer::Identity)
+}
+
+/// How often an intervened model gives the label.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Score {
+    /// In all pairs: IIA.
+    pub all: Count,
+    /// In those whose answer should turn, as far as that is known.
+    pub turn: Count,
+}
+
+impl Score {
+    /// Of hits in pairs of which some should turn.
+    pub fn of(hits: &[bool], turns: &[Option<bool>]) -> Self {
+        let turning = hits.iter().zip(turns);
+        let turning = turning.filter(|(_, turns)| **turns == Some(true));
+        Self {
+            all: Count::of(hits.iter().copied()),
+            turn: Count::of(turning.map(|(hit, _)| *hit)),
+        }
+    }
+
+    /// Those that turned of those that should; `None` where it is not known which.
+    pub fn turned(self) -> Option<[usize; 2]> {
+        let Count { n_right, n } = self.turn;
+        (n > 0).then_some([n, n_right])
+    }
+
+    /// All that, for programs.
+    pub fn json(self) -> Value {
+        json!({ "all": self.all.json(), "turn": self.turn.json() })
+    }
+}
+
+impl Add for Score {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            all: self.all + other.all,
+            turn: self.turn + other.turn,
+        }
+    }
+}
+
+/// Bases that a learned one is compared with.
+#[derive(Clone, Debug)]
+pub struct Bases<B: Backend> {
+    /// Learned on shuffled labels.
+    pub shuffled: Option<Tensor<B, 2>>,
+    /// Of the means of the variable's values.
+    pub mean_difference: Option<Tensor<B, 2>>,
+    /// Of source less base.
+    pub pca: Option<Tensor<B, 2>>,
+    /// Of the answers' unembeddings.
+    pub unembedding: Option<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Default for Bases<B> {
+    fn default() -> Self {
+        Self {
+            shuffled: None,
+            mean_difference: None,
+            pca: None,
+            unembedding: None,
+        }
+    }
+}
+
+/// Scores of what must not work, of what must, and of what is cheap, on the same pairs.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared {
+    /// Random subspaces.
+    pub random: Score,
+    /// The whole vector.
+    pub full: Score,
+    /// Learned on shuffled labels.
+    pub shuffled: Option<Score>,
+    /// The means of the variable's values.
+    pub mean_difference: Option<Score>,
+    /// Principal components of source less base.
+    pub pca: Option<Score>,
+    /// The answers' unembeddings.
+    pub unembedding: Option<Score>,
+}
+
+impl Compared {
+    /// What files keep of it.
+    pub fn controls(&self) -> Controls {
+        let share = |score: &Option<Score>| score.map(|score| score.all.share());
+        Controls {
+            random: self.random.all.share(),
+            full: self.full.all.share(),
+            shuffled: share(&self.shuffled),
+            mean_difference: share(&self.mean_difference),
+            pca: share(&self.pca),
+            unembedding: share(&self.unembedding),
+        }
+    }
+
+    /// All that, for programs.
+    pub fn json(&self) -> Value {
+        let Self {
+            random,
+            full,
+            shuffled,
+            mean_difference,
+            pca,
+            unembedding,
+        } = self;
+        let mut json = json!({ "random": random.json(), "full": full.json() });
+        for (name, score) in [
+            ("shuffled", shuffled),
+            ("mean_difference", mean_difference),
+            ("pca", pca),
+            ("unembedding", unembedding),
+        ] {
+            if let Some(score) = score {
+                json[name] = score.json();
+            }
+        }
+        json
+    }
 }
 
 /// What a model says: the likeliest token of all, and the likeliest of those that are answers.
@@ -59,53 +187,63 @@ impl<B: Backend> Cached<B> {
             .map(move |(batch, pairs)| Ok((batch, pairs?.normed(model, intervention))))
     }
 
-    /// Interchange intervention accuracy, 0..1.
-    pub fn iia(&self, model: &Decoder<B>, intervention: &Intervention<B>) -> Result<f64> {
-        let (mut labels, mut top_1) = (Vec::new(), Vec::<Tensor<B, 2, Int>>::new());
+    /// In which pairs the intervened model answers with the label.
+    pub fn hits(&self, model: &Decoder<B>, intervention: &Intervention<B>) -> Result<Vec<bool>> {
+        let mut hits = vec![false; self.len()];
         for batch in self.normed(model, intervention) {
             let (pairs, normed) = batch?;
-            labels.extend(pairs.into_iter().map(|pair| self.labels[pair]));
-            top_1.push(match &self.choices {
-                None => model.top(normed, 1).ids,
-                Some(choices) => {
-                    let ids = choice_ids(choices, &normed);
-                    let best = model.read_tokens(normed, &ids).logits.argmax(1); // [rows, 1]
-                    ids.gather(1, best)
-                }
-            });
+            let answers = answers_of(model, normed, self.choices.as_deref())?;
+            for (pair, answer) in pairs.into_iter().zip(answers) {
+                hits[pair] = answer == self.labels[pair];
+            }
         }
-        let top_1 = read_ids(Tensor::cat(top_1, 0).squeeze_dim(1))?;
-        Ok(metric::accuracy(&top_1, &labels))
+        Ok(hits)
     }
 
-    /// IIA that a subspace of this rank is compared with, at a place of this width; `noise` is a basis that was learned on
-    /// shuffled labels.
+    /// How often the intervened model answers with the label.
+    pub fn score(&self, model: &Decoder<B>, intervention: &Intervention<B>) -> Result<Score> {
+        Ok(Score::of(&self.hits(model, intervention)?, &self.turns))
+    }
+
+    /// Interchange intervention accuracy, 0..1.
+    pub fn iia(&self, model: &Decoder<B>, intervention: &Intervention<B>) -> Result<f64> {
+        Ok(self.score(model, intervention)?.all.share())
+    }
+
+    /// What a subspace is compared with, at a place of this width: random ones of its rank, the whole vector, and these bases.
     pub fn controls(
         &self,
         model: &Decoder<B>,
         [width, rank]: [usize; 2],
         seed: u64,
-        noise: Option<Tensor<B, 2>>,
-    ) -> Result<Controls> {
-        let noise = noise.map(|basis| self.iia(model, &swap_along(basis)));
-        Ok(Controls {
-            random: self.random_iia(model, [width, rank], seed)?,
-            full: self.iia(model, &swap_whole())?,
-            shuffled: noise.transpose()?,
+        bases: &Bases<B>,
+    ) -> Result<Compared> {
+        let along = |basis: &Option<Tensor<B, 2>>| {
+            let basis = basis.clone();
+            let score = basis.map(|basis| self.score(model, &swap_along(basis)));
+            score.transpose()
+        };
+        Ok(Compared {
+            random: self.random(model, [width, rank], seed)?,
+            full: self.score(model, &swap_whole())?,
+            shuffled: along(&bases.shuffled)?,
+            mean_difference: along(&bases.mean_difference)?,
+            pca: along(&bases.pca)?,
+            unembedding: along(&bases.unembedding)?,
         })
     }
 
-    /// IIA of random subspaces of this rank of a site of this width, the mean over [`RANDOM_BASES`] of them.
-    fn random_iia(&self, model: &Decoder<B>, [width, rank]: [usize; 2], seed: u64) -> Result<f64> {
+    /// How often random subspaces of this rank of a site of this width do it, the sum over [`RANDOM_BASES`] of them.
+    fn random(&self, model: &Decoder<B>, [width, rank]: [usize; 2], seed: u64) -> Result<Score> {
         let device = model.device();
-        let mut sum = 0.0;
+        let mut sum = Score::default();
         for idx in 0..RANDOM_BASES {
             // Other seeds than the one that training starts from.
             let rows = random_rows(width, rank, !seed.wrapping_add(idx));
             let basis = Tensor::from_data(TensorData::new(rows, [rank, width]), &device);
-            sum += self.iia(model, &swap_along(basis))?;
+            sum = sum + self.score(model, &swap_along(basis))?;
         }
-        Ok(sum / RANDOM_BASES as f64)
+        Ok(sum)
     }
 
     /// The likeliest token of all, and the likeliest of those that are answers, likeliest first.

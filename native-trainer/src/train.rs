@@ -11,21 +11,24 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::Serialize;
 use serde_json::json;
 use swivel_core::{
-    Decoder, Place,
-    direction::{Controls, Direction, Facts, Probe},
-    question::Pair,
+    Decoder, Place, Position,
+    direction::{Controls, Direction, Facts, Measured, Probe, Unseen},
+    question::Placed,
     train::{Rotation, orthonormal},
 };
 
 use crate::{
+    baseline::{Baseline, Method},
     cached::{CacheConfig, Cached, Wanted},
     device::Job,
     direction_file::{CREATED_BY, read_bytes},
+    known,
     learn::{Rule, shuffled},
     model_files::ModelFiles,
     output::{Existing, Output},
+    pairs::Sets,
     report::{self, Report},
-    score::swap_along,
+    score::{Bases, Score, swap_along, swap_whole},
     tensors::read_floats,
     verdict,
 };
@@ -42,6 +45,12 @@ pub struct RunConfig {
     pub task: Option<String>,
     /// What it asks, in words.
     pub about: Option<String>,
+    /// `program`, `task`.
+    #[serde(skip)]
+    pub kind: Option<&'static str>,
+    /// Its prompts, slots in braces.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<String>,
     /// What is swapped.
     pub variable: Option<String>,
     /// Layer of the site.
@@ -55,8 +64,8 @@ pub struct RunConfig {
     /// Its name in the task's prompts; then `position` is where it is in the probe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// How the direction is learned.
-    pub method: String,
+    /// How the direction is found.
+    pub method: &'static str,
     /// Rank of the subspace.
     pub rank: usize,
     /// The rule of learning.
@@ -64,8 +73,16 @@ pub struct RunConfig {
     pub rule: Rule,
     /// Number of pairs to learn from.
     pub train_pairs: usize,
+    /// Number of pairs that progress is measured on.
+    pub validation_pairs: usize,
     /// Number of pairs to score on.
     pub test_pairs: usize,
+    /// Tables, or `templates`, of which training sees a part.
+    pub hold_out: Vec<String>,
+    /// Whether pairs are kept that the model answers wrong by itself.
+    pub keep_wrong: bool,
+    /// Seeds that it is learned by.
+    pub seeds: u64,
     /// Where the direction goes.
     pub out: PathBuf,
 }
@@ -105,10 +122,10 @@ pub struct Train {
     pub cache: CacheConfig,
     /// Tokens of which the likeliest is the answer, where it is not the likeliest of all.
     pub choices: Option<Vec<u32>>,
-    /// Pairs to learn from.
-    pub train: Vec<Pair>,
-    /// Pairs to score on.
-    pub test: Vec<Pair>,
+    /// How the direction is found.
+    pub method: Method,
+    /// Pairs to learn from, and to score on.
+    pub sets: Sets,
     /// Where training starts, where that is no random basis.
     pub init: Option<Direction>,
     /// Where the direction goes.
@@ -125,7 +142,7 @@ impl RunConfig {
         &self,
         place: Place,
         model_sha256: String,
-        (iia, controls, probe): (f64, Controls, Probe),
+        (iia, controls, measured, probe): (f64, Controls, Measured, Probe),
     ) -> Facts {
         let Self {
             model,
@@ -133,13 +150,16 @@ impl RunConfig {
             token,
             task,
             variable,
+            templates,
             method,
             rule,
             train_pairs,
             ..
         } = self;
+        // What is computed knows no rule of learning.
+        let is_learned = *method == Method::Das.name();
         Facts {
-            method: method.clone(),
+            method: (*method).to_owned(),
             model: model.clone(),
             model_sha256,
             first_token: first_token.clone(),
@@ -147,12 +167,14 @@ impl RunConfig {
             token: token.clone(),
             task: task.clone(),
             variable: variable.clone(),
+            templates: templates.clone(),
             train_pairs: Some(*train_pairs),
-            epochs: Some(rule.epochs),
-            lr: Some(rule.lr),
+            epochs: is_learned.then_some(rule.epochs),
+            lr: is_learned.then_some(rule.lr),
             seed: Some(rule.seed),
             iia,
             controls,
+            measured,
             probe,
             created_by: Some(CREATED_BY.to_owned()),
         }
@@ -169,10 +191,21 @@ impl RunConfig {
         let Facts {
             iia,
             controls,
+            measured,
             probe,
             ..
         } = there.facts.clone();
-        let facts = self.facts(place, files.sha256()?, (iia, controls, probe));
+        let found = (iia, controls, measured, probe);
+        // Pairs that the model does not know are left out, and a named token is where it is in the probe.
+        let position = match self.token {
+            Some(_) => there.facts.place.position,
+            None => place.position,
+        };
+        let place = Place { position, ..place };
+        let facts = Facts {
+            train_pairs: there.facts.train_pairs,
+            ..self.facts(place, files.sha256()?, found)
+        };
         Ok((facts == there.facts).then_some(bytes))
     }
 }
@@ -181,8 +214,8 @@ impl Train {
     fn announce(&self, device: &str) {
         let RunConfig {
             model,
-            task,
             about,
+            kind,
             variable,
             token,
             rank,
@@ -195,11 +228,8 @@ impl Train {
         if let (Some(about), Some(variable)) = (about, variable) {
             self.report
                 .line(format!("Learning where {model} keeps {variable}"));
-            let is_program = task
-                .as_ref()
-                .is_some_and(|task| task.starts_with("programs/"));
-            let label = if is_program { "program" } else { "task" };
-            self.report.line(format!("  {label:<10}{about}"));
+            let kind = kind.unwrap_or("task");
+            self.report.line(format!("  {kind:<10}{about}"));
         } else {
             self.report.line(format!("Learning a direction of {model}"));
         }
@@ -213,49 +243,59 @@ impl Train {
         };
         self.report
             .line(format!("  site      {place}, rank {rank}"));
-        self.report.line(format!(
-            "  training  {} pairs, {} epochs, batch {}, lr {:.2e}, seed {}",
-            self.train.len(),
-            rule.epochs,
-            rule.batch_size,
-            rule.lr,
-            rule.seed
-        ));
+        let n_pairs = self.sets.train.len();
+        self.report.line(match self.method {
+            Method::Das => format!(
+                "  training  {n_pairs} pairs, {} epochs, batch {}, lr {:.2e}, seed {}",
+                rule.epochs, rule.batch_size, rule.lr, rule.seed
+            ),
+            method => format!("  computed  {} of {n_pairs} pairs", method.name()),
+        });
     }
 
     /// The rotation that training starts from where no other is given.
-    fn random<B: Backend>(&self, device: &B::Device) -> Result<Rotation<B>> {
-        let RunConfig { rank, rule, .. } = &self.config;
-        Ok(Rotation::random(self.width, *rank, rule.seed, device)?)
+    fn random<B: Backend>(&self, seed: u64, device: &B::Device) -> Result<Rotation<B>> {
+        Ok(Rotation::random(
+            self.width,
+            self.config.rank,
+            seed,
+            device,
+        )?)
     }
 
     /// The rotation that training starts from.
     fn start<B: Backend>(&self, device: &B::Device) -> Result<Rotation<B>> {
         match &self.init {
             Some(init) => Ok(Rotation::with_basis(init.rows(), init.rank(), device)),
-            None => self.random(device),
+            None => self.random(self.config.rule.seed, device),
         }
     }
 
-    /// Runs pairs once and caches what the place needs.
+    /// Runs pairs once and caches what the place needs; `None` where there are none.
     fn cached<B: Backend>(
         &self,
         model: &Decoder<B>,
-        pairs: &[Pair],
         what: &'static str,
-    ) -> Result<(Cached<B>, usize)> {
+        pairs: &[Placed],
+    ) -> Result<Option<(Cached<B>, usize)>> {
+        if pairs.is_empty() {
+            return Ok(None);
+        }
         let sizes = self.files.sizes();
-        let cached = Wanted::describe_at(self.place.site, pairs, sizes, self.cache)?;
-        self.report.line(format!("  caching   {what}: {cached}"));
-        let (cached, n_bytes) = Cached::run(model, sizes, self.place, pairs, self.cache, what)?;
-        Ok((cached.with_choices(self.choices.clone()), n_bytes))
+        let pairs: Vec<_> = pairs.iter().map(|placed| placed.pair.clone()).collect();
+        let cached = Wanted::describe_at(self.place.site, &pairs, sizes, self.cache)?;
+        self.report
+            .line(format!("  caching   {what} pairs: {cached}"));
+        let (cached, n_bytes) = Cached::run(model, sizes, self.place, &pairs, self.cache, what)?;
+        Ok(Some((cached.with_choices(self.choices.clone()), n_bytes)))
     }
 
     /// Learns the direction, and says of each epoch how it went.
     fn learn<A: AutodiffBackend>(
         &self,
         model: &Decoder<A::InnerBackend>,
-        [train, test]: [&Cached<A::InnerBackend>; 2],
+        train: &Cached<A::InnerBackend>,
+        validation: Option<&Cached<A::InnerBackend>>,
         device: &A::Device,
     ) -> Result<Rotation<A::InnerBackend>> {
         let (rule, report) = (self.config.rule, self.report);
@@ -267,7 +307,10 @@ impl Train {
             train,
             self.start(device)?,
             |epoch, losses, rotation| {
-                let iia = test.iia(model, &swap_along(rotation.basis()))?;
+                let swap = swap_along(rotation.basis());
+                let iia = validation
+                    .map(|pairs| pairs.iia(model, &swap))
+                    .transpose()?;
                 let loss = losses.iter().sum::<f32>() / losses.len() as f32;
                 if !loss.is_finite() {
                     bail!("the loss is {loss} in epoch {epoch}; try a lower --lr");
@@ -282,11 +325,10 @@ impl Train {
                     &json!({ "epoch": epoch, "loss": loss, "iia": iia, "seconds": seconds }),
                 );
                 bar.inc(1);
-                bar.set_prefix(format!("loss {loss:.4}  IIA {iia:.3}"));
+                let iia = iia.map_or(String::new(), |iia| format!("  IIA {iia:.3}"));
+                bar.set_prefix(format!("loss {loss:.4}{iia}"));
                 bar.suspend(|| {
-                    report.line(format!(
-                        "  epoch {epoch:>3}  loss {loss:.4} nats  IIA {iia:.3}"
-                    ))
+                    report.line(format!("  epoch {epoch:>3}  loss {loss:.4} nats{iia}"))
                 });
                 Ok(())
             },
@@ -296,47 +338,148 @@ impl Train {
     }
 }
 
+impl Train {
+    /// IIA by each of the seeds, the first of which gave this score; none where there is one seed alone.
+    fn seeds<A: AutodiffBackend>(
+        &self,
+        model: &Decoder<A::InnerBackend>,
+        [train, test]: [&Cached<A::InnerBackend>; 2],
+        first: Score,
+        device: &A::Device,
+    ) -> Result<Vec<f64>> {
+        let rule = self.config.rule;
+        if self.config.seeds < 2 {
+            return Ok(Vec::new());
+        }
+        let mut all = vec![first.all.share()];
+        for idx in 1..self.config.seeds {
+            let seed = rule.seed.wrapping_add(idx);
+            let start = self.random(seed, device)?;
+            let rule = Rule { seed, ..rule };
+            let rotation = rule.learn::<A>(model, train, start, |_, _, _| Ok(()))?;
+            let iia = test.iia(model, &swap_along(rotation.basis()))?;
+            self.report.line(format!("  seed {seed}: IIA {iia:.3}"));
+            all.push(iia);
+        }
+        Ok(all)
+    }
+}
+
 impl Job for Train {
     type Output = ExitCode;
 
-    fn run<A: AutodiffBackend>(self, device: A::Device, device_name: &str) -> Result<ExitCode> {
+    fn run<A: AutodiffBackend>(mut self, device: A::Device, device_name: &str) -> Result<ExitCode> {
         let started = Instant::now();
         let report = self.report;
         self.announce(device_name);
         let (model, model_sha256) = self.files.load::<A::InnerBackend>(&device, report)?;
-        let (train, train_bytes) = self.cached(&model, &self.train, "train pairs")?;
-        let (test, test_bytes) = self.cached(&model, &self.test, "test pairs")?;
+        let share_known = match self.config.keep_wrong {
+            true => None,
+            false => {
+                let (sizes, choices) = (self.files.sizes(), self.choices.as_deref());
+                known::keep(&model, sizes, &mut self.sets.each(), choices, report)?
+            }
+        };
+        let is_probe = |placed: &Placed| placed.pair.base_position == placed.pair.source_position;
+        let probe = self.sets.test.iter().position(is_probe).context(
+            "no test pair is swapped at the same token of base and source, and a file needs one that can be run again; ask for \
+             more with --test-pairs",
+        )?;
+        let cached = |what, pairs: &[Placed]| self.cached(&model, what, pairs);
+        let missing = "there are no such pairs";
+        let (train, train_bytes) = cached("train", &self.sets.train)?.context(missing)?;
+        let (test, test_bytes) = cached("test", &self.sets.test)?.context(missing)?;
+        let (validation, validation_bytes) = cached("validation", &self.sets.validation)?.unzip();
+        let (unseen, unseen_bytes) = cached("unseen", &self.sets.unseen)?.unzip();
+        let n_bytes = [validation_bytes, unseen_bytes].into_iter().flatten();
+        let n_bytes = n_bytes.sum::<usize>() + train_bytes + test_bytes;
         let seconds_caching = started.elapsed().as_secs_f64();
+        let n_pairs: usize = self.sets.each().iter().map(|(_, pairs)| pairs.len()).sum();
         report.line(format!(
             "Cached {} runs in {seconds_caching:.1} s ({:.1} MB); nothing below the site is computed again",
-            2 * (self.train.len() + self.test.len()),
-            (train_bytes + test_bytes) as f64 / 1e6,
+            2 * n_pairs,
+            n_bytes as f64 / 1e6,
         ));
 
         let training = Instant::now();
-        let rotation = self.learn::<A>(&model, [&train, &test], &device)?;
+        let (width, rank, rule) = (self.width, self.config.rank, self.config.rule);
+        let of_train: Vec<_> = self
+            .sets
+            .train
+            .iter()
+            .map(|placed| placed.pair.clone())
+            .collect();
+        let baseline = Baseline {
+            model: &model,
+            cached: &train,
+            pairs: &of_train,
+            site: self.place.site,
+            width,
+        };
+        let (basis, bases) = match self.method {
+            Method::Das => {
+                let rotation = self.learn::<A>(&model, &train, validation.as_ref(), &device)?;
+                // Never from `--init`, which may have been learned on the labels as they are.
+                let noise = train.with_labels(shuffled(&train.labels, rule.seed));
+                let start = self.random(rule.seed, &device)?;
+                let noise = rule.learn::<A>(&model, &noise, start, |_, _, _| Ok(()))?;
+                let bases = Bases {
+                    shuffled: Some(noise.basis()),
+                    ..baseline.bases(rank)?
+                };
+                (rotation.basis(), bases)
+            }
+            method => (baseline.exactly(method, rank)?, Bases::default()),
+        };
         let seconds_training = training.elapsed().as_secs_f64();
 
-        let learned = swap_along(rotation.basis());
-        let iia = test.iia(&model, &learned)?;
-        let rule = self.config.rule;
-        // Never from `--init`, which may have been learned on the labels as they are.
-        let noise = train.with_labels(shuffled(&train.labels, rule.seed));
-        let noise = rule.learn::<A>(&model, &noise, self.random(&device)?, |_, _, _| Ok(()))?;
-        let (width, rank) = (self.width, self.config.rank);
-        let controls = test.controls(&model, [width, rank], rule.seed, Some(noise.basis()))?;
+        let learned = swap_along(basis.clone());
+        let score = test.score(&model, &learned)?;
+        let compared = test.controls(&model, [width, rank], rule.seed, &bases)?;
+        let seeds = self.seeds::<A>(&model, [&train, &test], score, &device)?;
+        let of_unseen = |swap| unseen.as_ref().map(|unseen| unseen.score(&model, swap));
+        let unseen = of_unseen(&learned).transpose()?;
+        let unseen_full = of_unseen(&swap_whole()).transpose()?;
 
-        let swaps = test.swaps(&model, &learned, &self.test)?;
-        let probe = swaps
-            .first()
-            .map(|swap| swap.probe.clone())
-            .context("there are no test pairs")?;
+        let of_test: Vec<_> = self
+            .sets
+            .test
+            .iter()
+            .map(|placed| placed.pair.clone())
+            .collect();
+        let swaps = test.swaps(&model, &learned, &of_test)?;
+        let (probe, position) = (swaps[probe].probe.clone(), of_test[probe].base_position);
         verdict::show_examples(report, &swaps, rule.seed, self.files.tokenizer().ok());
-        let found = verdict::report_scores(report, iia, &controls, rank, &swaps);
-
-        let facts = (self.config).facts(self.place, model_sha256, (iia, controls, probe));
-        let controls = facts.controls.clone();
-        let basis = orthonormal(&read_floats(rotation.basis())?, width);
+        let found = verdict::report_scores(report, score, &compared, rank, &swaps);
+        verdict::report_seeds(report, &seeds);
+        if let Some((unseen, full)) = unseen.zip(unseen_full) {
+            verdict::report_unseen(report, unseen, full, &self.config.hold_out);
+        }
+        // Where a name stands for a token, the place has its position in the probe.
+        let place = match &self.config.token {
+            Some(_) => Place {
+                position: Position::Index(position),
+                ..self.place
+            },
+            None => self.place,
+        };
+        let measured = Measured {
+            pairs: Some(score.all.n),
+            turned: score.turned(),
+            known: share_known,
+            unseen: unseen.zip(unseen_full).map(|(unseen, full)| Unseen {
+                held_out: self.config.hold_out.clone(),
+                pairs: unseen.all.n,
+                iia: unseen.all.share(),
+                full: full.all.share(),
+            }),
+            seeds,
+        };
+        let found_here = (score.all.share(), compared.controls(), measured, probe);
+        let mut facts = self.config.facts(place, model_sha256, found_here);
+        facts.train_pairs = Some(self.sets.train.len());
+        let measured = facts.measured.clone();
+        let basis = orthonormal(&read_floats(basis)?, width);
         let bytes = Direction::new(basis, rank, facts)?.to_bytes();
         let file = self.config.out;
         let seconds = started.elapsed().as_secs_f64();
@@ -358,8 +501,12 @@ impl Job for Train {
         report.line(format!("  {}", self.next));
         report.event(&json!({
             "event": "done",
-            "test_iia": iia,
-            "controls": controls,
+            "test_iia": score.all.share(),
+            "score": score.json(),
+            "controls": compared.controls(),
+            "compared": compared.json(),
+            "measured": measured,
+            "unseen": unseen.map(Score::json),
             "labels_alone": found.labels_alone,
             "controls_hold": found.is_sound,
             "file": file,

@@ -7,11 +7,19 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use swivel_core::{Tokenizer, direction::Controls};
 
-use crate::{readout::Swap, report::Report};
+use crate::{
+    readout::Swap,
+    report::Report,
+    score::{Compared, Score},
+};
 
 /// IIA that two scores must differ by to be told apart: more than twice 0.022, the standard error of the difference of two
 /// shares of 1000 pairs, which is greatest at one half.
 const MARGIN: f64 = 0.05;
+
+/// What a direction is suspected of that does clearly better than the whole vector.
+pub const BEATS_WHOLE_VECTOR: &str = "the subspace does clearly better than the whole vector: either the vector carries other variables too, or the subspace acts \
+     through directions that the model itself does not use (Makelov et al. 2023, arXiv:2311.17030)";
 
 /// Swaps of the examples that are drawn from those whose answer should turn, and from those whose answer should stay.
 const EXAMPLES: [usize; 2] = [3, 2];
@@ -88,40 +96,44 @@ impl Found {
     }
 }
 
-/// A control beside the score.
+/// A control or a baseline beside the score.
 struct Check {
     name: String,
-    iia: f64,
+    share: f64,
+    /// What it must do; nothing where it is a baseline.
     must: &'static str,
     /// What is wrong, where it is not as it must be.
     failure: Option<&'static str>,
     note: String,
 }
 
-/// The controls of a score, each with its verdict.
+/// The controls of a score, each with its verdict, then what is cheap.
 fn checks(iia: f64, controls: &Controls, rank: usize, swaps: &[Swap]) -> Vec<Check> {
     let Controls {
         random,
         full,
         shuffled,
+        mean_difference,
+        pca,
+        unembedding,
     } = *controls;
     let mut checks = vec![Check {
         name: format!("a random subspace of rank {rank}"),
-        iia: random,
+        share: random,
         must: "must fail",
         failure: (iia < random + MARGIN).then_some("it does as well"),
         note: String::new(),
     }];
     checks.extend(shuffled.map(|shuffled| Check {
         name: "learned on shuffled labels".to_owned(),
-        iia: shuffled,
+        share: shuffled,
         must: "must be worse",
         failure: (iia < shuffled + MARGIN).then_some("noise teaches as much"),
         note: format!("; labels alone may reach about {:.2}", labels_alone(swaps)),
     }));
     checks.push(Check {
         name: "the whole vector".to_owned(),
-        iia: full,
+        share: full,
         must: "must work",
         failure: if full < untouched(swaps) + MARGIN {
             Some("no better than no swap")
@@ -130,34 +142,63 @@ fn checks(iia: f64, controls: &Controls, rank: usize, swaps: &[Swap]) -> Vec<Che
         },
         note: String::new(),
     });
+    let cheap = [
+        ("difference of means", mean_difference),
+        ("principal components", pca),
+        ("the answers' unembeddings", unembedding),
+    ];
+    let cheap = cheap.into_iter().filter_map(|(name, share)| {
+        let share = share?;
+        let is_as_good = share + MARGIN > iia && iia > random + MARGIN;
+        let note = match is_as_good {
+            true => "does as well: nothing has to be learned for this",
+            false => "",
+        };
+        Some(Check {
+            name: format!("not learned: {name}"),
+            share,
+            must: "",
+            failure: None,
+            note: note.to_owned(),
+        })
+    });
+    checks.extend(cheap);
     checks
 }
 
 /// Says how often it works, and of each control whether it is as it must be.
 pub fn report_scores(
     report: Report,
-    iia: f64,
-    controls: &Controls,
+    score: Score,
+    compared: &Compared,
     rank: usize,
     swaps: &[Swap],
 ) -> Found {
     let [turn, _] = by_duty(swaps);
     let n_flipped = turn.iter().filter(|swap| swap.is_hit()).count();
+    let iia = score.all.share();
     report.line(format!(
-        "{:<34}{iia:.3}",
-        format!("IIA on {} held-out pairs", swaps.len())
+        "{}{}",
+        name(&format!("IIA on {} held-out pairs", swaps.len())),
+        score.all.text()
     ));
-    let checks = checks(iia, controls, rank, swaps);
-    for Check {
-        name,
-        iia,
-        must,
-        failure,
-        note,
-    } in &checks
-    {
-        let verdict = failure.map_or("as it must".to_owned(), |why| format!("FAILS: {why}"));
-        report.line(format!("  {name:<32}{iia:.3}   {must:<15}{verdict}{note}"));
+    let controls = compared.controls();
+    let checks = checks(iia, &controls, rank, swaps);
+    for check in &checks {
+        let Check {
+            share, must, note, ..
+        } = check;
+        let verdict = match (check.failure, *must) {
+            (_, "") => String::new(),
+            (None, _) => "as it must".to_owned(),
+            (Some(why), _) => format!("FAILS: {why}"),
+        };
+        let name = name(&format!("  {}", check.name));
+        let line = match *must {
+            "" => format!("{name}{share:.3}   {note}"),
+            must => format!("{name}{share:.3}   {must:<15}{verdict}{note}"),
+        };
+        report.line(line.trim_end());
     }
     let numbers = if rank == 1 {
         "one number".to_owned()
@@ -168,20 +209,47 @@ pub fn report_scores(
         "Swapping {numbers} flipped the answer in {n_flipped} of the {} pairs in which it should.",
         turn.len()
     ));
-    let Controls { random, full, .. } = controls;
-    if iia > full + MARGIN {
-        report.warn(
-            "the subspace does better than the whole vector: either the vector carries other variables too, or the \
-             subspace acts through directions that the model itself does not use (Makelov et al. 2023, arXiv:2311.17030)",
-        );
+    if controls.are_beaten_by(iia) {
+        report.warn(BEATS_WHOLE_VECTOR);
     }
-    if iia < random + MARGIN {
+    if iia < controls.random + MARGIN {
         report.warn("a random subspace does as well: nothing was found at this site");
     }
     Found {
         is_sound: checks.iter().all(|check| check.failure.is_none()),
         labels_alone: labels_alone(swaps),
     }
+}
+
+/// A name in a column of its own.
+fn name(name: &str) -> String {
+    format!("{name:<40}")
+}
+
+/// Says how scores by several seeds spread.
+pub fn report_seeds(report: Report, seeds: &[f64]) {
+    if seeds.len() < 2 {
+        return;
+    }
+    let mean = seeds.iter().sum::<f64>() / seeds.len() as f64;
+    let [least, most] = [f64::min, f64::max].map(|pick| seeds.iter().copied().reduce(pick));
+    report.line(format!(
+        "{}{mean:.3}  {:.3} to {:.3}",
+        name(&format!("By {} seeds, mean and range", seeds.len())),
+        least.unwrap_or(mean),
+        most.unwrap_or(mean)
+    ));
+}
+
+/// Says how it is on what training did not see.
+pub fn report_unseen(report: Report, unseen: Score, full: Score, held_out: &[String]) {
+    let what = format!("IIA on {} unseen pairs", unseen.all.n);
+    report.line(format!("{}{}", name(&what), unseen.all.text()));
+    let (full, held_out) = (full.all.share(), held_out.join(", "));
+    report.line(format!(
+        "{}{full:.3}   held out: {held_out}",
+        name("  the whole vector")
+    ));
 }
 
 #[cfg(test)]
@@ -252,6 +320,7 @@ mod tests {
                 random,
                 full,
                 shuffled: Some(shuffled),
+                ..Controls::default()
             };
             let checks = checks(iia, &controls, 1, &swaps);
             checks.iter().map(|check| check.failure).collect::<Vec<_>>()

@@ -286,8 +286,13 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
             }
             let values = source.values(site, head, FIRST..N_TOKENS).unwrap();
             let (swap, at) = (interchange(), (site, head));
-            let each =
-                (runs.model).intervene_each(&runs.cached, &swap, &values, at, FIRST..N_TOKENS);
+            let each = (runs.model).intervene_each(
+                &runs.cached,
+                &swap,
+                &values,
+                at,
+                &(FIRST..N_TOKENS).collect::<Vec<_>>(),
+            );
             for position in FIRST..N_TOKENS {
                 let units = Units {
                     rows: None,
@@ -306,8 +311,8 @@ fn a_batch_of_interchanges_equals_one_run_for_each() {
                 // A source run that stops right there is as good.
                 let source = runs.model.cache_source(ids(), &[site], position..=position);
                 let values = source.values(site, head, position..position + 1).unwrap();
-                let positions = position..position + 1;
-                let one = (runs.model).intervene_each(&runs.cached, &swap, &values, at, positions);
+                let one =
+                    (runs.model).intervene_each(&runs.cached, &swap, &values, at, &[position]);
                 assert_close(runs.model.head(one), row, TOLERANCE, &what);
             }
         }

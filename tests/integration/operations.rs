@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use futures_executor::block_on;
 use swivel_core::{
     Component, Decoder, Place, Position, Site, Sizes,
-    direction::{Controls, Direction, Facts, Probe},
+    direction::{Controls, Direction, Facts, Measured, Probe},
     intervention::Op,
     plan::{
         CheckedPlan, Mode, OPERATIONS, Operation, Outcome, Plan, PlanError, PlannedIntervention,
@@ -183,6 +183,7 @@ impl Case {
             },
             task: None,
             variable: None,
+            templates: Vec::new(),
             train_pairs: None,
             epochs: None,
             lr: None,
@@ -191,8 +192,9 @@ impl Case {
             controls: Controls {
                 random: 0.0,
                 full: 0.0,
-                shuffled: None,
+                ..Controls::default()
             },
+            measured: Measured::default(),
             probe: Probe {
                 base: Vec::new(),
                 source: Vec::new(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::tensor::{Int, Tensor};
 use swivel_core::{
     Component, Place, Position, Recorder, Site, Sizes, Tokenizer,
-    direction::{Controls, Direction, Facts, Probe},
+    direction::{Controls, Direction, Facts, Measured, Probe},
     intervention::{Edit, Editor, Featurizer, Intervention, Op, Source, Units},
     plan::{CheckedPlan, Outcome, Plan, PlanError, Record, data_url},
     train::random_rows,
@@ -165,6 +165,7 @@ fn low_rank_at_half_strength_equals_the_editor() {
         place: Place::new(site, Position::LAST),
         task: None,
         variable: None,
+        templates: Vec::new(),
         train_pairs: None,
         epochs: None,
         lr: None,
@@ -173,8 +174,9 @@ fn low_rank_at_half_strength_equals_the_editor() {
         controls: Controls {
             random: 0.0,
             full: 0.0,
-            shuffled: None,
+            ..Controls::default()
         },
+        measured: Measured::default(),
         probe: Probe {
             base: Vec::new(),
             source: Vec::new(),

@@ -15,7 +15,7 @@ pub const PROBE_TOLERANCE: f32 = 0.05;
 /// Everything in a direction file but the basis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
-    /// How the basis was learned: `das`.
+    /// How the basis was found: one of [`METHODS`].
     pub method: String,
     /// Name or hub id of the model.
     pub model: String,
@@ -31,6 +31,8 @@ pub struct Facts {
     pub task: Option<String>,
     /// The variable of the causal model.
     pub variable: Option<String>,
+    /// The task's prompts, slots in braces; none where it has no templates.
+    pub templates: Vec<String>,
     /// Number of training pairs.
     pub train_pairs: Option<usize>,
     /// Passes over them.
@@ -43,14 +45,20 @@ pub struct Facts {
     pub iia: f64,
     /// The same measurement with what must and must not work.
     pub controls: Controls,
+    /// What the score was measured on, and where else.
+    pub measured: Measured,
     /// One pair, to be re-run by a loader.
     pub probe: Probe,
     /// Program and version that wrote the file.
     pub created_by: Option<String>,
 }
 
-/// IIA of what must not work and of what must, on the same pairs, 0..1.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How a basis is found: distributed alignment search; the means of a variable's values; principal components of source less
+/// base; the answers' rows of the unembedding.
+pub const METHODS: [&str; 4] = ["das", "mean_difference", "pca", "unembedding"];
+
+/// IIA of what must not work and of what must, and of what is cheap, on the same pairs, 0..1.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Controls {
     /// A random subspace of the same rank.
     pub random: f64,
@@ -58,6 +66,59 @@ pub struct Controls {
     pub full: f64,
     /// A basis learned the same way on shuffled labels.
     pub shuffled: Option<f64>,
+    /// The difference of the means of the variable's values; of many values, the principal components of the means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_difference: Option<f64>,
+    /// The first principal components of source less base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pca: Option<f64>,
+    /// The difference of the answers' unembeddings, through the final norm; of many, their principal components.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unembedding: Option<f64>,
+}
+
+impl Controls {
+    /// IIA by which a subspace must do better than the whole vector to be suspected.
+    const CLEARLY: f64 = 0.1;
+
+    /// True if a subspace of this IIA clearly turns more pairs than the whole vector at its place, which has all that the model
+    /// has there: it may act through parts that the model does not use (Makelov et al. 2023, <https://arxiv.org/abs/2311.17030>).
+    pub fn are_beaten_by(&self, iia: f64) -> bool {
+        iia > self.full + Self::CLEARLY
+    }
+}
+
+/// What a score was measured on, and how it is elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Held-out pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<usize>,
+    /// Pairs whose answer should turn, and those of them in which it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned: Option<[usize; 2]>,
+    /// Share of the sampled pairs that the model answers right by itself, 0..1; the others were left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<f64>,
+    /// The score on what training did not see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<Unseen>,
+    /// IIA by each of several seeds, the file's first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<f64>,
+}
+
+/// A score on pairs whose words or templates training did not see.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unseen {
+    /// Tables, or `templates`.
+    pub held_out: Vec<String>,
+    /// Such pairs.
+    pub pairs: usize,
+    /// IIA, 0..1.
+    pub iia: f64,
+    /// IIA of the whole vector, 0..1.
+    pub full: f64,
 }
 
 /// One pair and what the intervened model answers to it.

@@ -26,6 +26,7 @@ pub(crate) fn facts() -> Facts {
         token: Some("S#2:first+1".to_owned()),
         task: Some("programs/07065a".to_owned()),
         variable: Some("op5".to_owned()),
+        templates: vec!["The {S} of".to_owned()],
         train_pairs: Some(800),
         epochs: Some(10),
         lr: Some(1e-3),
@@ -35,6 +36,20 @@ pub(crate) fn facts() -> Facts {
             random: 0.5,
             full: 1.0,
             shuffled: Some(0.49),
+            mean_difference: Some(0.51),
+            ..Controls::default()
+        },
+        measured: Measured {
+            pairs: Some(100),
+            turned: Some([50, 49]),
+            known: Some(0.97),
+            unseen: Some(Unseen {
+                held_out: vec!["names".to_owned()],
+                pairs: 40,
+                iia: 0.9,
+                full: 0.95,
+            }),
+            seeds: vec![0.99, 0.98],
         },
         probe: Probe {
             base: vec![1, 2],

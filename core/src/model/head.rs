@@ -7,10 +7,14 @@ use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use super::{Decoder, norm::capped};
+use super::{
+    Decoder,
+    norm::{Norm, capped},
+};
 use crate::{
     Component, Hook,
     batch::tokens_at_once,
+    ids_tensor,
     kernel::widened,
     metric::{Compared, Divergence, Reading, TokenReading, Top},
 };
@@ -81,6 +85,20 @@ impl<B: Backend> Decoder<B> {
             |part| TokenReading::of(self.head_part(normed.clone(), &part), part.start, ids),
             TokenReading::join,
         )
+    }
+
+    /// Logits of some tokens alone, the same ones for each row.
+    ///
+    /// # Shapes
+    /// - `normed`: `[rows, d_model]`; result: `[rows, ids]`, nats
+    pub fn logits_of(&self, normed: Tensor<B, 2>, ids: &[u32]) -> Tensor<B, 2> {
+        let device = normed.device();
+        let ids: Tensor<B, 1, Int> = ids_tensor(std::iter::once(ids), &device).squeeze_dim(0);
+        let bias = self.lm_head.as_ref().and_then(|head| head.bias.as_ref());
+        let bias = bias.map(|bias| bias.val().select(0, ids.clone()));
+        let weight = self.head_rows_of(ids).transpose(); // [d_model, ids]
+        let logits = self.kernels.product(normed.unsqueeze(), weight, bias);
+        capped(logits.squeeze_dim(0), self.logit_cap)
     }
 
     /// What base runs answer, what `n` other runs of each answer, and how far these are from the base.
@@ -173,6 +191,20 @@ impl<B: Backend> Decoder<B> {
     /// - `ids`: `[rows]`; result: `[rows, d_model]`
     pub(crate) fn head_rows_of(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         widened(self.head_weight().select(0, ids))
+    }
+
+    /// What the head reads in the residual stream for some tokens: their rows, times the final norm's weight; a norm that takes
+    /// the mean away reads nothing of it.
+    ///
+    /// # Shapes
+    /// - result: `[ids, d_model]`
+    pub fn unembeddings(&self, ids: &[u32]) -> Tensor<B, 2> {
+        let ids: Tensor<B, 2, Int> = ids_tensor(std::iter::once(ids), &self.device());
+        let rows = self.head_rows_of(ids.squeeze_dim(0)) * self.norm.weight().unsqueeze();
+        match &self.norm {
+            Norm::Rms(_) => rows,
+            Norm::Layer(_) => rows.clone() - rows.mean_dim(1),
+        }
     }
 
     /// The head's weights, as they are held.

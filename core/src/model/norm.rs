@@ -35,6 +35,17 @@ impl<B: Backend> Norm<B> {
         }
     }
 
+    /// What each value is multiplied by.
+    ///
+    /// # Shapes
+    /// - result: `[width]`
+    pub(crate) fn weight(&self) -> Tensor<B, 1> {
+        match self {
+            Self::Layer(norm) => norm.gamma.val(),
+            Self::Rms(norm) => norm.gamma.val(),
+        }
+    }
+
     /// # Shapes
     /// - `x`, result: `[…, width]`
     pub fn forward<const D: usize>(&self, x: Tensor<B, D>, kernels: &Kernels<B>) -> Tensor<B, D> {

@@ -21,6 +21,8 @@ pub struct Counterfactual {
     pub answer: String,
     /// What it answers by itself.
     pub base_answer: String,
+    /// The variable's value in base and source.
+    pub values: [String; 2],
 }
 
 impl Task {
@@ -55,8 +57,8 @@ impl Task {
                         let mut others = others.chain((0..self.slots.len()).filter(kept));
                         others.any(|other| chosen[other] == row)
                     };
-                    let free = (0..self.tables[*table].rows.len()).filter(|row| !taken(*row));
-                    let free: Vec<usize> = free.collect();
+                    let drawn = self.drawn.rows[*table].iter().copied();
+                    let free: Vec<usize> = drawn.filter(|row| !taken(*row)).collect();
                     if free.is_empty() {
                         return None;
                     }
@@ -76,7 +78,8 @@ impl Task {
 
     /// Any filling of any template; `None` where a table has no row left that differs.
     pub fn any(&self, rng: &mut impl RngExt) -> Option<Filling> {
-        self.fill(rng.random_range(0..self.templates.len()), None, rng)
+        let templates = &self.drawn.templates;
+        self.fill(templates[rng.random_range(0..templates.len())], None, rng)
     }
 
     /// Base and source for a variable, and what it does to the answer; `None` where no source can be filled in.
@@ -91,11 +94,13 @@ impl Task {
         let swapped = World::with(self, &base, variable, &source_world);
         let [base_answer, answer] =
             [&base_world, &swapped].map(|world| self.answer.write(|entry| world.text(entry)).text);
+        let values = [&base_world, &source_world].map(|world| world.text(variable).to_owned());
         Some(Counterfactual {
             base,
             source,
             answer,
             base_answer,
+            values,
         })
     }
 

@@ -29,7 +29,7 @@ use serde::Deserialize;
 use super::{
     TaskError,
     entry::Entry,
-    task::{Kind, Score, Slot, Table, Task},
+    task::{Drawn, Kind, Score, Slot, Table, Task},
     template::Template,
 };
 use ordered::Ordered;
@@ -166,6 +166,10 @@ impl Stored {
             score: self.score,
             templates: Vec::new(),
             columns: vec![Vec::new(); slots.len()],
+            drawn: Drawn::all(
+                self.templates.len(),
+                tables.iter().map(|table| table.rows.len()),
+            ),
             tables: tables.clone(),
             slots,
             order,

@@ -156,6 +156,26 @@ impl Task {
         names
     }
 
+    /// Names of the tokens that the prompts of all templates have.
+    pub fn token_names_of_all(&self) -> Vec<TokenName> {
+        let is_in_all = |name: &TokenName| {
+            let TokenName::Slot(SlotToken {
+                slot, occurrence, ..
+            }) = name
+            else {
+                return true;
+            };
+            let is_it = |own: usize| self.slots[own].name == *slot;
+            self.templates.iter().all(|template| {
+                let own = template.entries().filter_map(|entry| entry.slot());
+                own.filter(|own| is_it(*own)).count() >= *occurrence
+            })
+        };
+        let mut names = self.token_names();
+        names.retain(is_in_all);
+        names
+    }
+
     /// The token of this name in a prompt.
     ///
     /// # Errors

@@ -28,6 +28,13 @@ pub const VARIABLES: [&str; 10] = [
     "C0", "C1", "C2", "C3", "C4", "op1", "op2", "op3", "op4", "op5",
 ];
 
+/// The program that the embedded solver computes.
+pub const SOLVED: &str = "07065a";
+/// The variable that a program answers with.
+pub const OUTPUT: &str = VARIABLES[9];
+/// Demonstrations in front of each query, where it is not said how many.
+pub const SHOTS: usize = 10;
+
 /// How two words are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 enum Relation {

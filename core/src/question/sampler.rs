@@ -41,6 +41,8 @@ pub struct AskedPair {
     pub base_label: u32,
     /// Token id of the source's own answer.
     pub source_label: u32,
+    /// The variable's value in base and source.
+    pub values: [String; 2],
 }
 
 /// A task's answers as tokens.
@@ -232,6 +234,22 @@ impl<'a> TaskSampler<'a> {
     /// - [`TaskError::PairsExhausted`] if there are not that many different pairs.
     /// - [`TaskError::Answer`] if the tokenizer joins an answer with the prompt before it.
     pub fn pairs(&mut self, n_pairs: usize, seed: u64) -> Result<Vec<AskedPair>, TaskError> {
+        let pairs = self.at_most(n_pairs, seed)?;
+        match pairs.len() < n_pairs {
+            false => Ok(pairs),
+            true => Err(TaskError::PairsExhausted {
+                wanted: n_pairs,
+                found: pairs.len(),
+                variable: self.asker.task.entry_name(&self.variable),
+            }),
+        }
+    }
+
+    /// As [`TaskSampler::pairs`], fewer where there are not so many.
+    ///
+    /// # Errors
+    /// - as there
+    pub fn at_most(&mut self, n_pairs: usize, seed: u64) -> Result<Vec<AskedPair>, TaskError> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut pairs = Vec::new();
         self.extend(&mut pairs, n_pairs.div_ceil(2), true, &mut rng)?;
@@ -243,14 +261,7 @@ impl<'a> TaskSampler<'a> {
         pairs.truncate(n_pairs / 2);
         self.extend(&mut pairs, n_pairs, false, &mut rng)?;
         self.extend(&mut pairs, n_pairs, true, &mut rng)?;
-        match pairs.len() < n_pairs {
-            false => Ok(pairs),
-            true => Err(TaskError::PairsExhausted {
-                wanted: n_pairs,
-                found: pairs.len(),
-                variable: self.asker.task.entry_name(&self.variable),
-            }),
-        }
+        Ok(pairs)
     }
 
     /// Adds pairs of one kind until there are so many in all, or no more are found.
@@ -296,6 +307,7 @@ impl<'a> TaskSampler<'a> {
             label: asker.label(&base, &sampled.answer)?,
             base_label: asker.label(&base, &sampled.base_answer)?,
             source_label: asker.label(&source, &source_answer)?,
+            values: sampled.values,
             base,
             source,
         }))

@@ -61,6 +61,15 @@ pub(super) enum Kind {
     },
 }
 
+/// What fillings are drawn from: all, or what is left where some is held out.
+#[derive(Clone, Debug)]
+pub(super) struct Drawn {
+    /// Templates, by number.
+    pub templates: Vec<usize>,
+    /// Of each table, its rows.
+    pub rows: Vec<Vec<usize>>,
+}
+
 /// A question about language, as a task file asks it.
 #[derive(Clone, Debug)]
 pub struct Task {
@@ -80,6 +89,7 @@ pub struct Task {
     pub(super) source_keeps: Vec<usize>,
     pub(super) answer: Template,
     pub(super) foils: Vec<Template>,
+    pub(super) drawn: Drawn,
 }
 
 impl Task {
@@ -97,6 +107,18 @@ impl Task {
             std::iter::once(Entry::Slot(slot)).chain(columns)
         };
         (0..self.slots.len()).flat_map(of_slot).collect()
+    }
+
+    /// The variables that follow from no other: choices between values, then rows of tables.
+    pub fn free_variables(&self) -> Vec<Entry> {
+        let is_value = |slot: &usize| matches!(self.slots[*slot].kind, Kind::Values(_));
+        let is_row = |slot: &usize| matches!(self.slots[*slot].kind, Kind::Row { .. });
+        let slots = 0..self.slots.len();
+        let values = slots.clone().filter(is_value);
+        values
+            .chain(slots.filter(is_row))
+            .map(Entry::Slot)
+            .collect()
     }
 
     /// The variable with this name.

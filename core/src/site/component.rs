@@ -67,6 +67,15 @@ pub enum Component {
 }
 
 impl Component {
+    /// True of the residual stream itself, and of what is added to it as it is.
+    pub fn is_in_stream(self) -> bool {
+        use Component::*;
+        matches!(
+            self,
+            Embedding | BlockInput | BlockMiddle | BlockOutput | AttentionUpdate | MlpUpdate
+        )
+    }
+
     /// Every component with its name and TransformerLens' names for it (short and inside a block).
     pub const ALL: [(Component, &'static str, &'static [&'static str]); 24] = [
         (Component::Embedding, "embedding", &[]),

@@ -16,12 +16,18 @@ use crate::{
 pub struct Cell {
     /// Where, in base and source alike.
     pub place: Place,
+    /// Name of the token in the task's prompts, where it has one; then the place has its position in the example pair.
+    pub token: Option<String>,
     /// The variable of the causal model.
     pub variable: Option<String>,
     /// The learned direction; `Some` if and only if the method is [`Method::Das`].
     pub basis: Option<Basis>,
-    /// Share of the pairs whose intervened top-1 is the label, 0..1.
+    /// Share of the pairs that the intervened model answers with the label, 0..1.
     pub iia: f64,
+    /// The same on other pairs, by which the best cell is picked.
+    pub validation: Option<f64>,
+    /// The same of those pairs alone whose answer should turn.
+    pub turned: Option<f64>,
     /// The same measurement with what must and must not work; always there with [`Method::Das`].
     pub controls: Option<Controls>,
     /// How far the answers moved.
@@ -86,17 +92,33 @@ impl Cell {
     /// Its place for people: `op5 · layer 2 block_output, token 129`.
     pub fn title(&self) -> String {
         let variable = self.variable.as_ref().map(|name| format!("{name} · "));
-        format!("{}{}", variable.unwrap_or_default(), self.place)
+        let place = match &self.token {
+            Some(token) => self.place.at(token),
+            None => self.place.to_string(),
+        };
+        format!("{}{place}", variable.unwrap_or_default())
+    }
+
+    /// True if its direction clearly turns more pairs than the whole vector at its place; see [`Controls::are_beaten_by`].
+    pub fn beats_whole_vector(&self) -> bool {
+        let controls = self.controls.as_ref();
+        self.basis.is_some() && controls.is_some_and(|controls| controls.are_beaten_by(self.iia))
     }
 
     /// Scores to nine decimals.
     pub(super) fn rounded(mut self) -> Self {
         let round = |value: &mut f64| *value = (*value * 1e9).round() / 1e9;
         round(&mut self.iia);
+        let others = self.validation.iter_mut().chain(&mut self.turned);
+        others.for_each(round);
         if let Some(controls) = &mut self.controls {
             round(&mut controls.random);
             round(&mut controls.full);
-            controls.shuffled.iter_mut().for_each(round);
+            let others = controls.shuffled.iter_mut();
+            let others = others
+                .chain(&mut controls.mean_difference)
+                .chain(&mut controls.pca);
+            others.chain(&mut controls.unembedding).for_each(round);
         }
         self.metrics.probability.iter_mut().for_each(round);
         let differences = self.metrics.logit_difference.iter_mut().flatten();
@@ -138,9 +160,20 @@ impl Cell {
         let [before, after] = self.metrics.probability;
         let shares = [
             ("iia", Some(self.iia)),
+            ("validation", self.validation),
+            ("turned", self.turned),
             ("controls", controls.map(|controls| controls.random)),
             ("controls", controls.map(|controls| controls.full)),
             ("controls", controls.and_then(|controls| controls.shuffled)),
+            (
+                "controls",
+                controls.and_then(|controls| controls.mean_difference),
+            ),
+            ("controls", controls.and_then(|controls| controls.pca)),
+            (
+                "controls",
+                controls.and_then(|controls| controls.unembedding),
+            ),
             ("metrics", Some(before)),
             ("metrics", Some(after)),
         ];

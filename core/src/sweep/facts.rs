@@ -93,10 +93,16 @@ pub struct SweepFacts {
     pub first_token: Option<String>,
     /// The task, with its program.
     pub task: Option<String>,
+    /// The task's prompts, slots in braces; none where it has no templates.
+    pub templates: Vec<String>,
     /// Number of training pairs.
     pub train_pairs: Option<usize>,
     /// Number of held-out pairs that each score is measured on.
     pub test_pairs: usize,
+    /// Number of other pairs, which pick the best cell.
+    pub validation_pairs: Option<usize>,
+    /// Share of the sampled pairs that the model answers right by itself, 0..1; the others were left out.
+    pub known: Option<f64>,
     /// Passes over the training pairs.
     pub epochs: Option<usize>,
     /// Highest learning rate.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cell, MapKey, SweepFacts};
 use crate::{
-    Component, Place, Sizes,
-    direction::{self, Basis, Direction, Facts, Probe},
+    Component, Place, Position, Sizes,
+    direction::{self, Basis, Direction, Facts, Measured, Probe},
     load::TensorError,
     sizes::PromptError,
     tensor_file::FileError,
@@ -112,7 +112,8 @@ impl SweepResult {
         self.places.get(&(key.clone(), layer, position)).copied()
     }
 
-    /// Index of the cell that works best: highest IIA, then highest probability of the label; the first of equals.
+    /// Index of the cell that works best: highest IIA, on validation pairs where there are some, then highest probability of the
+    /// label; the first of equals.
     pub fn best(&self) -> Option<usize> {
         self.best_of(|_| true)
     }
@@ -124,7 +125,8 @@ impl SweepResult {
 
     /// The same among some of the cells.
     pub fn best_of(&self, is_wanted: impl Fn(&Cell) -> bool) -> Option<usize> {
-        let score = |cell: &Cell| (cell.iia, cell.metrics.probability[1]);
+        let iia = |cell: &Cell| cell.validation.unwrap_or(cell.iia);
+        let score = |cell: &Cell| (iia(cell), cell.metrics.probability[1]);
         let mut best: Option<usize> = None;
         for (idx, cell) in self.cells.iter().enumerate() {
             if is_wanted(cell) && best.is_none_or(|best| score(cell) > score(&self.cells[best])) {
@@ -148,21 +150,37 @@ impl SweepResult {
             let method = facts.method.name().to_owned();
             return Err(FileError::SweepMethod { method });
         };
+        // Counted from the end it is the last token of any prompt.
+        let is_last = cell.token.as_deref() == Some("last");
+        let place = Place {
+            position: if is_last {
+                Position::LAST
+            } else {
+                cell.place.position
+            },
+            ..cell.place
+        };
         let facts = Facts {
             method: facts.method.name().to_owned(),
             model: facts.model.clone(),
             model_sha256: facts.model_sha256.clone(),
             first_token: facts.first_token.clone(),
-            place: cell.place,
-            token: None,
+            place,
+            token: cell.token.clone().filter(|_| !is_last),
             task: facts.task.clone(),
             variable: cell.variable.clone(),
+            templates: facts.templates.clone(),
             train_pairs: facts.train_pairs,
             epochs: facts.epochs,
             lr: facts.lr,
             seed: facts.seed,
             iia: cell.iia,
             controls,
+            measured: Measured {
+                pairs: Some(facts.test_pairs),
+                known: facts.known,
+                ..Measured::default()
+            },
             probe: Probe {
                 base: facts.base.clone(),
                 source: facts.source.clone(),

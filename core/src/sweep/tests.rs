@@ -10,8 +10,11 @@ fn facts(method: Method) -> SweepFacts {
         model_sha256: "00ff".to_owned(),
         first_token: Some("<s>".to_owned()),
         task: Some("programs/07065a".to_owned()),
+        templates: Vec::new(),
         train_pairs: Some(800),
         test_pairs: 1000,
+        validation_pairs: None,
+        known: None,
         epochs: Some(10),
         lr: Some(1e-3 * (768.0f64 / 24.0).sqrt()),
         seed: Some(u64::MAX),
@@ -27,13 +30,16 @@ fn facts(method: Method) -> SweepFacts {
 fn cell(layer: usize, position: usize, iia: f64) -> Cell {
     Cell {
         place: Place::new(Component::BlockOutput.at(layer), Position::Index(position)),
+        token: None,
         variable: Some("op5".to_owned()),
         basis: Some(Basis::new(vec![0.6, 0.8, 0.0], 1).unwrap()),
         iia,
+        validation: None,
+        turned: None,
         controls: Some(Controls {
             random: 0.1 + 0.2,
             full: 1.0,
-            shuffled: None,
+            ..Controls::default()
         }),
         metrics: Metrics {
             probability: [1.0 / 3.0, 2.0 / 3.0],

@@ -8,7 +8,7 @@ use burn::tensor::{
 };
 
 use crate::{
-    Decoder, Place,
+    Decoder, Place, Recorder,
     cone::{CachedBase, CachedRun, CachedSource, row_indices},
     intervention::{Edit, Editor, Intervention, Source, Units},
 };
@@ -123,6 +123,26 @@ impl<B: Backend> CachedPairs<B> {
                 Some(_) => Source::Heads(source.unsqueeze_dim(1)),
             },
         }
+    }
+
+    /// What the base runs have at the place, `[batch, width]`.
+    pub fn base_values(&self, model: &Decoder<B>) -> Option<Tensor<B, 2>> {
+        let Place { site, head, .. } = self.place;
+        let mut recorder = Recorder::new([site]);
+        let last = self.base.n_positions() - 1;
+        drop(model.resume_to_norm(&self.base, last, &mut recorder));
+        match head {
+            None => Some(recorder.get(site)?.clone().narrow(1, 0, 1).squeeze_dim(1)),
+            Some(head) => {
+                let x = recorder.get_heads(site)?.clone().narrow(1, head, 1); // [batch, 1, pos, width]
+                Some(x.squeeze_dim::<3>(1).narrow(1, 0, 1).squeeze_dim(1))
+            }
+        }
+    }
+
+    /// What the source runs have there, `[batch, width]`.
+    pub fn source_values(&self) -> Tensor<B, 2> {
+        self.source.clone().squeeze_dim(1)
     }
 
     /// What the head reads at the last position after the intervention.

@@ -77,7 +77,7 @@ impl<B: Backend> Engine<B> {
             &edit.intervention,
             &source,
             (edit.site, head),
-            range,
+            &positions,
         );
         cells(&self.model, normed.squeeze_dim(0), pair).await
     }

@@ -98,7 +98,7 @@ pub fn write_pairs(path: &Path, n_pairs: usize, n_tokens: usize) -> Result<()> {
             base_position: n_tokens - 1,
             source_position: n_tokens - 1,
             label: ids()[0],
-            base_label: None,
+            ..Pair::default()
         };
         writeln!(text, "{}", json!(pair))?;
     }
@@ -334,7 +334,13 @@ fn map<B: Backend>(model: &Decoder<B>, files: &ModelFiles, pair: &Pair) -> Resul
             .values(site, None, 0..n_tokens)
             .context("the source was not cached")?;
         let normed = model
-            .intervene_each(&base, &swap, &values, (site, None), 0..n_tokens)
+            .intervene_each(
+                &base,
+                &swap,
+                &values,
+                (site, None),
+                &(0..n_tokens).collect::<Vec<_>>(),
+            )
             .squeeze_dim(0);
         let labels = label_ids::<B>(&vec![pair.label; n_tokens], &device);
         let answers = model.read_tokens(normed, &labels.unsqueeze_dim(1));

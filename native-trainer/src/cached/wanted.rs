@@ -89,17 +89,7 @@ impl Wanted {
             n_bytes += own;
             is_file |= own > wanted.memory;
         }
-        let in_shapes = match shapes.len() {
-            1 => String::new(),
-            n => format!(", in {n} shapes"),
-        };
-        Ok(cached_in_words(pairs.len(), n_bytes, is_file) + &in_shapes)
-    }
-
-    /// What is cached of pairs, for people: `1600 runs, 4.9 MB in memory`.
-    pub fn describe(&self, pairs: &[Pair], sizes: &Sizes) -> Result<String> {
-        let n_bytes = self.n_bytes(sizes, PairShape::of(pairs, sizes)?, pairs.len())?;
-        Ok(cached_in_words(pairs.len(), n_bytes, n_bytes > self.memory))
+        Ok(in_words(pairs.len(), n_bytes, is_file, shapes.len()))
     }
 
     /// Bytes that are cached of so many pairs of a shape.
@@ -125,11 +115,16 @@ impl Wanted {
     }
 }
 
-fn cached_in_words(n_pairs: usize, n_bytes: u64, is_file: bool) -> String {
+/// What is cached of pairs of so many shapes, for people: `1600 runs, 4.9 MB in memory, in 3 shapes`.
+pub fn in_words(n_pairs: usize, n_bytes: u64, is_file: bool, n_shapes: usize) -> String {
     let (mb, n_runs) = (n_bytes as f64 / 1e6, 2 * n_pairs);
     let place = match is_file {
         true => "in a temporary file",
         false => "in memory",
     };
-    format!("{n_runs} runs, {mb:.1} MB {place}")
+    let in_shapes = match n_shapes {
+        1 => String::new(),
+        n => format!(", in {n} shapes"),
+    };
+    format!("{n_runs} runs, {mb:.1} MB {place}{in_shapes}")
 }

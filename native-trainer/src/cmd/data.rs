@@ -7,9 +7,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{Position, question::TokenName};
 
-use super::options::{
-    Common, ForceArgs, ReportArgs, SOLVED, TaskArgs, check_counts, examples, heading,
-};
+use super::options::{Common, ForceArgs, ReportArgs, TaskArgs, check_counts, examples, heading};
 use crate::{
     file_name::{file_at, tag},
     output::Output,
@@ -69,8 +67,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     check_counts(&[("--pairs", n_pairs)])?;
     let report = report.report();
     let files = common.open()?;
-    let task = asked.resolve(&files, SOLVED)?;
-    let mut name = vec![task.short_name().to_owned(), task.variable.clone()];
+    let task = asked.resolve(&files)?;
+    let mut name = vec![task.question.short_name().to_owned(), task.variable.clone()];
     name.extend(tag(
         "token",
         position.clone(),
@@ -92,9 +90,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         "Wrote {} pairs for {} of {} to {}",
         pairs.len(),
         task.variable,
-        task.name(),
+        task.question.name(),
         file.display()
     ));
-    report.event(&json!({ "pairs": pairs.len(), "task": task.name(), "variable": task.variable, "file": file }));
+    report.event(&json!({ "pairs": pairs.len(), "task": task.question.name(), "variable": task.variable, "file": file }));
     Ok(ExitCode::SUCCESS)
 }

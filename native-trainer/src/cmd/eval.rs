@@ -25,11 +25,12 @@ use crate::{
     cached::{CacheConfig, Cached},
     device::{self, Job},
     direction_file::{Opened, check_weights, no_map},
+    known,
     map::cell_name,
     model_files::ModelFiles,
-    pairs::{place, read_pairs},
+    pairs::{self, Counts, place, read_pairs},
     report::Report,
-    score::swap_along,
+    score::{Bases, swap_along},
     site::check_head,
     verdict,
 };
@@ -70,6 +71,9 @@ pub struct Args {
     at_least: Option<f64>,
     #[command(flatten)]
     report: ReportArgs,
+    /// Keep pairs whose base or source prompt the model answers wrong by itself
+    #[arg(long, help_heading = heading::QUESTION)]
+    keep_wrong: bool,
     #[command(flatten)]
     cache: CacheArgs,
 }
@@ -81,6 +85,8 @@ struct Eval {
     pairs: Vec<Pair>,
     /// Tokens of which the likeliest is the answer, where it is not the likeliest of all.
     choices: Option<Vec<u32>>,
+    /// Whether pairs are kept that the model answers wrong by itself.
+    keep_wrong: bool,
     /// Whether it was learned on these weights.
     has_own_model: bool,
     at_least: Option<f64>,
@@ -104,6 +110,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         seed,
         at_least,
         report,
+        keep_wrong,
         cache,
     } = args;
     let report = report.report();
@@ -129,21 +136,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
             read_pairs(&path, files.sizes())?
         }
         None => {
-            let program = trained_on
-                .as_deref()
-                .and_then(|task| task.strip_prefix("programs/"));
             let task = task.of_direction(trained_on.as_deref(), variable.as_deref());
-            if program.is_none() && task.is_program() && task.program.is_none() {
+            if trained_on.is_none() && task.is_program() && task.program.is_none() {
                 bail!(
                     "the direction was not learned on a task; give --task or --program, and --variable, or --test-data"
                 );
             }
-            let defaults = (
-                program.unwrap_or_default(),
-                variable.as_deref().unwrap_or("op5"),
-            );
-            let task = task.resolve(&files, defaults)?;
-            let asked = format!("{} of {}", task.variable, task.name());
+            let task = task.resolve(&files)?;
+            let asked = format!("{} of {}", task.variable, task.question.name());
             let learned = trained_on.as_deref().zip(variable.as_deref());
             let learned = learned.map(|(task, variable)| format!("{variable} of {task}"));
             if let Some(learned) = learned.filter(|learned| *learned != asked) {
@@ -157,9 +157,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 Some(token) => token.parse()?,
                 None => TokenName::Counted(direction_place.position),
             };
-            choices = task.choices()?;
-            let [_, pairs] = task.pairs(seed, [0, test_pairs], &token)?;
-            pairs
+            choices = task.question.choices()?;
+            let counts = Counts {
+                test: test_pairs,
+                ..Counts::default()
+            };
+            pairs::pairs(task.sets(seed, counts, &[token])?.test)
         }
     };
     device::run(
@@ -170,6 +173,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             files,
             pairs,
             choices,
+            keep_wrong,
             has_own_model,
             at_least,
             seed,
@@ -211,8 +215,9 @@ impl Job for Eval {
             file,
             direction,
             files,
-            pairs,
+            mut pairs,
             choices,
+            keep_wrong,
             has_own_model,
             at_least,
             seed,
@@ -225,6 +230,10 @@ impl Job for Eval {
         if has_own_model {
             check_probe(&model, files.sizes(), &direction, &learned, cache)?;
         }
+        if !keep_wrong {
+            let sets = &mut [("test", &mut pairs)];
+            known::keep(&model, files.sizes(), sets, choices.as_deref(), report)?;
+        }
         let place = direction.facts.place;
         check_head(place.site, place.head, files.sizes())?;
         report.line(format!(
@@ -235,20 +244,22 @@ impl Job for Eval {
         ));
         let cached = cache_pairs(&model, files.sizes(), place, &pairs, cache)?;
         let cached = cached.with_choices(choices);
-        let iia = cached.iia(&model, &learned)?;
+        let score = cached.score(&model, &learned)?;
         let size = [direction.width(), direction.rank()];
-        let controls = cached.controls(&model, size, seed, None)?;
+        let compared = cached.controls(&model, size, seed, &Bases::default())?;
         let swaps = cached.swaps(&model, &learned, &pairs)?;
-        let found = verdict::report_scores(report, iia, &controls, direction.rank(), &swaps);
+        let found = verdict::report_scores(report, score, &compared, direction.rank(), &swaps);
+        let iia = score.all.share();
         let of = stands_for.map_or(String::new(), |what| format!("   for {what}"));
         report.line(format!(
-            "{:<34}{:.3}{of}",
+            "{:<40}{:.3}{of}",
             "As recorded in the file", direction.facts.iia
         ));
         report.event(&json!({
             "test_iia": iia,
             "recorded_iia": direction.facts.iia,
-            "controls": controls,
+            "score": score.json(),
+            "controls": compared.controls(),
             "controls_hold": found.is_sound,
             "test_pairs": pairs.len(),
             "file": file,
@@ -288,10 +299,8 @@ fn check_probe<B: Backend>(
     let mut pair = [Pair {
         base: probe.base.clone(),
         source: probe.source.clone(),
-        base_position: 0,
-        source_position: 0,
         label: probe.top_1,
-        base_label: None,
+        ..Pair::default()
     }];
     place(&mut pair, direction.facts.place.position)?;
     let cached = cache_pairs(model, sizes, direction.facts.place, &pair, cache)?;

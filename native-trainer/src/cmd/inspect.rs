@@ -10,19 +10,21 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
     StoredFile, Tokenizer,
-    direction::{Controls, Direction, Facts},
+    direction::{Controls, Direction, Facts, Measured, Unseen},
     gguf::Value,
     sweep::{FileKind, Method, SweepFacts, SweepResult},
 };
 
 use super::options::{ForceArgs, ReportArgs, examples, heading};
 use crate::{
+    count::Count,
     direction_file::{Opened, no_map},
     map::{self, cell_name},
     model_files::{ModelFiles, SOLVER},
     output::Output,
     plan_file::PlanFile,
     report::Report,
+    verdict,
     weight_file::WeightFile,
 };
 
@@ -120,20 +122,17 @@ fn inspect_direction(direction: &Direction, report: Report) {
         token,
         task,
         variable,
+        templates,
         train_pairs,
         epochs,
         lr,
         seed,
         iia,
         controls,
+        measured,
         probe,
         created_by,
     } = &direction.facts;
-    let Controls {
-        random,
-        full,
-        shuffled,
-    } = controls;
     let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     for (name, value) in [
         (
@@ -147,7 +146,7 @@ fn inspect_direction(direction: &Direction, report: Report) {
         (
             "site",
             match token {
-                Some(token) => format!("{}, `{token}` of each prompt", place.site),
+                Some(token) => format!("{} of each prompt", place.at(token)),
                 None => place.to_string(),
             },
         ),
@@ -157,11 +156,39 @@ fn inspect_direction(direction: &Direction, report: Report) {
         ),
         ("model", weights(model, model_sha256)),
         ("prompts", first(first_token.as_deref())),
-        ("IIA", format!("{iia:.3} on held-out pairs")),
-        ("controls", {
-            let shuffled = shuffled.map_or("-".to_owned(), |iia| format!("{iia:.3}"));
-            format!("random {random:.3}, shuffled labels {shuffled}, whole vector {full:.3}")
-        }),
+        (
+            "templates",
+            match templates[..] {
+                [] => "-".to_owned(),
+                _ => templates.join("; "),
+            },
+        ),
+        ("IIA", iia_in_words(*iia, measured)),
+        ("controls", controls_in_words(controls)),
+        (
+            "unseen",
+            match &measured.unseen {
+                None => "-".to_owned(),
+                Some(Unseen {
+                    held_out,
+                    pairs,
+                    iia,
+                    full,
+                }) => {
+                    let held_out = held_out.join(", ");
+                    format!(
+                        "{iia:.3} on {pairs} pairs of what training did not see ({held_out}), whole vector {full:.3}"
+                    )
+                }
+            },
+        ),
+        (
+            "flag",
+            match controls.are_beaten_by(*iia) {
+                true => verdict::BEATS_WHOLE_VECTOR.to_owned(),
+                false => "-".to_owned(),
+            },
+        ),
         ("learned", learned(*train_pairs, *epochs, *lr, *seed)),
         (
             "probe",
@@ -187,11 +214,14 @@ fn inspect_direction(direction: &Direction, report: Report) {
         "token": token,
         "task": task,
         "variable": variable,
+        "templates": templates,
         "model": model,
         "model_sha256": model_sha256,
         "first_token": first_token,
         "iia": iia,
         "controls": controls,
+        "measured": measured,
+        "beats_whole_vector": controls.are_beaten_by(*iia),
         "train_pairs": train_pairs,
         "epochs": epochs,
         "lr": lr,
@@ -199,6 +229,54 @@ fn inspect_direction(direction: &Direction, report: Report) {
         "probe": probe,
         "created_by": created_by,
     }));
+}
+
+/// A score with its interval, and on what it was measured.
+fn iia_in_words(iia: f64, measured: &Measured) -> String {
+    let Measured {
+        pairs,
+        turned,
+        known,
+        seeds,
+        ..
+    } = measured;
+    let mut words = vec![match pairs {
+        None => format!("{iia:.3} on held-out pairs"),
+        Some(n) => {
+            let n_right = (iia * *n as f64).round() as usize;
+            let interval = Count { n_right, n: *n }.interval();
+            format!("{iia:.3}, {interval}, on {n} held-out pairs")
+        }
+    }];
+    words.extend(turned.map(|[n, n_turned]| format!("{n_turned} of {n} turned that should")));
+    words.extend(known.map(|share| format!("{share:.2} of the sampled pairs are known")));
+    if !seeds.is_empty() {
+        let seeds: Vec<String> = seeds.iter().map(|iia| format!("{iia:.3}")).collect();
+        words.push(format!("by seed {}", seeds.join(" ")));
+    }
+    words.join("; ")
+}
+
+/// What a score stands beside.
+fn controls_in_words(controls: &Controls) -> String {
+    let Controls {
+        random,
+        full,
+        shuffled,
+        mean_difference,
+        pca,
+        unembedding,
+    } = controls;
+    let mut words = vec![format!("random {random:.3}, whole vector {full:.3}")];
+    for (name, share) in [
+        ("shuffled labels", shuffled),
+        ("difference of means", mean_difference),
+        ("principal components", pca),
+        ("unembeddings", unembedding),
+    ] {
+        words.extend(share.map(|share| format!("{name} {share:.3}")));
+    }
+    words.join(", ")
 }
 
 /// What a file was learned on.
@@ -236,8 +314,11 @@ fn inspect_sweep(result: &SweepResult, report: Report) {
         model_sha256,
         first_token,
         task,
+        templates,
         train_pairs,
         test_pairs,
+        validation_pairs,
+        known,
         epochs,
         lr,
         seed,
@@ -265,7 +346,12 @@ fn inspect_sweep(result: &SweepResult, report: Report) {
         ("task", or_dash(task.clone())),
         ("model", weights(model, model_sha256)),
         ("prompts", first(first_token.as_deref())),
-        ("scores", format!("on {test_pairs} held-out pairs")),
+        ("scores", {
+            let others = validation_pairs.map(|n| format!("; {n} others pick the best cell"));
+            let known = known.map(|share| format!("; {share:.2} of the sampled pairs are known"));
+            let words = others.into_iter().chain(known).collect::<String>();
+            format!("on {test_pairs} held-out pairs{words}")
+        }),
         ("learned", learned(*train_pairs, *epochs, *lr, *seed)),
         (
             "pair",
@@ -296,7 +382,11 @@ fn inspect_sweep(result: &SweepResult, report: Report) {
                 "component": cell.place.site.component.name(),
                 "head": cell.place.head,
                 "position": cell.place.position.to_string(),
+                "token": cell.token,
                 "variable": cell.variable,
+                "validation": cell.validation,
+                "turned": cell.turned,
+                "beats_whole_vector": cell.beats_whole_vector(),
                 "rank": cell.map_key().rank,
                 "iia": cell.iia,
                 "controls": cell.controls,
@@ -312,7 +402,10 @@ fn inspect_sweep(result: &SweepResult, report: Report) {
         "first_token": first_token,
         "task": task,
         "train_pairs": train_pairs,
+        "templates": templates,
         "test_pairs": test_pairs,
+        "validation_pairs": validation_pairs,
+        "known": known,
         "epochs": epochs,
         "lr": lr,
         "seed": seed,

@@ -10,7 +10,7 @@ use clap::{
 use swivel_core::{
     Component, Precision, PromptError, Tokenizer,
     cone::Storage,
-    question::programs::{self, Lexicon},
+    question::{Question, program_of, programs},
     sweep::Method,
 };
 
@@ -22,7 +22,7 @@ use crate::{
     learn::Learning,
     model_files::{ModelFiles, SOLVER},
     output::Existing,
-    pairs::{Question, Task},
+    pairs::Task,
     question,
     report::Report,
 };
@@ -60,14 +60,8 @@ pub fn precision() -> impl TypedValueParser<Value = Precision> {
 
 /// The task of five-word programs.
 const PROGRAMS: &str = "programs";
-/// Demonstrations in front of each query, where it is not said how many.
-const SHOTS: usize = 10;
-
 /// Held-out pairs, where it is not said how many.
 pub const TEST_PAIRS: usize = 1000;
-
-/// The program that the embedded solver computes, and its answer.
-pub const SOLVED: (&str, &str) = ("07065a", "op5");
 
 /// Options of every command that runs a model.
 #[derive(Args, Clone, Debug)]
@@ -151,11 +145,11 @@ impl ForceArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::QUESTION)]
 pub struct TaskArgs {
-    /// Variable whose value is swapped: of programs C0 to C4 or op1 to op5; `swivel task` lists those of others [default: op5; of
-    /// others the first that changes the answer]
+    /// Variable whose value is swapped; `swivel task` lists those that a task has [default: the output of a program; of others the
+    /// first choice that changes the answer]
     #[arg(long, value_name = "NAME")]
     pub variable: Option<String>,
-    /// Program of the task, by id [default: 07065a]
+    /// Program of the task, by id [default: the embedded solver's]
     #[arg(long, value_name = "ID")]
     pub program: Option<String>,
     /// Demonstrations in front of each query [default: 10]
@@ -170,39 +164,56 @@ pub struct TaskArgs {
 }
 
 impl TaskArgs {
-    /// The task for a model, with defaults of program and variable for what was not given.
-    pub fn resolve(&self, files: &ModelFiles, defaults: (&str, &str)) -> Result<Task> {
+    /// The task for a model.
+    ///
+    /// # Errors
+    /// - If there is no such task, program or variable, or the model reads no prompts of that length.
+    pub fn resolve(&self, files: &ModelFiles) -> Result<Task> {
         let tokenizer = files.tokenizer()?;
-        if self.task != PROGRAMS {
-            return self.language(tokenizer);
-        }
-        let program = programs::program(self.program.as_deref().unwrap_or(defaults.0))?;
-        let variable = self.variable.as_deref().unwrap_or(defaults.1).to_owned();
-        let lexicon = match &self.synonyms {
-            None => Lexicon::embedded(tokenizer)?,
-            Some(path) => Lexicon::new(&read_text(path)?, tokenizer)?,
+        let question = match self.is_program() {
+            true => self.program(files.sizes().n_ctx, tokenizer)?,
+            false => self.language(tokenizer)?,
         };
-        program.causal_model(&lexicon.words).variable(&variable)?;
-        let shots = self.shots.unwrap_or(SHOTS);
-        let n_tokens = shots.saturating_mul(12).saturating_add(10);
-        let n_ctx = files.sizes().n_ctx;
-        if n_tokens > n_ctx {
-            let found = n_tokens;
+        let variable = match &self.variable {
+            Some(variable) => variable.clone(),
+            None => question.default_variable()?,
+        };
+        question.check_variable(&variable)?;
+        Ok(Task::new(question, variable))
+    }
+
+    /// The task for a model, whatever list of variables was given: the first of them, or the one that is meant where none is named.
+    ///
+    /// # Errors
+    /// - as [`TaskArgs::resolve`]
+    pub fn resolve_any(&self, files: &ModelFiles) -> Result<Task> {
+        let first = self
+            .variable
+            .as_deref()
+            .and_then(|names| names.split(',').next());
+        let one = Self {
+            variable: first.map(|name| name.trim().to_owned()),
+            ..self.clone()
+        };
+        one.resolve(files)
+    }
+
+    /// A program that a model can read.
+    fn program(&self, n_ctx: usize, tokenizer: &Tokenizer) -> Result<Question> {
+        let list = self.synonyms.as_deref().map(read_text).transpose()?;
+        let (id, list) = (self.program.as_deref(), list.as_deref());
+        let question = Question::program(id, list, self.shots, tokenizer)?;
+        let shots = self.shots.unwrap_or(programs::SHOTS);
+        let found = shots.saturating_mul(12).saturating_add(10);
+        if found > n_ctx {
             let error = PromptError::TooLong { found, n_ctx };
             bail!("{error}; --shots {shots} is too many");
         }
-        Ok(Task {
-            question: Question::Program {
-                program,
-                lexicon,
-                shots,
-            },
-            variable,
-        })
+        Ok(question)
     }
 
     /// A task on language.
-    fn language(&self, tokenizer: &Tokenizer) -> Result<Task> {
+    fn language(&self, tokenizer: &Tokenizer) -> Result<Question> {
         let of_programs = [
             ("--program", self.program.is_some()),
             ("--shots", self.shots.is_some()),
@@ -214,18 +225,9 @@ impl TaskArgs {
                 self.task
             );
         }
-        let task = question::open(&self.task)?;
-        let variable = match &self.variable {
-            Some(variable) => variable.clone(),
-            None => question::first_variable(&task)?,
-        };
-        task.variable(&variable)?;
-        Ok(Task {
-            question: Question::Language {
-                task,
-                tokenizer: tokenizer.clone(),
-            },
-            variable,
+        Ok(Question::Language {
+            task: question::open(&self.task)?,
+            tokenizer: tokenizer.clone(),
         })
     }
 
@@ -234,16 +236,21 @@ impl TaskArgs {
         self.task == PROGRAMS
     }
 
-    /// The task that a direction was learned on, where no other one was named.
+    /// The task that a direction was learned on, and its variable, where no others were named.
     pub fn of_direction(self, task: Option<&str>, variable: Option<&str>) -> Self {
         let is_own = self.is_program() && self.program.is_none();
-        match task.filter(|task| is_own && !task.starts_with("programs/")) {
-            Some(task) => Self {
-                task: task.to_owned(),
-                variable: self.variable.or_else(|| variable.map(str::to_owned)),
-                ..self
-            },
-            None => self,
+        let Some(task) = task.filter(|_| is_own) else {
+            return self;
+        };
+        let (name, program) = match program_of(task) {
+            Some(id) => (PROGRAMS, Some(id.to_owned())),
+            None => (task, None),
+        };
+        Self {
+            task: name.to_owned(),
+            program,
+            variable: self.variable.or_else(|| variable.map(str::to_owned)),
+            ..self
         }
     }
 
@@ -285,7 +292,11 @@ impl TaskArgs {
 
     /// What in the name of a file tells its prompts from others of the same variable.
     pub fn tags(&self) -> Vec<String> {
-        let shots = tag("shots", self.shots.unwrap_or(SHOTS), SHOTS);
+        let shots = tag(
+            "shots",
+            self.shots.unwrap_or(programs::SHOTS),
+            programs::SHOTS,
+        );
         let words = self
             .synonyms
             .as_ref()
@@ -327,6 +338,53 @@ impl CacheArgs {
     /// What in the name of a file tells how values were cached.
     pub fn tags(&self) -> Option<String> {
         tag("", self.cache_dtype.as_str(), "f32")
+    }
+}
+
+/// Pairs that pick, where it is not said how many.
+const VALIDATION_PAIRS: usize = 200;
+
+/// Options that say on what a direction is measured.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::QUESTION)]
+pub struct HonestArgs {
+    /// Pairs beside those of training and test, on which progress is measured
+    #[arg(long, default_value_t = VALIDATION_PAIRS)]
+    pub validation_pairs: usize,
+    /// Hold out a quarter of these tables' rows, or of the `templates`, from training; `all` are all tables of 8 rows or more. The
+    /// score on what training did not see is said beside the score
+    #[arg(long, value_name = "TABLES", value_delimiter = ',')]
+    pub hold_out: Vec<String>,
+    /// Keep pairs whose base or source prompt the model answers wrong by itself
+    #[arg(long)]
+    pub keep_wrong: bool,
+    /// Learn it by so many seeds, from --seed on, and say how the scores spread; the file is the first one's
+    #[arg(long, default_value_t = 1, value_name = "N", help_heading = heading::LEARNING)]
+    pub seeds: u64,
+}
+
+impl HonestArgs {
+    /// # Errors
+    /// - If a number is none.
+    pub fn check(&self) -> Result<()> {
+        check_counts(&[("--seeds", self.seeds as usize)])
+    }
+
+    /// Name of an option that was given, for pairs from files, which are as they are.
+    pub fn given(&self) -> Option<&'static str> {
+        (!self.hold_out.is_empty()).then_some("--hold-out")
+    }
+
+    /// What in the name of a file tells what was measured.
+    pub fn tags(&self) -> Vec<String> {
+        let held_out = (!self.hold_out.is_empty()).then(|| self.hold_out.join("+"));
+        let tags = [
+            held_out.map(|what| format!("without-{what}")),
+            tag("validation", self.validation_pairs, VALIDATION_PAIRS),
+            self.keep_wrong.then(|| "wrong".to_owned()),
+            tag("seeds", self.seeds, 1),
+        ];
+        tags.into_iter().flatten().collect()
     }
 }
 

@@ -7,28 +7,28 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args as ClapArgs;
 use swivel_core::{
     Component, Position, Precision, Sizes,
-    question::TokenName,
+    question::{Question, TokenName},
     sweep::{Method, Part, SweepFacts},
 };
 
 use super::{
     options::{
-        CacheArgs, LearnArgs, ReportArgs, SOLVED, TaskArgs, check_counts, heading, help_end,
-        method, precision, refuse_beside,
+        CacheArgs, LearnArgs, ReportArgs, TaskArgs, check_counts, heading, help_end, method,
+        precision, refuse_beside,
     },
     span::Span,
 };
 use crate::{
-    device::DeviceChoice,
+    device::{self, DeviceChoice},
     file_name::short_name,
-    map::{self, Map, Metric, Places, Planned, Sweep, Variable},
+    map::{self, Column, Map, Metric, Places, Planned, Sweep, Variable},
     model_files::{ModelFiles, SOLVER},
     output::Existing,
-    pairs::read_pairs,
+    pairs::{Counts, placed, read_pairs},
 };
 
 /// Options of `sweep`.
@@ -60,9 +60,10 @@ pub struct Args {
     /// Layers: `all`, `last`, numbers and ranges, as in 0,3-5
     #[arg(long, default_value = "all", value_name = "LIST", help_heading = heading::PLACE)]
     layers: Span,
-    /// Positions: numbers from 0 and ranges, as in 3 (token 3 alone) or 120-129; `last:3` (the last three), `last`, `all`
-    #[arg(long, default_value = "last:10", value_name = "LIST", help_heading = heading::PLACE)]
-    positions: Span,
+    /// Positions: numbers from 0 and ranges, as in 3 (token 3 alone) or 120-129; `last:3` (the last three), `last`, `all`; of a task
+    /// on language, names of tokens, as in subject,last [default: last:10; all names that all prompts have]
+    #[arg(long, value_name = "LIST", help_heading = heading::PLACE)]
+    positions: Option<String>,
     /// Components of the sites, separated by commas; those listed below
     #[arg(
         long,
@@ -88,6 +89,12 @@ pub struct Args {
     /// Held-out pairs that each cell is scored on
     #[arg(long, default_value_t = 200, conflicts_with = "test_data", help_heading = heading::QUESTION)]
     test_pairs: usize,
+    /// Other pairs, that pick the best cell: its score is of pairs that nothing has looked at
+    #[arg(long, default_value_t = 100, help_heading = heading::QUESTION)]
+    validation_pairs: usize,
+    /// Keep pairs whose base or source prompt the model answers wrong by itself
+    #[arg(long, help_heading = heading::QUESTION)]
+    keep_wrong: bool,
     /// Learn each direction a second time on shuffled labels, as a control
     #[arg(long, help_heading = heading::LEARNING)]
     shuffled: bool,
@@ -128,11 +135,31 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.test_data.is_some() && args.train_data.is_none() && is_learned {
         bail!("--test-data needs --train-data: directions are learned from it");
     }
-    let files = ModelFiles::open(args.model.as_deref().unwrap_or(SOLVER))?.held_in(args.dtype);
-    let sizes = files.sizes();
-    let (variables, task) = variables(&args, &files, is_learned)?;
-    let n_tokens = map::n_tokens(&variables, sizes)?;
-    let places = places(&args, sizes, n_tokens)?;
+    let mut files = ModelFiles::open(args.model.as_deref().unwrap_or(SOLVER))?.held_in(args.dtype);
+    let asked = asked(&args, &files, is_learned)?;
+    let Asked {
+        mut variables,
+        choices,
+        task,
+        mut columns,
+        ..
+    } = asked;
+    map::drop_twins(&mut variables, &mut columns);
+    let mut known = None;
+    if !args.keep_wrong {
+        let job = map::KeepKnown {
+            files,
+            variables,
+            choices: choices.clone(),
+            report,
+        };
+        let first = args.device.first().cloned().unwrap_or(DeviceChoice::Auto);
+        let kept = device::run(first, job)?;
+        (variables, known, files) = (kept.variables, kept.known, kept.files);
+    }
+    let probe = map::probe(&mut variables, &mut columns)?;
+    let (sizes, n_tokens) = (files.sizes(), probe.pair.base.len());
+    let places = places(&args, sizes, columns.clone())?;
     let cells = map::plan(&places, method, variables.len(), sizes)?;
     let jobs = map::jobs(&cells, method, n_tokens, learning.batch_size);
     let jobs = match args.shard {
@@ -145,6 +172,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
         files,
         method,
         variables,
+        probe,
+        columns,
+        choices,
+        known,
         cells,
         learning,
         shuffled: args.shuffled,
@@ -160,33 +191,49 @@ pub fn run(args: Args) -> Result<ExitCode> {
     map.fill(Arc::new(sweep), jobs, &args.device, args.metric)
 }
 
-/// The pairs of each variable, and the task's name.
-fn variables(
-    args: &Args,
-    files: &ModelFiles,
-    is_learned: bool,
-) -> Result<(Vec<Variable>, Option<String>)> {
+/// What is asked: the pairs of each variable, and the tokens that cells are at.
+struct Asked {
+    variables: Vec<Variable>,
+    columns: Vec<Column>,
+    choices: Option<Vec<u32>>,
+    /// Name of the task and its templates.
+    task: (Option<String>, Vec<String>),
+}
+
+fn asked(args: &Args, files: &ModelFiles, is_learned: bool) -> Result<Asked> {
     if let Some(test) = &args.test_data {
         refuse_beside(args.task.given(), "--test-data")?;
         let train = args.train_data.as_deref().filter(|_| is_learned);
-        let read = |path: &Path| read_pairs(path, files.sizes());
+        let read = |path: &Path| anyhow::Ok(placed(read_pairs(path, files.sizes())?));
         let variable = Variable {
             name: None,
             train: train.map(read).transpose()?.unwrap_or_default(),
+            validation: Vec::new(),
             test: read(test)?,
         };
-        return Ok((vec![variable], None));
+        let mut variables = vec![variable];
+        let columns = counted(args, &mut variables)?;
+        return Ok(Asked {
+            variables,
+            columns,
+            choices: None,
+            task: (None, Vec::new()),
+        });
     }
-    if !args.task.is_program() {
-        bail!(
-            "maps are of programs or of pairs from files; `data --task {0}` writes pairs of {0}",
-            args.task.task
-        );
-    }
-    let names = args.task.variable.as_deref().unwrap_or(SOLVED.1);
+    let first = args.task.resolve_any(files)?;
+    let is_counted = matches!(first.question, Question::Program { .. });
+    let names = match is_counted {
+        true => vec![TokenName::Counted(Position::LAST)],
+        false => token_names(args, &first.question)?,
+    };
+    let of_variables = args.task.variable.as_deref().unwrap_or(&first.variable);
     let mut variables: Vec<Variable> = Vec::new();
-    let mut name_of_task = None;
-    for name in names.split(',').map(str::trim) {
+    let counts = Counts {
+        train: if is_learned { args.train_pairs } else { 0 },
+        validation: args.validation_pairs,
+        test: args.test_pairs,
+    };
+    for name in of_variables.split(',').map(str::trim) {
         if variables
             .iter()
             .any(|other| other.name.as_deref() == Some(name))
@@ -197,26 +244,74 @@ fn variables(
             variable: Some(name.to_owned()),
             ..args.task.clone()
         };
-        let task = task.resolve(files, SOLVED)?;
-        name_of_task = Some(task.name());
-        let n_train = if is_learned { args.train_pairs } else { 0 };
-        let [train, test] = task.pairs(
-            args.seed,
-            [n_train, args.test_pairs],
-            &TokenName::Counted(Position::LAST),
-        )?;
+        let sets = task.resolve(files)?.sets(args.seed, counts, &names)?;
         variables.push(Variable {
             name: Some(name.to_owned()),
-            train,
-            test,
+            train: sets.train,
+            validation: sets.validation,
+            test: sets.test,
         });
     }
-    Ok((variables, name_of_task))
+    let columns = match is_counted {
+        true => counted(args, &mut variables)?,
+        false => names
+            .iter()
+            .map(|name| Column {
+                token: Some(name.to_string()),
+                position: 0,
+            })
+            .collect(),
+    };
+    Ok(Asked {
+        variables,
+        columns,
+        choices: first.question.choices()?,
+        task: (Some(first.question.name()), first.question.templates()),
+    })
 }
 
-/// Where the cells are, in prompts of this length.
-fn places(args: &Args, sizes: &Sizes, n_tokens: usize) -> Result<Places> {
-    let positions = args.positions.resolve(n_tokens, "position")?;
+/// Tokens of a task's prompts by the names that were typed.
+fn token_names(args: &Args, question: &Question) -> Result<Vec<TokenName>> {
+    let mut names: Vec<TokenName> = Vec::new();
+    match args.positions.as_deref() {
+        None | Some("all") => names = question.token_names(),
+        Some(typed) => {
+            for name in typed.split(',') {
+                let name: TokenName = name.trim().parse()?;
+                if names.contains(&name) {
+                    bail!("--positions names {name} twice");
+                }
+                names.push(name);
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Counted tokens of prompts, all of one length; they become the tokens of the pairs.
+fn counted(args: &Args, variables: &mut [Variable]) -> Result<Vec<Column>> {
+    let n_tokens = map::n_tokens(variables)?;
+    let span: Span = args
+        .positions
+        .as_deref()
+        .unwrap_or("last:10")
+        .parse()
+        .map_err(|error: String| anyhow!("--positions: {error}"))?;
+    let positions = span.resolve(n_tokens, "position")?;
+    for variable in variables {
+        for placed in variable.each_mut().into_iter().flatten() {
+            placed.tokens = positions.iter().map(|position| [*position; 2]).collect();
+        }
+    }
+    let column = |position| Column {
+        token: None,
+        position,
+    };
+    Ok(positions.into_iter().map(column).collect())
+}
+
+/// Where the cells are.
+fn places(args: &Args, sizes: &Sizes, columns: Vec<Column>) -> Result<Places> {
     let layers = args.layers.resolve(sizes.n_layers, "layer")?;
     let components = args.components.iter().map(|name| {
         let component: Component = name.trim().parse()?;
@@ -229,7 +324,7 @@ fn places(args: &Args, sizes: &Sizes, n_tokens: usize) -> Result<Places> {
     let components = components.collect::<Result<_>>()?;
     Ok(Places {
         layers,
-        positions,
+        columns,
         components,
         ranks: args.ranks.clone(),
     })

@@ -11,22 +11,22 @@ use swivel_core::{
     Component, Place, Position, Site,
     direction::Direction,
     question::{PairShape, TokenName},
-    sweep::Method,
     train::check_rank,
 };
 
 use super::{
     eval,
     options::{
-        CacheArgs, Common, ForceArgs, LearnArgs, ReportArgs, SOLVED, TEST_PAIRS, TaskArgs,
-        check_counts, heading, help_end, method, refuse_beside,
+        CacheArgs, Common, ForceArgs, HonestArgs, LearnArgs, ReportArgs, TEST_PAIRS, TaskArgs,
+        check_counts, heading, help_end, refuse_beside,
     },
 };
 use crate::{
+    baseline::Method,
     device, direction_file,
     file_name::{file_at, short_name, stem, tag},
     invocation,
-    pairs::{Task, read_pairs},
+    pairs::{Counts, Sets, placed, read_pairs},
     site::{parse_site, width_at},
     train::{RunConfig, Target, Train},
 };
@@ -84,9 +84,11 @@ pub struct Args {
     /// Take the training pairs in their order in every epoch
     #[arg(long, help_heading = heading::LEARNING)]
     no_shuffle: bool,
-    /// How the direction is learned
-    #[arg(long, default_value = "das", value_parser = method(&[Method::Das]), help_heading = heading::LEARNING)]
+    /// How the direction is found
+    #[arg(long, value_enum, default_value_t = Method::Das, help_heading = heading::LEARNING)]
     method: Method,
+    #[command(flatten)]
+    honest: HonestArgs,
     /// Where the direction goes, a file or a folder that is there; its own name is MODEL-PROGRAM-VARIABLE-layerLAYER-rankRANK
     /// and every other setting that is not the default one [default: directions]
     #[arg(long, value_name = "FILE|DIR", help_heading = heading::OUTPUT)]
@@ -124,6 +126,7 @@ fn prepare(args: Args) -> Result<Train> {
         init: init_file,
         no_shuffle,
         method,
+        honest,
         out,
         force,
         report,
@@ -132,6 +135,12 @@ fn prepare(args: Args) -> Result<Train> {
     let learning = learn.resolve(!no_shuffle, seed)?;
     let cached = cache.resolve()?;
     check_counts(&[("--train-pairs", train_pairs), ("--test-pairs", test_pairs)])?;
+    if method != Method::Das && (honest.seeds > 1 || init_file.is_some()) {
+        bail!(
+            "--seeds and --init are for --method das: what is computed has no seed to start from"
+        );
+    }
+    honest.check()?;
     let files = common.open()?;
     let (site, head) = parse_site(&component, &layer, head, files.sizes())?;
     let width = width_at(site, files.sizes())?;
@@ -141,29 +150,45 @@ fn prepare(args: Args) -> Result<Train> {
         init.check(files.sizes())?;
         check_init(init, rank, site, width)?;
     }
-    let (train, test, task) = match (&train_data, &test_data) {
+    let (sets, task) = match (&train_data, &test_data) {
         (Some(train), Some(test)) => {
             let position = position.is_some().then_some("--position");
-            refuse_beside(asked.given().or(position), "--train-data")?;
-            let read = |path: &Path| read_pairs(path, files.sizes());
-            (read(train)?, read(test)?, None)
+            let given = asked.given().or(honest.given()).or(position);
+            refuse_beside(given, "--train-data")?;
+            let read = |path: &Path| anyhow::Ok(placed(read_pairs(path, files.sizes())?));
+            let sets = Sets {
+                train: read(train)?,
+                test: read(test)?,
+                ..Sets::default()
+            };
+            (sets, None)
         }
         _ => {
-            let task = asked.resolve(&files, SOLVED)?;
-            let token = position
-                .clone()
-                .unwrap_or(TokenName::Counted(Position::LAST));
-            let [train, test] = task.pairs(seed, [train_pairs, test_pairs], &token)?;
-            (train, test, Some(task))
+            let task = asked.resolve(&files)?.holding_out(&honest.hold_out, seed)?;
+            let last = TokenName::Counted(Position::LAST);
+            let token = position.clone().unwrap_or(last);
+            let counts = Counts {
+                train: train_pairs,
+                validation: honest.validation_pairs,
+                test: test_pairs,
+            };
+            (task.sets(seed, counts, &[token])?, Some(task))
         }
     };
-    let shapes = PairShape::each(&test, files.sizes())?;
-    PairShape::each(&train, files.sizes())?;
+    let of_test: Vec<_> = sets.test.iter().map(|placed| placed.pair.clone()).collect();
+    let shapes = PairShape::each(&of_test, files.sizes())?;
+    let others = sets
+        .train
+        .iter()
+        .chain(&sets.validation)
+        .chain(&sets.unseen);
+    let others: Vec<_> = others.map(|placed| placed.pair.clone()).collect();
+    PairShape::each(&others, files.sizes())?;
     let is_last = |(shape, _): &(PairShape, _)| shape.base_position + 1 == shape.n_base;
     let first = shapes[0].0.base_position;
     let (position, token) = match position {
         Some(TokenName::Counted(position)) => (position, None),
-        // Where it is in the first pair, which is the file's probe.
+        // Where it is in the probe.
         Some(token) => (Position::Index(first), Some(token.to_string())),
         None if shapes.iter().all(is_last) => (Position::LAST, None),
         None if shapes.iter().all(|(shape, _)| shape.base_position == first) => {
@@ -176,7 +201,7 @@ fn prepare(args: Args) -> Result<Train> {
     let name = {
         let model = short_name(&files.name);
         let what = match (&task, &train_data) {
-            (Some(task), _) => format!("{}-{}", task.short_name(), task.variable),
+            (Some(task), _) => format!("{}-{}", task.question.short_name(), task.variable),
             (None, data) => data.as_deref().map(stem).unwrap_or_default(),
         };
         let mut parts = vec![model.to_owned(), what, format!("layer{}", site.layer)];
@@ -191,6 +216,8 @@ fn prepare(args: Args) -> Result<Train> {
         parts.extend(tag("pairs", train_pairs, TRAIN_PAIRS));
         parts.extend(tag("test", test_pairs, TEST_PAIRS));
         parts.extend(asked.tags());
+        parts.extend(honest.tags());
+        parts.extend((method != Method::Das).then(|| method.name().to_owned()));
         parts.extend(learn.tags());
         let init = init_file.as_deref();
         parts.extend(init.map(|path| format!("from-{}", stem(path))));
@@ -216,20 +243,29 @@ fn prepare(args: Args) -> Result<Train> {
     let is_whole_name = out.ends_with(&name) && !has_files;
     let config = RunConfig {
         model: files.name.clone(),
-        first_token: files.first_token(&test),
-        task: task.as_ref().map(Task::name),
-        about: task.as_ref().map(Task::about),
+        first_token: files.first_token(&of_test),
+        task: task.as_ref().map(|task| task.question.name()),
+        about: task.as_ref().map(|task| task.question.about()),
+        kind: task.as_ref().map(|task| task.question.kind()),
+        templates: task
+            .as_ref()
+            .map(|task| task.question.templates())
+            .unwrap_or_default(),
         variable: task.as_ref().map(|task| task.variable.clone()),
         layer: site.layer,
         component: site.component.to_string(),
         head,
         position: position.to_string(),
         token,
-        method: method.name().to_owned(),
+        method: method.name(),
         rank,
         rule: learning.at_width(width),
-        train_pairs: train.len(),
-        test_pairs: test.len(),
+        train_pairs: sets.train.len(),
+        validation_pairs: sets.validation.len(),
+        test_pairs: sets.test.len(),
+        hold_out: honest.hold_out.clone(),
+        keep_wrong: honest.keep_wrong,
+        seeds: honest.seeds,
         out,
     };
     let at = Place {
@@ -247,9 +283,13 @@ fn prepare(args: Args) -> Result<Train> {
         place: at,
         width,
         cache: cached,
-        choices: task.as_ref().map(Task::choices).transpose()?.flatten(),
-        train,
-        test,
+        choices: task
+            .as_ref()
+            .map(|task| task.question.choices())
+            .transpose()?
+            .flatten(),
+        method,
+        sets,
         init,
         files,
         next: invocation::command(&next),

@@ -4,9 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Result, bail};
 use swivel_core::{
-    Component, Place, PlaceError, Position, Site, Sizes,
-    question::{Pair, PairShape},
-    sweep::Method,
+    Component, Place, PlaceError, Position, Site, Sizes, question::Placed, sweep::Method,
     train::check_rank,
 };
 
@@ -25,7 +23,9 @@ pub struct Planned {
     pub site: Site,
     /// In which head, where the component is per head.
     pub head: Option<usize>,
-    /// At which token, of base and source alike.
+    /// Index of the column: which token.
+    pub column: usize,
+    /// Where the token is in the example pair, in base and source alike.
     pub position: usize,
     /// Rank of the subspace that is learned; 0 where none is.
     pub rank: usize,
@@ -50,14 +50,37 @@ impl Planned {
     }
 }
 
-/// Pairs of one variable.
+/// A token of each prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name in the task's prompts, where it has one.
+    pub token: Option<String>,
+    /// Where it is in the example pair, in base and source alike.
+    pub position: usize,
+}
+
+/// Pairs of one variable; their tokens are those of the columns.
 pub struct Variable {
     /// Its name; `None` for pairs from files.
     pub name: Option<String>,
     /// Pairs to learn from; none where nothing is learned.
-    pub train: Vec<Pair>,
+    pub train: Vec<Placed>,
+    /// Pairs that pick the best cell.
+    pub validation: Vec<Placed>,
     /// Pairs to score on.
-    pub test: Vec<Pair>,
+    pub test: Vec<Placed>,
+}
+
+impl Variable {
+    /// Its sets of pairs.
+    pub fn each(&self) -> [&Vec<Placed>; 3] {
+        [&self.train, &self.validation, &self.test]
+    }
+
+    /// The same, to be changed.
+    pub fn each_mut(&mut self) -> [&mut Vec<Placed>; 3] {
+        [&mut self.train, &mut self.validation, &mut self.test]
+    }
 }
 
 /// Everything that the cells of a sweep depend on.
@@ -68,6 +91,14 @@ pub struct Sweep {
     pub method: Method,
     /// Pairs, one set a variable.
     pub variables: Vec<Variable>,
+    /// The example pair: it labels the columns, and is the probe of every cell.
+    pub probe: Placed,
+    /// The tokens.
+    pub columns: Vec<Column>,
+    /// Tokens of which the likeliest is the answer, where it is not the likeliest of all.
+    pub choices: Option<Vec<u32>>,
+    /// Share of the sampled pairs that the model answers right by itself.
+    pub known: Option<f64>,
     /// The cells of the whole map, the cheapest first.
     pub cells: Vec<Planned>,
     /// Those of them that are computed here: all, or a part.
@@ -95,37 +126,12 @@ impl Sweep {
     }
 }
 
-/// Tokens of the prompts, all of one length.
-///
-/// # Errors
-/// - If they are of several lengths.
-pub fn n_tokens(variables: &[Variable], sizes: &Sizes) -> Result<usize> {
-    let shape = PairShape::of(&variables[0].test, sizes)?;
-    for variable in variables {
-        for pairs in [&variable.train, &variable.test] {
-            if pairs.is_empty() {
-                continue;
-            }
-            let PairShape {
-                n_base, n_source, ..
-            } = PairShape::of(pairs, sizes)?;
-            if [n_base, n_source] != [shape.n_base; 2] {
-                bail!(
-                    "a map over positions needs prompts of one length, and there are some of {} and {n_base} and {n_source} tokens",
-                    shape.n_base
-                );
-            }
-        }
-    }
-    Ok(shape.n_base)
-}
-
 /// Where cells are: in each combination of these that the model has.
 pub struct Places {
     /// Layers, upwards.
     pub layers: Vec<usize>,
-    /// Positions, from the first token on.
-    pub positions: Vec<usize>,
+    /// The tokens, from the first one of the example pair on.
+    pub columns: Vec<Column>,
     /// Components, each with its heads; one that is not per head has none of them, once.
     pub components: Vec<(Component, Vec<Option<usize>>)>,
     /// Ranks of the subspaces, where directions are learned.
@@ -141,7 +147,7 @@ pub fn plan(
 ) -> Result<Vec<Planned>> {
     let Places {
         layers,
-        positions,
+        columns,
         components,
         ranks,
     } = places;
@@ -162,10 +168,11 @@ pub fn plan(
                         if is_learned {
                             check_rank(width_at(site, sizes)?, *rank)?;
                         }
-                        for position in positions.iter().rev() {
+                        for (column, Column { position, .. }) in columns.iter().enumerate().rev() {
                             cells.push(Planned {
                                 site,
                                 head: *head,
+                                column,
                                 position: *position,
                                 rank: *rank,
                                 variable,

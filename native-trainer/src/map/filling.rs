@@ -18,7 +18,7 @@ use swivel_core::{
 };
 
 use super::{
-    cells::Sweep,
+    cells::{Planned, Sweep},
     identity::difference,
     live::Live,
     metric::Metric,
@@ -197,7 +197,7 @@ impl Map {
         report.line(format!(
             "{what} of {model}: {}, {}",
             in_words("layer", here.iter().map(|cell| cell.site.layer)),
-            in_words("token", here.iter().map(|cell| cell.position))
+            sweep.tokens_in_words(here)
         ));
         if let Some(task) = task {
             let names = sweep
@@ -224,8 +224,11 @@ impl Map {
                 sweep.learning.batch_size
             ));
         }
+        let others = self.facts.validation_pairs.map_or(String::new(), |n| {
+            format!("; {n} others pick the best cell")
+        });
         report.line(format!(
-            "  scores    on {} held-out pairs",
+            "  scores    on {} held-out pairs{others}",
             self.facts.test_pairs
         ));
         let devices: Vec<String> = devices.iter().map(DeviceChoice::to_string).collect();
@@ -238,6 +241,19 @@ impl Map {
             "n_done": n_done,
             "devices": devices,
         }));
+    }
+}
+
+impl Sweep {
+    /// The tokens of some cells for people: by their names, where they have some.
+    fn tokens_in_words(&self, cells: &[Planned]) -> String {
+        let columns: BTreeSet<usize> = cells.iter().map(|cell| cell.column).collect();
+        let columns = || columns.iter().map(|column| &self.columns[*column]);
+        let names: Option<Vec<&str>> = columns().map(|column| column.token.as_deref()).collect();
+        match names {
+            Some(names) => format!("tokens {}", names.join(", ")),
+            None => in_words("token", columns().map(|column| column.position)),
+        }
     }
 }
 

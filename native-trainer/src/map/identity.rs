@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use swivel_core::{
     Precision,
+    question::Placed,
     sweep::{Part, SweepFacts},
 };
 
@@ -12,7 +13,11 @@ use super::cells::{Sweep, Variable};
 use crate::direction_file::CREATED_BY;
 
 /// What the file of a map, or of a part of it, says of itself.
-pub fn facts(sweep: &Sweep, task: Option<String>, part: Option<Part>) -> Result<SweepFacts> {
+pub fn facts(
+    sweep: &Sweep,
+    (task, templates): (Option<String>, Vec<String>),
+    part: Option<Part>,
+) -> Result<SweepFacts> {
     let Sweep {
         files,
         method,
@@ -22,20 +27,24 @@ pub fn facts(sweep: &Sweep, task: Option<String>, part: Option<Part>) -> Result<
         ..
     } = sweep;
     let (rule, first) = (sweep.rule(), &variables[0]);
+    let probe = &sweep.probe.pair;
     Ok(SweepFacts {
         method: *method,
         model: files.name.clone(),
         model_sha256: files.sha256()?,
-        first_token: files.first_token(&first.test),
+        first_token: files.first_token(std::slice::from_ref(probe)),
         run: run(sweep, task.as_deref())?,
         task,
+        templates,
         train_pairs: rule.map(|_| first.train.len()),
         test_pairs: first.test.len(),
+        validation_pairs: (!first.validation.is_empty()).then_some(first.validation.len()),
+        known: sweep.known,
         epochs: rule.map(|rule| rule.epochs),
         lr: rule.map(|rule| rule.lr),
         seed: Some(learning.seed),
-        base: first.test[0].base.clone(),
-        source: first.test[0].source.clone(),
+        base: probe.base.clone(),
+        source: probe.source.clone(),
         n_planned: here.len(),
         part,
         created_by: Some(CREATED_BY.to_owned()),
@@ -63,7 +72,9 @@ fn run(sweep: &Sweep, task: Option<&str>) -> Result<String> {
         "variables": names,
         "pairs": sha256(variables)?,
         "train_pairs": variables[0].train.len(),
+        "validation_pairs": variables[0].validation.len(),
         "test_pairs": variables[0].test.len(),
+        "tokens": sweep.columns.iter().filter_map(|column| column.token.as_deref()).collect::<Vec<_>>(),
         "cells": (cells.iter())
             .map(|cell| format!("{} {} {} {}", cell.row(), cell.position, cell.rank, cell.variable))
             .collect::<Vec<_>>(),
@@ -88,10 +99,11 @@ pub fn n_cells(run: &str) -> Option<usize> {
 /// SHA-256 of all pairs, hexadecimal.
 fn sha256(variables: &[Variable]) -> Result<String> {
     let mut hasher = Sha256::new();
-    for Variable { train, test, .. } in variables {
-        for pairs in [train, test] {
-            for pair in pairs {
-                hasher.update(serde_json::to_vec(pair).context("writing a pair as JSON")?);
+    for variable in variables {
+        for pairs in [&variable.train, &variable.validation, &variable.test] {
+            for Placed { pair, tokens } in pairs {
+                hasher
+                    .update(serde_json::to_vec(&(pair, tokens)).context("writing a pair as JSON")?);
             }
             hasher.update("\n"); // where one set ends and the next begins
         }
@@ -115,6 +127,7 @@ pub fn difference(left: &SweepFacts, right: &SweepFacts) -> Option<String> {
         ("task", "task"),
         ("variables", "variables"),
         ("pairs", "pairs"),
+        ("tokens", "tokens"),
         ("cells", "cells"),
         ("rule", "rule of learning"),
         ("shuffled", "control on shuffled labels"),

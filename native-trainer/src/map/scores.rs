@@ -9,7 +9,11 @@ use swivel_core::{
 };
 
 use super::cells::Planned;
-use crate::tensors::{label_ids, read_floats, read_ids};
+use crate::{
+    question::answers_of,
+    score::Score,
+    tensors::{label_ids, read_floats, read_ids},
+};
 
 /// What runs of one pair answer, and those tokens' logits.
 ///
@@ -21,6 +25,14 @@ pub fn answers<B: Backend>(model: &Decoder<B>, normed: Tensor<B, 2>) -> Result<V
     Ok(ids.into_iter().zip(read_floats(logits)?).collect())
 }
 
+/// All cells of all rows, one row after the other.
+///
+/// # Shapes
+/// - `normed`: `[batch, cells, d_model]`; result: `[batch * cells, d_model]`
+pub fn rows_of<B: Backend>(normed: &Tensor<B, 3>) -> Tensor<B, 2> {
+    normed.clone().flatten(0, 1)
+}
+
 /// What intervened runs of a variable's test pairs are compared with.
 pub struct Reference<B: Backend> {
     /// Token ids of the counterfactual answers.
@@ -29,12 +41,14 @@ pub struct Reference<B: Backend> {
     pub base: Tensor<B, 2>,
     /// Token ids of the base's own answers, where they are known.
     pub base_labels: Option<Vec<u32>>,
+    /// Tokens of which the likeliest is the answer, where it is not the likeliest of all.
+    pub choices: Option<Vec<u32>>,
 }
 
 /// Sums over the pairs of a cell.
 #[derive(Clone, Default)]
 struct Sums {
-    n_hits: usize,
+    score: Score,
     probability: [f64; 2],
     logit_difference: [f64; 2],
     kl: f64,
@@ -72,7 +86,7 @@ impl<'a, B: Backend> Scores<'a, B> {
         let ids = [labels, others].map(|ids| label_ids::<B>(ids, &device));
         let ids: Tensor<B, 2, Int> = Tensor::stack(ids.to_vec(), 1); // [batch, 2]
         let base = reference.base.clone().narrow(0, rows.start, n);
-        let compared = model.compare(base, normed, &ids);
+        let compared = model.compare(base, normed.clone(), &ids);
         let by_cell = |x: Tensor<B, 2>| x.reshape([n, n_cells]);
         let (base, found) = (&compared.base, &compared.found);
         let columns = [
@@ -83,16 +97,22 @@ impl<'a, B: Backend> Scores<'a, B> {
             compared.kl(),
         ];
         let values = read_floats(Tensor::stack::<3>(columns.to_vec(), 0))?; // [column, batch, cells]
-        let top_1 = read_ids(found.reading.top.ids.clone().flatten(0, 1))?; // [batch * cells]
+        let answers = match &reference.choices {
+            None => read_ids(found.reading.top.ids.clone().flatten(0, 1))?, // [batch * cells]
+            Some(choices) => answers_of(model, rows_of(&normed), Some(choices))?,
+        };
+        let turns: Vec<Option<bool>> = (labels.iter().zip(others))
+            .map(|(label, other)| reference.base_labels.as_ref().map(|_| label != other))
+            .collect();
         for (idx, sums) in self.sums.iter_mut().enumerate() {
             let sum = |column: usize| -> f64 {
                 let values = values[column * n * n_cells..][..n * n_cells].iter();
                 let values = values.skip(idx).step_by(n_cells);
                 values.map(|value| f64::from(*value)).sum()
             };
-            let top_1 = top_1.iter().skip(idx).step_by(n_cells);
-            let is_hit = |(top_1, label): &(&u32, &u32)| top_1 == label;
-            sums.n_hits += top_1.zip(labels).filter(is_hit).count();
+            let answers = answers.iter().skip(idx).step_by(n_cells);
+            let hits = answers.zip(labels).map(|(answer, label)| answer == label);
+            sums.score = sums.score + Score::of(&hits.collect::<Vec<_>>(), &turns);
             for (column, total) in (sums.probability.iter_mut())
                 .chain(&mut sums.logit_difference)
                 .chain([&mut sums.kl])
@@ -115,7 +135,7 @@ impl<'a, B: Backend> Scores<'a, B> {
         let has_difference = self.reference.base_labels.is_some();
         let cell = |(idx, (planned, variable)): (usize, (&Planned, Option<String>))| {
             let Sums {
-                n_hits,
+                score,
                 probability,
                 logit_difference,
                 kl,
@@ -127,9 +147,12 @@ impl<'a, B: Backend> Scores<'a, B> {
             let (top_1, logit) = *answers.get(idx).context("a cell without an answer")?;
             Ok(Cell {
                 place: planned.place(),
+                token: None,
                 variable,
                 basis: None,
-                iia: n_hits as f64 / n,
+                iia: score.all.share(),
+                validation: None,
+                turned: (score.turn.n > 0).then(|| score.turn.share()),
                 controls: None,
                 metrics: Metrics {
                     probability: probability.map(|sum| sum / n),

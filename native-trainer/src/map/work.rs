@@ -13,24 +13,28 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 use swivel_core::{
-    Decoder,
+    Decoder, Place, Position, Site,
     cone::row_indices,
     direction::Basis,
     intervention::Source,
+    question::{Pair, Placed},
     sweep::{Cell, Method},
     train::{Rotation, orthonormal},
 };
 
 use super::{
-    cells::{Planned, Sweep, Variable},
-    scores::{Reference, Scores, answers},
+    cells::{Planned, Sweep},
+    scores::{Reference, Scores, answers, rows_of},
 };
 use crate::{
-    cached::{Cached, CachedRuns, Wanted, batches},
+    baseline::Baseline,
+    cached::{Cached, CachedRuns, Wanted, batches, in_words},
+    count::Count,
     device::Job,
     interrupt,
     learn::shuffled,
-    score::{swap_along, swap_whole},
+    question::answers_of,
+    score::{Bases, swap_along, swap_whole},
     side_by_side::{in_workers, n_workers},
     site::width_at,
     tensors::read_floats,
@@ -118,76 +122,282 @@ impl Job for Worker {
     }
 }
 
-/// The pairs of one variable with everything cached that its cells share.
+/// Pairs of one set with everything cached that cells share, those of one shape together.
+struct Set<B: Backend> {
+    buckets: Vec<Bucket<B>>,
+    /// The pairs, one bucket after the other.
+    pairs: Vec<Pair>,
+    choices: Option<Vec<u32>>,
+}
+
+/// Pairs whose prompts have one length and each column's token at one place.
+struct Bucket<B: Backend> {
+    runs: CachedRuns<B>,
+    /// Of each column, its token in base and source.
+    tokens: Vec<[usize; 2]>,
+    n_tokens: usize,
+}
+
+/// What of the runs of a variable's pairs is cached.
+struct Kept<'a> {
+    sweep: &'a Sweep,
+    sites: Vec<Site>,
+    first_layer: usize,
+}
+
+impl<B: Backend> Set<B> {
+    fn new(
+        kept: &Kept<'_>,
+        model: &Decoder<B>,
+        placed: &[Placed],
+        has_logits: bool,
+        what: &'static str,
+    ) -> Result<Self> {
+        let (sweep, sizes) = (kept.sweep, kept.sweep.files.sizes());
+        let mut shapes: Vec<(Vec<[usize; 2]>, Vec<Pair>)> = Vec::new();
+        let shape = |pair: &Pair| [pair.base.len(), pair.source.len()];
+        for Placed { pair, tokens } in placed {
+            let known = shapes.iter_mut().find(|(own, members)| {
+                own == tokens && members.first().is_some_and(|own| shape(own) == shape(pair))
+            });
+            match known {
+                Some((_, members)) => members.push(pair.clone()),
+                None => shapes.push((tokens.clone(), vec![pair.clone()])),
+            }
+        }
+        let mut buckets = Vec::new();
+        let (mut n_bytes, mut is_file) = (0, false);
+        for (tokens, pairs) in &shapes {
+            let span = |side: usize| {
+                let tokens = tokens.iter().map(|token| token[side]);
+                let (first, last) = (tokens.clone().min(), tokens.max());
+                first.zip(last).context("a map without tokens")
+            };
+            let ((first, last), (source_first, source_last)) = (span(0)?, span(1)?);
+            let n_tokens = pairs[0].base.len();
+            let wanted = Wanted {
+                sites: kept.sites.clone(),
+                first_layer: kept.first_layer,
+                logits: has_logits,
+                base: first..=if has_logits { n_tokens - 1 } else { last },
+                source: source_first..=source_last,
+                storage: sweep.cache.storage,
+                memory: sweep.cache.memory.n_bytes(),
+            };
+            let runs = CachedRuns::run(model, sizes, pairs, &wanted, what)?;
+            n_bytes += runs.n_bytes();
+            is_file |= runs.is_file();
+            buckets.push(Bucket {
+                runs,
+                tokens: tokens.clone(),
+                n_tokens,
+            });
+        }
+        sweep.report.line(format!(
+            "  caching   {what} pairs: {}",
+            in_words(placed.len(), n_bytes as u64, is_file, shapes.len())
+        ));
+        Ok(Self {
+            buckets,
+            pairs: shapes.into_iter().flat_map(|(_, pairs)| pairs).collect(),
+            choices: sweep.choices.clone(),
+        })
+    }
+
+    /// What resumed runs need at a cell.
+    fn at(&self, cell: &Planned) -> Result<Cached<B>> {
+        let at = |bucket: &Bucket<B>| {
+            let [base, source] = bucket.tokens[cell.column];
+            let position = Position::Index(base);
+            bucket.runs.at(
+                Place {
+                    position,
+                    ..cell.place()
+                },
+                source,
+            )
+        };
+        let sets = self.buckets.iter().map(at).collect::<Result<Vec<_>>>()?;
+        Ok(Cached::cat(sets).with_choices(self.choices.clone()))
+    }
+
+    fn each(&self, cells: &[Planned]) -> Result<Vec<Cached<B>>> {
+        cells.iter().map(|cell| self.at(cell)).collect()
+    }
+}
+
+/// The pairs of one variable.
 struct CachedVariable<B: Backend> {
-    train: Option<CachedRuns<B>>,
-    test: CachedRuns<B>,
-    /// The map's example pair, which is the first one of the first variable.
-    probe: CachedRuns<B>,
+    train: Option<Set<B>>,
+    validation: Option<Set<B>>,
+    test: Set<B>,
+    /// The map's example pair.
+    probe: Set<B>,
     reference: Reference<B>,
     device: B::Device,
+}
+
+/// Whole values at the cells of one job.
+struct Measure<'a, B: Backend> {
+    model: &'a Decoder<B>,
+    method: Method,
+    /// The cells, from the first column on.
+    cells: &'a [Planned],
+    /// Means of the source runs' values, one row, where they take their place.
+    mean: Option<Source<B>>,
+    n_layers: usize,
+    device: B::Device,
+}
+
+impl<B: Backend> Measure<'_, B> {
+    /// Tokens of the cells, of base or source.
+    fn tokens(&self, bucket: &Bucket<B>, side: usize) -> Vec<usize> {
+        let cells = self.cells.iter();
+        cells.map(|cell| bucket.tokens[cell.column][side]).collect()
+    }
+
+    /// First and last of some tokens.
+    fn span(tokens: &[usize]) -> Result<(usize, usize)> {
+        let (first, last) = (tokens.iter().min(), tokens.iter().max());
+        let (first, last) = first.zip(last).context("a job without cells")?;
+        Ok((*first, *last))
+    }
+
+    /// The source's values of some rows, cell by cell.
+    fn values(&self, bucket: &Bucket<B>, rows: &[usize]) -> Result<Source<B>> {
+        let Planned { site, head, .. } = self.cells[0];
+        let tokens = self.tokens(bucket, 1);
+        let (first, last) = Self::span(&tokens)?;
+        let source = bucket.runs.source(rows, site, first..last + 1)?;
+        let values = source.values(site, head, first..last + 1);
+        let values = values.with_context(|| format!("values of {site} were not cached"))?;
+        let tokens: Vec<usize> = tokens.into_iter().map(|token| token - first).collect();
+        Ok(match tokens.iter().copied().eq(0..last + 1 - first) {
+            true => values,
+            false => values.select_positions(&row_indices(&tokens, &self.device)),
+        })
+    }
+
+    /// What the head reads after the intervention at each cell, `[rows, cells, d_model]`.
+    fn normed(&self, bucket: &Bucket<B>, rows: &[usize]) -> Result<Tensor<B, 3>> {
+        let Planned { site, head, .. } = self.cells[0];
+        let tokens = self.tokens(bucket, 0);
+        let (first, last) = Self::span(&tokens)?;
+        let base = (bucket.runs).base(rows, site.resumes_at(self.n_layers), first..=last)?;
+        let values = match (&self.mean, self.method) {
+            (Some(mean), _) => mean.map(
+                |x| x.repeat_dim(0, rows.len()),
+                |x| x.repeat_dim(0, rows.len()),
+            ),
+            (None, Method::Zero) => self
+                .values(bucket, rows)?
+                .map(|x| x.zeros_like(), |x| x.zeros_like()),
+            _ => self.values(bucket, rows)?,
+        };
+        // Prompts may have their tokens in another order than the example pair.
+        let mut order: Vec<usize> = (0..tokens.len()).collect();
+        order.sort_by_key(|idx| tokens[*idx]);
+        let is_sorted = order.iter().copied().eq(0..tokens.len());
+        let ascending: Vec<usize> = order.iter().map(|idx| tokens[*idx]).collect();
+        let values = match is_sorted {
+            true => values,
+            false => values.select_positions(&row_indices(&order, &self.device)),
+        };
+        let swap = swap_whole();
+        let model = self.model;
+        let all = model.intervene_each(&base, &swap, &values, (site, head), &ascending);
+        Ok(match is_sorted {
+            true => all,
+            false => {
+                let mut back = vec![0; order.len()];
+                (order.iter().enumerate()).for_each(|(place, idx)| back[*idx] = place);
+                all.select(1, row_indices(&back, &self.device))
+            }
+        })
+    }
+
+    /// Does something with each batch of a set, in the order of its pairs.
+    fn each(
+        &self,
+        set: &Set<B>,
+        mut take: impl FnMut(&Bucket<B>, &[usize]) -> Result<()>,
+    ) -> Result<()> {
+        for bucket in &set.buckets {
+            let (first, _) = Self::span(&self.tokens(bucket, 0))?;
+            let n_pairs = bucket.runs.labels.len();
+            for rows in batches(n_pairs, bucket.runs.at_once(first)) {
+                take(bucket, &rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Mean of the source runs' values over all pairs, one row.
+    fn mean(&self, set: &Set<B>) -> Result<Source<B>> {
+        let n = set.pairs.len() as f64;
+        let mut sum: Option<Source<B>> = None;
+        self.each(set, |bucket, rows| {
+            let part = self.values(bucket, rows)?;
+            let part = part.map(|x| x.sum_dim(0) / n, |x| x.sum_dim(0) / n);
+            sum = Some(match (sum.take(), part) {
+                (Some(Source::Positions(sum)), Source::Positions(part)) => {
+                    Source::Positions(sum + part)
+                }
+                (Some(Source::Heads(sum)), Source::Heads(part)) => Source::Heads(sum + part),
+                (_, part) => part,
+            });
+            Ok(())
+        })?;
+        sum.context("there are no pairs")
+    }
 }
 
 impl<B: Backend> CachedVariable<B> {
     fn new(sweep: &Sweep, variable: usize, model: &Decoder<B>) -> Result<Self> {
         let sizes = sweep.files.sizes();
-        let Variable { train, test, .. } = &sweep.variables[variable];
+        let of_variable = &sweep.variables[variable];
         let cells = sweep.cells.iter().filter(|cell| cell.variable == variable);
-        let mut sites: Vec<_> = cells.clone().map(|cell| cell.site).collect();
+        let mut sites: Vec<_> = cells.map(|cell| cell.site).collect();
         sites.sort_unstable();
         sites.dedup();
-        let positions = cells.map(|cell| cell.position);
-        let first = positions
-            .clone()
-            .min()
-            .context("a variable without cells")?;
-        let last = positions.max().unwrap_or(first);
-        let n_tokens = test[0].base.len();
         // All that the whole map needs is computed, so that a part has the same bits; what is cached is what cells here need.
         let here = sweep.cells[sweep.here.clone()].iter();
         let first_layer = here
             .filter(|cell| cell.variable == variable)
             .map(|cell| cell.site.resumes_at(sizes.n_layers))
             .min();
-        let wanted = |logits: bool| -> Result<Wanted> {
-            Ok(Wanted {
-                sites: sites.clone(),
-                first_layer: first_layer.unwrap_or(0),
-                logits,
-                base: first..=if logits { n_tokens - 1 } else { last },
-                source: first..=last,
-                storage: sweep.cache.storage,
-                memory: sweep.cache.memory.n_bytes(),
-            })
+        let kept = Kept {
+            sweep,
+            sites,
+            first_layer: first_layer.unwrap_or(0),
         };
-        let cache = |pairs, logits, what| -> Result<CachedRuns<B>> {
-            let wanted = wanted(logits)?;
-            let cached = wanted.describe(pairs, sizes)?;
-            sweep.report.line(format!("  caching   {what}: {cached}"));
-            CachedRuns::run(model, sizes, pairs, &wanted, what)
+        let set = |pairs: &[Placed], what| match pairs.is_empty() {
+            true => Ok(None),
+            false => Set::new(&kept, model, pairs, false, what).map(Some),
         };
-        let train = match train.is_empty() {
-            true => None,
-            false => Some(cache(train, false, "train pairs")?),
-        };
-        let base_labels = test.iter().map(|pair| pair.base_label).collect();
-        let test = cache(test, true, "test pairs")?;
-        let probe = &sweep.variables[0].test[..1];
-        let probe = CachedRuns::run(model, sizes, probe, &wanted(false)?, "probe")?;
-        let last = n_tokens - 1;
-        let base = batches(test.labels.len(), test.at_once(last)).map(|rows| {
-            let base = test.base(&rows, sizes.n_layers, last..=last)?;
-            let base = base.base_at(sizes.n_layers, last);
-            Ok(model.resume_to_norm(&base, 0, &mut ()))
-        });
-        let base: Vec<Tensor<B, 3>> = base.collect::<Result<_>>()?;
+        let train = set(&of_variable.train, "train")?;
+        let validation = set(&of_variable.validation, "validation")?;
+        let test = Set::new(&kept, model, &of_variable.test, true, "test")?;
+        let probe = std::slice::from_ref(&sweep.probe);
+        let probe = Set::new(&kept, model, probe, false, "example")?;
+        let mut base: Vec<Tensor<B, 3>> = Vec::new();
+        for Bucket { runs, n_tokens, .. } in &test.buckets {
+            let last = n_tokens - 1;
+            for rows in batches(runs.labels.len(), runs.at_once(last)) {
+                let base_run = runs.base(&rows, sizes.n_layers, last..=last)?;
+                let resumed = base_run.base_at(sizes.n_layers, last);
+                base.push(model.resume_to_norm(&resumed, 0, &mut ()));
+            }
+        }
         let reference = Reference {
-            labels: test.labels.clone(),
+            labels: test.pairs.iter().map(|pair| pair.label).collect(),
             base: Tensor::cat(base, 0).squeeze_dim(1),
-            base_labels,
+            base_labels: test.pairs.iter().map(|pair| pair.base_label).collect(),
+            choices: sweep.choices.clone(),
         };
         Ok(Self {
             train,
+            validation,
             probe,
             reference,
             device: model.device(),
@@ -203,11 +413,8 @@ impl<B: Backend> CachedVariable<B> {
         cells: &[Planned],
     ) -> Result<Vec<Cell>> {
         let Planned { site, rank, .. } = cells[0];
-        let cached = |runs: &CachedRuns<B>| -> Result<Vec<Cached<B>>> {
-            let at = |cell: &Planned| runs.at(cell.place(), cell.position);
-            cells.iter().map(at).collect()
-        };
-        let train = cached(self.train.as_ref().context("there are no training pairs")?)?;
+        let of_train = self.train.as_ref().context("there are no training pairs")?;
+        let train = of_train.each(cells)?;
         let width = width_at(site, sweep.files.sizes())?;
         let rule = sweep.learning.at_width(width);
         let learn = |train: &[Cached<B>]| -> Result<Vec<Tensor<B, 2>>> {
@@ -224,25 +431,41 @@ impl<B: Backend> CachedVariable<B> {
             }
             false => Vec::new(),
         };
-        let probes = cached(&self.probe)?;
         let mut scored = Vec::with_capacity(cells.len());
-        for (idx, (test, basis)) in cached(&self.test)?.iter().zip(bases).enumerate() {
+        for (idx, (cell, basis)) in cells.iter().zip(bases).enumerate() {
             let learned = swap_along(basis.clone());
+            let test = self.test.at(cell)?;
             let mut scores = Scores::new(&self.reference, 1);
-            // All pairs of a map have one shape: their batches are in order.
+            // Their batches are in the order of the pairs: a part is a bucket.
             for batch in test.normed(model, &learned) {
                 scores.add(model, batch?.1.unsqueeze_dim(1))?;
             }
-            let probe = probes[idx].one(0)?.normed(model, &learned);
+            let probe = self.probe.at(cell)?.one(0)?.normed(model, &learned);
             let answers = answers(model, probe)?;
-            let noise = noises.get(idx).cloned();
-            let controls = test.controls(model, [width, rank], rule.seed, noise)?;
+            let baseline = Baseline {
+                model,
+                cached: &train[idx],
+                pairs: &of_train.pairs,
+                site,
+                width,
+            };
+            let bases = Bases {
+                shuffled: noises.get(idx).cloned(),
+                ..baseline.bases(rank)?
+            };
+            let compared = test.controls(model, [width, rank], rule.seed, &bases)?;
+            let validation = self
+                .validation
+                .as_ref()
+                .map(|set| set.at(cell)?.iia(model, &learned));
+            let validation = validation.transpose()?;
             let basis = Basis::new(orthonormal(&read_floats(basis)?, width), rank)?;
-            let cell = &cells[idx];
             for found in scores.cells([(cell, sweep.name(cell))], &answers)? {
                 scored.push(Cell {
+                    token: sweep.columns[cell.column].token.clone(),
                     basis: Some(basis.clone()),
-                    controls: Some(controls.clone()),
+                    controls: Some(compared.controls()),
+                    validation,
                     ..found
                 });
             }
@@ -250,68 +473,53 @@ impl<B: Backend> CachedVariable<B> {
         Ok(scored)
     }
 
-    /// Scores whole-value interventions at all positions of a site.
+    /// Scores whole-value interventions at all tokens of a site.
     fn measure(&self, sweep: &Sweep, model: &Decoder<B>, cells: &[Planned]) -> Result<Vec<Cell>> {
-        let Planned { site, head, .. } = cells[0];
-        let swap = swap_whole();
-        let positions = cells.iter().map(|cell| cell.position);
-        let (first, last) = (positions.clone().min(), positions.max());
-        let (first, last) = first.zip(last).context("a job without cells")?;
-        let layer = site.resumes_at(sweep.files.sizes().n_layers);
-        let values = |runs: &CachedRuns<B>, rows: &[usize]| {
-            let source = runs.source(rows, site, first..last + 1)?;
-            let values = source.values(site, head, first..last + 1);
-            values.with_context(|| format!("values of {site} were not cached"))
+        // From the first column on; jobs come from the last one on.
+        let ascending: Vec<Planned> = cells.iter().rev().copied().collect();
+        let mut measure = Measure {
+            model,
+            method: sweep.method,
+            cells: &ascending,
+            mean: None,
+            n_layers: sweep.files.sizes().n_layers,
+            device: self.device.clone(),
         };
-        let mean = match sweep.method {
-            Method::Mean => Some(self.mean(self.test.at_once(first), &values)?),
-            _ => None,
-        };
-        // What the head reads, at the positions from the first on.
-        let normed = |runs: &CachedRuns<B>, rows: &[usize]| -> Result<Tensor<B, 3>> {
-            let base = runs.base(rows, layer, first..=last)?;
-            let values = match (&mean, sweep.method) {
-                (Some(mean), _) => mean.map(
-                    |x| x.repeat_dim(0, rows.len()),
-                    |x| x.repeat_dim(0, rows.len()),
-                ),
-                (None, Method::Zero) => {
-                    values(runs, rows)?.map(|x| x.zeros_like(), |x| x.zeros_like())
-                }
-                _ => values(runs, rows)?,
-            };
-            let positions = first..last + 1;
-            let all = model.intervene_each(&base, &swap, &values, (site, head), positions);
-            let cells = cells.iter().map(|cell| cell.position - first);
-            Ok(all.select(1, row_indices(&cells.collect::<Vec<_>>(), &self.device)))
-        };
+        if sweep.method == Method::Mean {
+            measure.mean = Some(measure.mean(&self.test)?);
+        }
         let mut scores = Scores::new(&self.reference, cells.len());
-        for rows in batches(self.test.labels.len(), self.test.at_once(first)) {
-            scores.add(model, normed(&self.test, &rows)?)?;
-        }
-        let answers = answers(model, normed(&self.probe, &[0])?.squeeze_dim(0))?;
-        let planned = cells.iter().map(|cell| (cell, sweep.name(cell)));
-        scores.cells(planned, &answers)
-    }
-
-    /// Mean of the source runs' values, one row.
-    fn mean(
-        &self,
-        at_once: usize,
-        values: &impl Fn(&CachedRuns<B>, &[usize]) -> Result<Source<B>>,
-    ) -> Result<Source<B>> {
-        let n = self.test.labels.len() as f64;
-        let mut sum: Option<Source<B>> = None;
-        for rows in batches(self.test.labels.len(), at_once) {
-            let part = values(&self.test, &rows)?.map(|x| x.sum_dim(0) / n, |x| x.sum_dim(0) / n);
-            sum = Some(match (sum, part) {
-                (Some(Source::Positions(sum)), Source::Positions(part)) => {
-                    Source::Positions(sum + part)
+        measure.each(&self.test, |bucket, rows| {
+            scores.add(model, measure.normed(bucket, rows)?)
+        })?;
+        let mut counts = vec![Count::default(); cells.len()];
+        if let Some(validation) = &self.validation {
+            measure.each(validation, |bucket, rows| {
+                let normed = rows_of(&measure.normed(bucket, rows)?);
+                let found = answers_of(model, normed, sweep.choices.as_deref())?;
+                for (row, found) in rows.iter().zip(found.chunks(counts.len())) {
+                    let label = bucket.runs.labels[*row];
+                    let hits = found.iter().map(|answer| *answer == label);
+                    counts
+                        .iter_mut()
+                        .zip(hits)
+                        .for_each(|(count, hit)| count.one(hit));
                 }
-                (Some(Source::Heads(sum)), Source::Heads(part)) => Source::Heads(sum + part),
-                (_, part) => part,
-            });
+                Ok(())
+            })?;
         }
-        sum.context("there are no pairs")
+        let probe = measure.normed(&self.probe.buckets[0], &[0])?;
+        let answers = answers(model, probe.squeeze_dim(0))?;
+        let planned = ascending.iter().map(|cell| (cell, sweep.name(cell)));
+        let found = scores.cells(planned, &answers)?;
+        let found = found.into_iter().zip(counts).zip(&ascending);
+        let cell = |((found, count), planned): ((Cell, Count), &Planned)| Cell {
+            token: sweep.columns[planned.column].token.clone(),
+            validation: (count.n > 0).then(|| count.share()),
+            ..found
+        };
+        let mut cells: Vec<Cell> = found.map(cell).collect();
+        cells.reverse();
+        Ok(cells)
     }
 }

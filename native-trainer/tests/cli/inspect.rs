@@ -19,8 +19,11 @@ fn result() -> SweepResult {
         model_sha256: "00ff".to_owned(),
         first_token: Some("<s>".to_owned()),
         task: None,
+        templates: Vec::new(),
         train_pairs: None,
         test_pairs: 40,
+        validation_pairs: None,
+        known: None,
         epochs: None,
         lr: None,
         seed: None,
@@ -36,9 +39,12 @@ fn result() -> SweepResult {
         result
             .push(Cell {
                 place: Place::new(Component::MlpOutput.at(layer), Position::Index(2)),
+                token: None,
                 variable: None,
                 basis: None,
                 iia,
+                validation: None,
+                turned: None,
                 controls: None,
                 metrics: Metrics {
                     probability: [0.5, 0.5],

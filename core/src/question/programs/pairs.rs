@@ -78,6 +78,11 @@ impl<'a> Sampler<'a> {
         } = *self;
         let words = &lexicon.words;
         let [base, source] = [(); 2].map(|()| program.sample_line(words, P_OPS, rng));
+        let worlds = [base, source].map(|line| self.causal_model.run(&line.map(Value::Word)));
+        let values = worlds.map(|values| match values[self.variable] {
+            Value::Word(word) => words.word(word).to_owned(),
+            Value::Truth(truth) => truth.to_string(),
+        });
         let label = self.causal_model.interchange(
             &base.map(Value::Word),
             &source.map(Value::Word),
@@ -85,6 +90,7 @@ impl<'a> Sampler<'a> {
         );
         let label = label[VARIABLES.len() - 1] == Value::Truth(true);
         let [.., answer] = program.ops(words, &base);
+        let [.., source_answer] = program.ops(words, &source);
         if (label != answer) != wants_change || !self.seen.insert((base, source)) {
             return None;
         }
@@ -101,6 +107,8 @@ impl<'a> Sampler<'a> {
             source,
             label: lexicon.answer(label),
             base_label: Some(lexicon.answer(answer)),
+            source_label: Some(lexicon.answer(source_answer)),
+            values: Some(values),
         })
     }
 }

@@ -21,8 +21,11 @@ fn map_of(method: Method, change: impl Fn(&mut SweepFacts)) -> SweepResult {
         first_token: None,
         model_sha256: own.facts.model_sha256.clone(),
         task: own.facts.task.clone(),
+        templates: Vec::new(),
         train_pairs: None,
         test_pairs: 100,
+        validation_pairs: None,
+        known: None,
         epochs: None,
         lr: None,
         seed: None,
@@ -52,13 +55,16 @@ fn cell(component: Component, layer: usize, position: usize, iia: f64, own: &Dir
     };
     Cell {
         place: Place::new(component.at(layer), Position::Index(position)),
+        token: None,
         variable: Some("op5".to_owned()),
         basis: Some(Basis::new(rows, 1).unwrap()),
         iia,
+        validation: None,
+        turned: None,
         controls: Some(Controls {
             random: 0.5,
             full: 1.0,
-            shuffled: None,
+            ..Controls::default()
         }),
         metrics: Metrics {
             probability: [0.1, iia],
