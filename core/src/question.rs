@@ -10,11 +10,12 @@ mod sampler;
 pub mod shipped;
 mod task;
 mod template;
+mod text_pair;
 mod world;
 
 pub use counterfactual::Counterfactual;
 pub use entry::{Entry, Filling};
-pub use named::{SlotToken, TokenName, Tokens};
+pub use named::{SlotToken, TokenName};
 pub use sampler::{Asked, AskedPair, AskedPrompt, Asker, Labels, TaskSampler};
 pub use task::{Score, Task};
 pub use template::Written;
@@ -183,6 +184,20 @@ pub enum TaskError {
         answer: String,
         /// A prompt.
         prompt: String,
+    },
+    /// A line of a data file that is no JSON of the form.
+    #[error("not a pair: {cause}")]
+    PairJson {
+        /// Where, and what is wrong.
+        cause: String,
+    },
+    /// A text of a pair that names no token.
+    #[error("`{field}`: {cause}")]
+    PairField {
+        /// Which one.
+        field: &'static str,
+        /// What is wrong with it.
+        cause: Box<TaskError>,
     },
     /// A name of a position that the task does not have.
     #[error("unknown position `{name}`; expected one of {expected}, or a token from 0, `last`, -2")]

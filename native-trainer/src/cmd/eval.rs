@@ -126,7 +126,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let pairs = match test_data {
         Some(path) => {
             refuse_beside(task.given(), "--test-data")?;
-            read_pairs(&path, files.sizes())?
+            read_pairs(&path, &files)?
         }
         None => {
             let program = trained_on

@@ -169,7 +169,7 @@ fn variables(
     if let Some(test) = &args.test_data {
         refuse_beside(args.task.given(), "--test-data")?;
         let train = args.train_data.as_deref().filter(|_| is_learned);
-        let read = |path: &Path| read_pairs(path, files.sizes());
+        let read = |path: &Path| read_pairs(path, files);
         let variable = Variable {
             name: None,
             train: train.map(read).transpose()?.unwrap_or_default(),

@@ -145,7 +145,7 @@ fn prepare(args: Args) -> Result<Train> {
         (Some(train), Some(test)) => {
             let position = position.is_some().then_some("--position");
             refuse_beside(asked.given().or(position), "--train-data")?;
-            let read = |path: &Path| read_pairs(path, files.sizes());
+            let read = |path: &Path| read_pairs(path, &files);
             (read(train)?, read(test)?, None)
         }
         _ => {
