@@ -123,3 +123,92 @@ impl Tokens {
         Ok(behind.and_then(|behind| behind.first().copied()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::from_json(include_bytes!("../../models/solver/tokenizer.json")).unwrap()
+    }
+
+    #[test]
+    fn text_is_found_where_it_stands_last() {
+        let (tokenizer, text) = (tokenizer(), "woman,camera,woman,taxi=");
+        let tokens = Tokens::of(text, &tokenizer).unwrap();
+        assert_eq!(Tokens::of_ids(&tokens.ids, &tokenizer), tokens);
+        for (text, token) in [
+            ("woman", 4),
+            ("camera,woman", 4),
+            ("cam", 2),
+            ("=", 7),
+            (text, 7),
+        ] {
+            assert_eq!(tokens.of_text(text).unwrap(), token, "{text}");
+        }
+        for text in ["lady", "Woman", ""] {
+            let message = tokens.of_text(text).unwrap_err().to_string();
+            let expected = format!("{text:?} is nowhere in the prompt {:?}", tokens.text());
+            assert_eq!(message, expected);
+        }
+    }
+
+    #[test]
+    fn character_of_several_tokens_ends_at_the_last_of_them() {
+        let (tokenizer, text) = (tokenizer(), "woman,🍋,woman,é");
+        let tokens = Tokens::of(text, &tokenizer).unwrap();
+        assert_eq!(tokenizer.decode(&tokens.ids), text);
+        let after = tokens.of_text(",woman,é").unwrap();
+        assert_eq!(after, tokens.ids.len() - 1);
+        let lemon = tokens.of_text("🍋").unwrap();
+        assert_eq!(tokenizer.decode(&tokens.ids[..=lemon]), "woman,🍋");
+    }
+
+    #[test]
+    fn token_behind_a_prompt_is_its_own() {
+        let tokenizer = tokenizer();
+        let behind = |prompt: &str, text: &str| {
+            let tokens = Tokens::of(prompt, &tokenizer).unwrap();
+            tokens.first_behind(text, &tokenizer).unwrap()
+        };
+        assert_eq!(behind("woman=", "True"), tokenizer.single("True"));
+        assert_eq!(behind("woman=", ""), None);
+        assert_eq!(behind("wom", "an"), None);
+    }
+
+    #[test]
+    fn names_are_read_and_written_back() {
+        let counted = |position| NamedPosition::Counted(position);
+        for (json, expected) in [
+            ("3", counted(Position::Index(3))),
+            ("-2", counted(Position::FromEnd(2))),
+            ("\"last\"", counted(Position::LAST)),
+            (
+                r#"{"text":"France"}"#,
+                NamedPosition::Text("France".to_owned()),
+            ),
+        ] {
+            let found: NamedPosition = serde_json::from_str(json).unwrap();
+            assert_eq!(found, expected);
+            assert_eq!(serde_json::to_string(&found).unwrap(), json);
+        }
+        for json in [
+            "\"lost\"",
+            "\"text\"",
+            "1.5",
+            "null",
+            r#"["France"]"#,
+            "{}",
+            r#"{"txet": "a"}"#,
+            r#"{"text": 3}"#,
+            r#"{"text": "a", "first": true}"#,
+        ] {
+            let message = serde_json::from_str::<NamedPosition>(json).unwrap_err();
+            let message = message.to_string();
+            assert!(
+                message.contains("expected a token from 0"),
+                "{json}: {message}"
+            );
+        }
+    }
+}

@@ -147,5 +147,96 @@ fn from_json<T: DeserializeOwned>(line: &str) -> Result<T, TaskError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Position, tokens::tests::tokenizer};
+
+    const TEXT: &str = r#"{"base": "woman,rug,woman=", "source": "rug,lady=", "answer": "True", "base_answer": "False",
+        "source_answer": "True", "base_position": {"text": "woman"}, "source_position": -2}"#;
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::from_json(include_bytes!("../../../models/solver/tokenizer.json")).unwrap()
+    }
+
+    #[test]
+    fn text_is_the_pair_of_its_ids() {
+        let tokenizer = tokenizer();
+        let id = |text| tokenizer.single(text).unwrap();
+        let [woman, rug, lady, comma, equals] = ["woman", "rug", "lady", ",", "="].map(id);
+        let expected = Pair {
+            base: vec![woman, comma, rug, comma, woman, equals],
+            source: vec![rug, comma, lady, equals],
+            base_position: 4,
+            source_position: 2,
+            label: id("True"),
+            base_label: Some(id("False")),
+        };
+        assert_eq!(Pair::from_json(TEXT, Some(&tokenizer)).unwrap(), expected);
+        let ids = serde_json::to_string(&expected).unwrap();
+        assert_eq!(Pair::from_json(&ids, None).unwrap(), expected);
+
+        let unknown = TEXT.replace(r#""base_answer": "False","#, "");
+        let unknown = Pair::from_json(&unknown, Some(&tokenizer)).unwrap();
+        assert_eq!(unknown.base_label, None);
+    }
+
+    #[test]
+    fn every_mistake_is_refused_with_its_field() {
+        let tokenizer = tokenizer();
+        // What stands in the line, what is put in its place, what the message says.
+        let cases: &[(&str, &str, &[&str])] = &[
+            ("}", "", &["not a pair", "EOF"]),
+            (r#""base": "#, r#""bass": "#, &["unknown field `bass`"]),
+            (r#""answer": "True","#, "", &["missing field `answer`"]),
+            (r#""answer""#, r#""label""#, &["unknown field `label`"]),
+            (
+                r#""rug,lady=""#,
+                "[1, 2]",
+                &["source: invalid type", "expected a string"],
+            ),
+            (r#""True""#, "5", &["answer: invalid type"]),
+            (
+                "-2",
+                r#""lost""#,
+                &["source_position: expected a token from 0", "`last`"],
+            ),
+            (
+                r#"{"text": "woman"}"#,
+                r#"{"first": "woman"}"#,
+                &["base_position: "],
+            ),
+            ("-2", "-5", &["`source_position`: position -5", "0 to 3"]),
+            (
+                r#"{"text": "woman"}"#,
+                r#"{"text": "lady"}"#,
+                &["`base_position`: \"lady\" is nowhere", "woman,rug,woman="],
+            ),
+            (
+                r#""answer": "True""#,
+                r#""answer": """#,
+                &["`answer`", "no token of its own", "woman,rug,woman="],
+            ),
+            (
+                r#"woman=", "source": "rug,lady=", "answer": "True""#,
+                r#"wom", "source": "rug,lady=", "answer": "an""#,
+                &["`answer`", "\"an\" has no token of its own"],
+            ),
+            (
+                r#""source_answer": "True""#,
+                r#""source_answer": "Truely""#,
+                &["\"True\" and \"Truely\"", "the same token"],
+            ),
+        ];
+        for (from, to, expected) in cases {
+            assert!(TEXT.contains(from), "{from}");
+            let line = TEXT.replacen(from, to, 1);
+            let message = Pair::from_json(&line, Some(&tokenizer)).unwrap_err();
+            let message = message.to_string();
+            for text in *expected {
+                assert!(message.contains(text), "`{text}` is not in: {message}");
+            }
+        }
+        let message = Pair::from_json(TEXT, None).unwrap_err().to_string();
+        assert!(
+            message.contains("`base`: expected token ids") && message.contains("no tokenizer"),
+            "{message}"
+        );
+    }
 }

@@ -59,7 +59,7 @@ pub struct Args {
     /// Fresh pairs to score on
     #[arg(long, default_value_t = TEST_PAIRS, conflicts_with = "test_data", help_heading = heading::QUESTION)]
     test_pairs: usize,
-    /// Pairs from a file (JSON lines) rather than from the task
+    /// Pairs from a file (JSON lines, of ids or text) rather than from the task
     #[arg(long, value_name = "FILE", help_heading = heading::QUESTION)]
     test_data: Option<PathBuf>,
     /// Seed of the pairs; another one than the direction was trained with gives other pairs

@@ -91,7 +91,7 @@ pub struct Args {
     /// Learn each direction a second time on shuffled labels, as a control
     #[arg(long, help_heading = heading::LEARNING)]
     shuffled: bool,
-    /// Training pairs from a file (JSON lines) rather than from the task; not needed where nothing is learned
+    /// Training pairs from a file (JSON lines, of ids or text) rather than from the task; not needed where nothing is learned
     #[arg(long, value_name = "FILE", requires = "test_data", help_heading = heading::QUESTION)]
     train_data: Option<PathBuf>,
     /// Held-out pairs from a file
