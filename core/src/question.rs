@@ -24,7 +24,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Position, Sizes, TokenizerError, site::PlaceError, sizes::PromptError};
+use crate::{
+    Position, Sizes, TokenizerError, one_line::one_line, site::PlaceError, sizes::PromptError,
+};
 
 /// Prompts of a base and a source run and what the base run must answer once the variable has the source's value.
 ///
@@ -186,13 +188,13 @@ pub enum TaskError {
         prompt: String,
     },
     /// A line of a data file that is no JSON of the form.
-    #[error("not a pair: {cause}")]
+    #[error("{}", one_line(format_args!("not a pair: {cause}")))]
     PairJson {
         /// Where, and what is wrong.
         cause: String,
     },
     /// A text of a pair that names no token.
-    #[error("`{field}`: {cause}")]
+    #[error("{}", one_line(format_args!("`{field}`: {cause}")))]
     PairField {
         /// Which one.
         field: &'static str,

@@ -62,25 +62,26 @@ impl Pair {
 }
 
 impl TextPair {
-    fn pair(&self, tokenizer: &Tokenizer) -> Result<Pair, TaskError> {
+    fn pair<'a>(&'a self, tokenizer: &'a Tokenizer) -> Result<Pair, TaskError> {
         let tokens = |field, text: &str| Tokens::of(text, tokenizer).map_err(within(field));
         let base = tokens("base", &self.base)?;
         let source = tokens("source", &self.source)?;
         let position = |field, position: &NamedPosition, prompt: &Tokens| {
             position.resolve(prompt).map_err(within(field))
         };
-        let mut labels = Labels {
+        let mut labels = FirstTokens {
             tokenizer,
             known: Vec::new(),
         };
         let label = labels.add("answer", &self.answer, &base)?;
-        let base_answer = self.base_answer.as_deref();
-        let base_label = base_answer
-            .map(|answer| labels.add("base_answer", answer, &base))
-            .transpose()?;
-        if let Some(answer) = &self.source_answer {
-            labels.add("source_answer", answer, &source)?;
-        }
+        let mut own_label = |field, answer: &'a Option<String>, prompt| {
+            let answer = answer.as_deref();
+            answer
+                .map(|answer| labels.add(field, answer, prompt))
+                .transpose()
+        };
+        let base_label = own_label("base_answer", &self.base_answer, &base)?;
+        own_label("source_answer", &self.source_answer, &source)?;
         Ok(Pair {
             base_position: position("base_position", &self.base_position, &base)?,
             source_position: position("source_position", &self.source_position, &source)?,
@@ -93,12 +94,12 @@ impl TextPair {
 }
 
 /// First tokens of a pair's answers, which tell different answers apart.
-struct Labels<'a> {
+struct FirstTokens<'a> {
     tokenizer: &'a Tokenizer,
     known: Vec<(u32, &'a str)>,
 }
 
-impl<'a> Labels<'a> {
+impl<'a> FirstTokens<'a> {
     /// The label of an answer to a prompt.
     fn add(
         &mut self,
@@ -175,6 +176,16 @@ mod tests {
         let unknown = TEXT.replace(r#""base_answer": "False","#, "");
         let unknown = Pair::from_json(&unknown, Some(&tokenizer)).unwrap();
         assert_eq!(unknown.base_label, None);
+    }
+
+    #[test]
+    fn example_of_the_text_above_is_a_pair() {
+        let lines = include_str!("text_pair.rs").lines();
+        let lines = lines.map(|line| line.trim_start_matches("//!").trim());
+        let example = lines.skip_while(|line| *line != "```json").skip(1);
+        let example: String = example.take_while(|line| *line != "```").collect();
+        let pair: TextPair = from_json(&example).unwrap();
+        assert_eq!(pair.answer, " Tokyo");
     }
 
     #[test]
