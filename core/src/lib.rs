@@ -44,6 +44,7 @@ mod site;
 mod sizes;
 mod tensor_file;
 mod tokenizer;
+mod tokens;
 
 pub mod by_name;
 pub mod cone;
@@ -71,3 +72,4 @@ pub use site::{Component, PlaceError, Site};
 pub use sizes::{PromptError, Sizes};
 pub use tensor_file::FileError;
 pub use tokenizer::{Tokenizer, TokenizerError};
+pub use tokens::{NamedPosition, Tokens};

@@ -22,7 +22,7 @@
 //! | `first_token` | the text of the token that the model's tokenizer puts before each `text`, empty where it puts none, where the plan's author wants it checked: with another one the same text is other ids |
 //! | `mode` | `parallel` (default): each source is a plain run, all interventions are applied in the base run; `serial`: what is read from source N goes into the run of source N + 1, what is read from the last one, and what reads no source, into the base run, as in pyvene |
 //! | `unit` | `pos` (default): token positions; `h`: `heads` at all positions; `h.pos`: `heads` at token positions |
-//! | `base_positions`, `source_positions` | a list a row, or a single list for all rows; a token is a number from 0, `"last"`, or counts from the end, as -2; `source_positions` is `base_positions` where absent |
+//! | `base_positions`, `source_positions` | a list a row, or a single list for all rows; a token is a number from 0, `"last"`, counts from the end, as -2, or is the last one of a text where that stands last in the prompt, `{"text": "France"}`; `source_positions` is `base_positions` where absent, each counted or found in its own prompt |
 //! | `token`, `source_token` | the text of the token at each of these positions, where the plan's author wants it checked: a word that is cut in two moves all tokens after it by one |
 //! | `source`, `values` | index of the source run that is read, or in its place a constant: a vector a position, or a single one for all |
 //! | `op.type` | `interchange`, `zero`, `add`, `subtract`, `low_rank` (interchange in a learned subspace) |
@@ -44,7 +44,9 @@ use std::{fmt, sync::Arc};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
-use crate::{Component, Position, Site, Sizes, Tokenizer, by_name, direction::Direction};
+use crate::{
+    Component, NamedPosition, Position, Site, Sizes, Tokenizer, by_name, direction::Direction,
+};
 
 pub use checked::{CheckedPlan, Outcome, Record};
 pub use error::PlanError;
@@ -160,17 +162,17 @@ pub struct PlannedIntervention {
 /// Token positions: one list a row, or a single list for all rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "WrittenPositions")]
-pub struct Positions(pub Vec<Vec<Position>>);
+pub struct Positions(pub Vec<Vec<NamedPosition>>);
 
 /// Positions as people write them.
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "expected token positions: [[2], [\"last\"]], one list a row, or [2] for all rows; tokens count from 0, or from the end, as -1"
+    expecting = "expected token positions: [[2], [\"last\"]], one list a row, or [2] for all rows; tokens count from 0, or from the end, as -1, or are named, as {\"text\":\"France\"}"
 )]
 enum WrittenPositions {
-    Rows(Vec<Vec<Position>>),
-    All(Vec<Position>),
+    Rows(Vec<Vec<NamedPosition>>),
+    All(Vec<NamedPosition>),
 }
 
 /// An operation as written.
@@ -295,7 +297,7 @@ impl PlannedOp {
 impl Positions {
     /// One token, in all rows.
     pub fn one(position: Position) -> Self {
-        Self(vec![vec![position]])
+        Self(vec![vec![position.into()]])
     }
 }
 

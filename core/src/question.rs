@@ -12,12 +12,13 @@ mod sampler;
 pub mod shipped;
 mod task;
 mod template;
+mod text_pair;
 mod world;
 
 pub use counterfactual::Counterfactual;
 pub use entry::{Entry, Filling};
 pub use kinds::{PairSampler, Placed, Question, program_of};
-pub use named::{SlotToken, TokenName, Tokens};
+pub use named::{SlotToken, TokenName};
 pub use sampler::{Asked, AskedPair, AskedPrompt, Asker, Labels, TaskSampler};
 pub use task::{Score, Task};
 pub use template::Written;
@@ -26,7 +27,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Position, Sizes, TokenizerError, site::PlaceError, sizes::PromptError};
+use crate::{
+    Position, Sizes, TokenizerError, one_line::one_line, site::PlaceError, sizes::PromptError,
+};
 
 /// Prompts of a base and a source run and what the base run must answer once the variable has the source's value.
 ///
@@ -192,6 +195,20 @@ pub enum TaskError {
         answer: String,
         /// A prompt.
         prompt: String,
+    },
+    /// A line of a data file that is no JSON of the form.
+    #[error("{}", one_line(format_args!("not a pair: {cause}")))]
+    PairJson {
+        /// Where, and what is wrong.
+        cause: String,
+    },
+    /// A text of a pair that names no token.
+    #[error("{}", one_line(format_args!("`{field}`: {cause}")))]
+    PairField {
+        /// Which one.
+        field: &'static str,
+        /// What is wrong with it.
+        cause: Box<TaskError>,
     },
     /// A name of a position that the task does not have.
     #[error("unknown position `{name}`; expected one of {expected}, or a token from 0, `last`, -2")]

@@ -1,15 +1,19 @@
 //! Pairs: sampled from a task, or read from a file.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader},
     path::Path,
+    slice,
 };
 
 use anyhow::{Context, Result, bail};
 use swivel_core::{
-    Position, Sizes,
+    Position,
     question::{Pair, PairShape, Placed, Question, TokenName},
 };
+
+use crate::model_files::ModelFiles;
 
 /// A question and one of its variables: pairs can be sampled from it.
 pub struct Task {
@@ -146,20 +150,25 @@ pub fn place(pairs: &mut [Pair], position: Position) -> Result<()> {
     Ok(())
 }
 
-/// Reads pairs from a training data file.
-pub fn read_pairs(path: &Path, sizes: &Sizes) -> Result<Vec<Pair>> {
-    let file = std::fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
+/// Reads pairs from a data file; lines of text become ids by the model's tokenizer.
+///
+/// # Errors
+/// - If there are none, or a line is not a pair that the model can run.
+pub fn read_pairs(path: &Path, files: &ModelFiles) -> Result<Vec<Pair>> {
+    let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    let tokenizer = files.tokenizer().ok();
     let mut pairs = Vec::new();
     for (idx, line) in BufReader::new(file).lines().enumerate() {
         let place = || format!("{}, line {}", path.display(), idx + 1);
         let line = line.with_context(place)?;
         if !line.trim().is_empty() {
-            pairs.push(serde_json::from_str(&line).with_context(place)?);
+            let pair = Pair::from_json(&line, tokenizer).with_context(place)?;
+            PairShape::of(slice::from_ref(&pair), files.sizes()).with_context(place)?;
+            pairs.push(pair);
         }
     }
-    if pairs.is_empty() {
-        bail!("{} holds no pairs", path.display());
+    match pairs.is_empty() {
+        true => bail!("{} holds no pairs", path.display()),
+        false => Ok(pairs),
     }
-    PairShape::each(&pairs, sizes).with_context(|| path.display().to_string())?;
-    Ok(pairs)
 }

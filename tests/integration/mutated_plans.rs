@@ -168,6 +168,16 @@ fn real_plans() -> Vec<Value> {
         }),
         json!({
             "version": 1,
+            "base": {"text": ["woman,camera,woman,taxi,woman=", "lady,rug,lady,taxi,help="]},
+            "sources": [{"ids": other}],
+            "interventions": [
+                {"layer": 1, "component": "block_output", "source": 0,
+                 "base_positions": [{"text": "taxi"}, {"text": "="}], "source_positions": [[1, 2]],
+                 "op": {"type": "interchange"}},
+            ],
+        }),
+        json!({
+            "version": 1,
             "mode": "serial",
             "base": {"ids": ids},
             "sources": [{"ids": other}, {"ids": ids}],

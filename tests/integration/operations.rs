@@ -101,7 +101,7 @@ impl Case {
         let prompts =
             |ids: Vec<&[u32]>| Prompts::Ids(rows.iter().map(|row| ids[*row].to_vec()).collect());
         let at = |tokens: &[[usize; 2]; 2]| {
-            let of_row = |row: &usize| tokens[*row].map(Position::Index).to_vec();
+            let of_row = |row: &usize| tokens[*row].map(|at| Position::Index(at).into()).to_vec();
             (self.unit != Unit::Heads).then(|| Positions(rows.iter().map(of_row).collect()))
         };
         let read = match self.site.component {

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value as Json;
 use swivel_core::{
-    Sizes, Tokenizer,
+    Sizes, Tokenizer, Tokens,
     direction::Direction,
     gguf::Value,
     plan::Plan,
@@ -71,6 +71,29 @@ fn check_text_back(name: &str, tokenizer: &Tokenizer, text: &str) {
     let text = text.strip_prefix(&first).unwrap_or(text);
     assert_eq!(said, text, "{name}: {ids:?}");
     assert_eq!(tokenizer.encode(&back).unwrap(), ids, "{name}: {back:?}");
+    check_last_token(name, tokenizer, text);
+}
+
+/// The last character of a text is of the last token, whether the prompt is given as text, with the first token's own or without,
+/// or as ids.
+#[track_caller]
+fn check_last_token(name: &str, tokenizer: &Tokenizer, text: &str) {
+    // What bytes of no character become is not told from the same in the text.
+    let end = text.chars().last();
+    let Some(end) = end.filter(|end| *end != char::REPLACEMENT_CHARACTER) else {
+        return;
+    };
+    let ids = tokenizer.encode(text).unwrap();
+    let said = tokenizer.decode(&ids);
+    for tokens in [
+        Tokens::of(text, tokenizer).unwrap(),
+        Tokens::of(&said, tokenizer).unwrap(),
+        Tokens::of_ids(&ids, tokenizer),
+    ] {
+        assert_eq!(tokens.ids, ids, "{name}: {text:?}");
+        let last = tokens.of_text(&end.to_string()).unwrap();
+        assert_eq!(last, ids.len() - 1, "{name}: {text:?}");
+    }
 }
 
 /// GPT-2's bytes as characters, in the order of their ids: `bytes_to_unicode` of transformers.

@@ -107,6 +107,12 @@ impl CheckedPlan {
         self.steps.iter().map(|step| step.site)
     }
 
+    /// Tokens that an intervention writes and reads in the first row; `None` where these are all.
+    pub fn positions(&self, intervention: usize) -> [Option<&[usize]>; 2] {
+        let step = &self.steps[intervention];
+        [&step.base_units, &step.source_units].map(|units| units[0].positions.as_deref())
+    }
+
     /// Sites whose values are read from a source run.
     pub fn sites_read(&self, run: usize) -> impl Iterator<Item = Site> {
         let reads = move |step: &&Step| matches!(step.origin, Origin::Run(own) if own == run);

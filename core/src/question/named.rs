@@ -1,9 +1,9 @@
 //! Places by name: tokens of a prompt by the slots that wrote them.
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use super::{TaskError, task::Task, template::Written};
-use crate::{Position, Tokenizer};
+use crate::{Position, Tokens};
 
 /// A token by the slot that wrote it: `S` is the last token of what the slot `S` wrote, `S#2` at its second place in the
 /// template, `S:first` its first token, `S+1` the token after.
@@ -94,41 +94,6 @@ impl FromStr for TokenName {
             is_first,
             offset,
         }))
-    }
-}
-
-/// A prompt as tokens, and the bytes of its text that each wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tokens {
-    /// Token ids, the tokenizer's first token before them.
-    pub ids: Vec<u32>,
-    /// Where the text of each token ends.
-    ends: Vec<usize>,
-}
-
-impl Tokens {
-    /// The tokens of a text.
-    ///
-    /// # Errors
-    /// - those of [`Tokenizer::encode`]
-    pub fn of(text: &str, tokenizer: &Tokenizer) -> Result<Self, TaskError> {
-        let ids = tokenizer.encode(text)?;
-        let n_first = usize::from(tokenizer.first_token().is_some());
-        // Bytes of one character may be several tokens: what is decoded so far is compared with the text.
-        let end = |idx: usize| {
-            let decoded = tokenizer.decode(&ids[n_first.min(idx + 1)..=idx]);
-            let pairs = decoded.bytes().zip(text.bytes());
-            pairs.take_while(|(a, b)| a == b).count()
-        };
-        let ends = (0..ids.len()).map(end).collect();
-        Ok(Self { ids, ends })
-    }
-
-    /// The first and the last token that wrote some bytes.
-    pub fn of_bytes(&self, bytes: &Range<usize>) -> Option<[usize; 2]> {
-        let first = self.ends.iter().position(|end| *end > bytes.start)?;
-        let last = self.ends.iter().position(|end| *end >= bytes.end)?;
-        Some([first, last.max(first)])
     }
 }
 

@@ -8,11 +8,10 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     TaskError,
     entry::{Entry, Filling},
-    named::Tokens,
     task::Task,
     template::Written,
 };
-use crate::Tokenizer;
+use crate::{Tokenizer, Tokens};
 
 /// How often sampling may fail for each pair that is asked for, before it is given up.
 const TRIES_PER_PAIR: usize = 2000;
@@ -184,10 +183,8 @@ impl<'a> Asker<'a> {
         };
         let label = self.labels.of(answer).ok_or_else(joined)?;
         if self.checked.insert((prompt.filling.template, label)) {
-            let text = format!("{}{answer}", prompt.written.text);
-            let ids = self.tokenizer.encode(&text)?;
-            let own = &prompt.tokens.ids;
-            if !ids.starts_with(own) || ids.get(own.len()) != Some(&label) {
+            let found = prompt.tokens.first_behind(answer, self.tokenizer)?;
+            if found != Some(label) {
                 return Err(joined());
             }
         }

@@ -76,6 +76,14 @@ pub enum PlaceError {
         /// Index of the prompt's last token.
         last: usize,
     },
+    /// A text that should name a token, and that the prompt does not have.
+    #[error("{text:?} is nowhere in the prompt {prompt:?}")]
+    TextNowhere {
+        /// The text.
+        text: String,
+        /// The prompt.
+        prompt: String,
+    },
     /// A prompt that has no places.
     #[error(transparent)]
     Prompt(#[from] PromptError),

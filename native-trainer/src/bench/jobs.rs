@@ -122,7 +122,7 @@ impl device::Job for Job {
                 let started = Instant::now();
                 let (files, model) = open::<A::InnerBackend>(&model, &device)?;
                 let load = started.elapsed().as_secs_f64();
-                let mut pairs = read_pairs(&pairs, files.sizes())?;
+                let mut pairs = read_pairs(&pairs, &files)?;
                 pairs.truncate(n_pairs);
                 let sites: Vec<Site> = sites
                     .into_iter()
@@ -171,7 +171,7 @@ impl device::Job for Job {
             }
             Self::Map { model, pairs } => {
                 let (files, model) = open::<A::InnerBackend>(&model, &device)?;
-                let pairs = read_pairs(&pairs, files.sizes())?;
+                let pairs = read_pairs(&pairs, &files)?;
                 map(&model, &files, &pairs[0])?; // warm, as the peer is
                 let started = Instant::now();
                 let cells = map(&model, &files, &pairs[0])?;
@@ -192,7 +192,7 @@ impl device::Job for Job {
                 runs,
             } => {
                 let (files, model) = open::<A::InnerBackend>(&model, &device)?;
-                let pairs = read_pairs(&pairs, files.sizes())?;
+                let pairs = read_pairs(&pairs, &files)?;
                 let site = Component::BlockOutput.at(files.sizes().n_layers - 1);
                 let last = pairs[0].base.len() - 1;
                 let wanted = wanted(&[site], last..=last);

@@ -63,7 +63,7 @@ pub fn ioi(sides: &Sides) -> Result<()> {
         .context("creating a temporary file")?;
     let path = pairs.path().to_string_lossy();
     sides.write("ioi_pairs.py", &[model.as_ref(), &path])?;
-    let places = read_pairs(pairs.path(), files.sizes())?;
+    let places = read_pairs(pairs.path(), &files)?;
     let position = match places.first() {
         Some(pair) if places.len() == n_pairs => pair.base_position,
         _ => bail!("ioi_pairs.py wrote {} pairs", places.len()),

@@ -60,7 +60,7 @@ pub struct Args {
     /// Fresh pairs to score on
     #[arg(long, default_value_t = TEST_PAIRS, conflicts_with = "test_data", help_heading = heading::QUESTION)]
     test_pairs: usize,
-    /// Pairs from a file (JSON lines) rather than from the task
+    /// Pairs from a file (JSON lines, of ids or text) rather than from the task
     #[arg(long, value_name = "FILE", help_heading = heading::QUESTION)]
     test_data: Option<PathBuf>,
     /// Seed of the pairs; another one than the direction was trained with gives other pairs
@@ -133,7 +133,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let pairs = match test_data {
         Some(path) => {
             refuse_beside(task.given(), "--test-data")?;
-            read_pairs(&path, files.sizes())?
+            read_pairs(&path, &files)?
         }
         None => {
             let task = task.of_direction(trained_on.as_deref(), variable.as_deref());

@@ -98,7 +98,7 @@ pub struct Args {
     /// Learn each direction a second time on shuffled labels, as a control
     #[arg(long, help_heading = heading::LEARNING)]
     shuffled: bool,
-    /// Training pairs from a file (JSON lines) rather than from the task; not needed where nothing is learned
+    /// Training pairs from a file (JSON lines, of ids or text) rather than from the task; not needed where nothing is learned
     #[arg(long, value_name = "FILE", requires = "test_data", help_heading = heading::QUESTION)]
     train_data: Option<PathBuf>,
     /// Held-out pairs from a file
@@ -204,7 +204,7 @@ fn asked(args: &Args, files: &ModelFiles, is_learned: bool) -> Result<Asked> {
     if let Some(test) = &args.test_data {
         refuse_beside(args.task.given(), "--test-data")?;
         let train = args.train_data.as_deref().filter(|_| is_learned);
-        let read = |path: &Path| anyhow::Ok(placed(read_pairs(path, files.sizes())?));
+        let read = |path: &Path| anyhow::Ok(placed(read_pairs(path, files)?));
         let variable = Variable {
             name: None,
             train: train.map(read).transpose()?.unwrap_or_default(),

@@ -52,7 +52,7 @@ pub struct Args {
     /// Held-out pairs to score on
     #[arg(long, default_value_t = TEST_PAIRS, conflicts_with = "test_data", help_heading = heading::QUESTION)]
     test_pairs: usize,
-    /// Training pairs from a file (JSON lines) rather than from the task
+    /// Training pairs from a file (JSON lines, of ids or text) rather than from the task
     #[arg(long, value_name = "FILE", requires = "test_data", help_heading = heading::QUESTION)]
     train_data: Option<PathBuf>,
     /// Held-out pairs from a file
@@ -155,7 +155,7 @@ fn prepare(args: Args) -> Result<Train> {
             let position = position.is_some().then_some("--position");
             let given = asked.given().or(honest.given()).or(position);
             refuse_beside(given, "--train-data")?;
-            let read = |path: &Path| anyhow::Ok(placed(read_pairs(path, files.sizes())?));
+            let read = |path: &Path| anyhow::Ok(placed(read_pairs(path, &files)?));
             let sets = Sets {
                 train: read(train)?,
                 test: read(test)?,

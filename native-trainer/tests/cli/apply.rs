@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
+use swivel_core::Tokenizer;
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -16,6 +17,9 @@ pub const PLAN: &str = r#"{
                        "op": {"type": "interchange"}}],
     "record": [{"layer": 1, "component": "pattern"}]
 }"#;
+
+/// Prompts of a model without a tokenizer.
+const IDS: &str = r#"{"ids": [[1, 2, 3]]}"#;
 
 #[test]
 fn half_precision_says_what_it_changes() {
@@ -172,6 +176,36 @@ fn plan_with_a_direction_wants_the_weights_that_it_was_learned_on() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("warning"));
 }
 
+/// Tokens by text, of prompts as text and as ids, are those that numbers name.
+#[test]
+fn plan_that_names_tokens_by_text_does_what_numbers_do() {
+    let folder = TempDir::new().unwrap();
+    let plan = path_in(&folder, "plan.json");
+    let applied = |text: &str| {
+        fs::write(&plan, text).unwrap();
+        let applied = ok(&["apply", &plan, "--device", "flex"]);
+        assert!(applied.contains("token 8 \"clever\""), "{applied}");
+        let inspected = ok(&["inspect", &plan]);
+        let mut lines = inspected.lines().skip(1);
+        assert!(lines.all(|line| applied.contains(line)), "{inspected}");
+        applied
+    };
+    let at = |base: &str, source: &str| {
+        let positions = format!(r#"[{base}], "source_positions": [{source}]"#);
+        PLAN.replace("[[9]]", &positions)
+    };
+    let by_number = applied(&at("8", "6"));
+    let by_text = at(r#"{"text": "clever"}"#, r#"{"text": "lady"}"#);
+    assert_eq!(applied(&by_text), by_number);
+    let tokenizer = include_bytes!("../../../models/solver/tokenizer.json");
+    let tokenizer = Tokenizer::from_json(tokenizer).unwrap();
+    let text = "clever,milk,clever,reply,clever=";
+    let ids = format!(r#"{{"ids": [{:?}]}}"#, tokenizer.encode(text).unwrap());
+    let of_ids = by_text.replace(&format!(r#"{{"text": ["{text}"]}}"#), &ids);
+    assert_ne!(of_ids, by_text);
+    assert_eq!(applied(&of_ids), by_number);
+}
+
 #[test]
 fn bad_plans_are_refused_with_the_field() {
     let folder = TempDir::new().unwrap();
@@ -213,6 +247,28 @@ fn bad_plans_are_refused_with_the_field() {
             &["`interventions[0].base_positions[0]`", "none"],
         ),
         (
+            "[[9]]",
+            r#"[[{"text": "camera"}]]"#,
+            &[
+                "`interventions[0].base_positions[0]`",
+                "\"camera\" is nowhere",
+                "\"clever,milk,clever,reply,clever=\"",
+            ],
+        ),
+        (
+            "[[9]]",
+            r#"[[{"text": "clever"}]]"#,
+            &[
+                "`interventions[0].source_positions[0]`",
+                "\"lemon,woman,clock,lady,help=\"",
+            ],
+        ),
+        (
+            "[[9]]",
+            r#"[[{"word": "clever"}]]"#,
+            &["`interventions[0].base_positions`", r#"{"text":"#],
+        ),
+        (
             "interchange",
             "noise",
             &["`interventions[0].op.type`", "not supported yet"],
@@ -234,6 +290,7 @@ fn bad_plans_are_refused_with_the_field() {
         assert!(PLAN.contains(from), "{from}");
         fs::write(&plan, PLAN.replacen(from, to, 1)).unwrap();
         check_error(&["apply", &plan, "--out", &out], expected);
+        check_error(&["inspect", &plan], expected);
         let output = swivel(&["apply", &plan, "--out", &out]);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
@@ -245,5 +302,14 @@ fn bad_plans_are_refused_with_the_field() {
     check_error(
         &["apply", &plan, "--model", tiny.to_str().unwrap()],
         &["`base`", "no tokenizer"],
+    );
+    let ids = PLAN
+        .replace(r#"{"text": ["clever,milk,clever,reply,clever="]}"#, IDS)
+        .replace(r#"{"text": ["lemon,woman,clock,lady,help="]}"#, IDS)
+        .replace(r#""layer": 2"#, r#""layer": 1"#);
+    fs::write(&plan, ids.replace("[[9]]", r#"[[{"text": "="}]]"#)).unwrap();
+    check_error(
+        &["apply", &plan, "--model", tiny.to_str().unwrap()],
+        &["`interventions[0].base_positions[0]`", "no tokenizer"],
     );
 }

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use swivel_core::{Tokenizer, question::Pair};
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -51,11 +52,47 @@ fn pairs_from_a_file_give_the_same_direction_as_sampled_ones() {
     assert_eq!(line["base_position"], 21);
 }
 
+/// A text file gives the direction of the ids that it says.
+#[test]
+fn pairs_as_text_are_those_of_their_ids() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| path_in(&folder, name);
+    let [ids, text] = ["ids.jsonl", "text.jsonl"].map(file);
+    ok(&["data", "--out", &ids, "--pairs", "30", "--shots", "0"]);
+    let tokenizer = include_bytes!("../../../models/solver/tokenizer.json");
+    let tokenizer = Tokenizer::from_json(tokenizer).unwrap();
+    let as_text = |line: &str| {
+        let pair: Pair = serde_json::from_str(line).unwrap();
+        let mut line = json!({
+            "base": tokenizer.decode(&pair.base),
+            "source": tokenizer.decode(&pair.source),
+            "answer": tokenizer.token(pair.label),
+            "base_position": {"text": "="},
+            "source_position": "last",
+        });
+        if let Some(label) = pair.base_label {
+            line["base_answer"] = tokenizer.token(label).into();
+        }
+        line.to_string()
+    };
+    let lines = fs::read_to_string(&ids).unwrap();
+    let lines: Vec<String> = lines.lines().map(as_text).collect();
+    fs::write(&text, lines.join("\n")).unwrap();
+    let out = file("d.safetensors");
+    let learned = |data: &str| {
+        let args = ["train", "--train-data", data, "--test-data", data];
+        ran(&[&args[..], &["--epochs", "1", "--force", "--out", &out]].concat());
+        fs::read(&out).unwrap()
+    };
+    assert_eq!(learned(&text), learned(&ids));
+}
+
 #[test]
 fn bad_data_is_refused_with_its_line() {
     let folder = TempDir::new().unwrap();
     let [data, out] = ["pairs.jsonl", "d.safetensors"].map(|name| path_in(&folder, name));
     let good = r#"{"base":[1,2],"source":[3,4],"base_position":1,"source_position":1,"label":5}"#;
+    let text = r#"{"base":"woman,rug=","source":"rug=","answer":"True","base_position":{"text":"rug"},"source_position":0}"#;
     let long = format!("[{}]", vec!["1"; 300].join(","));
     for (line, expected) in [
         ("", vec!["holds no pairs"]),
@@ -83,6 +120,30 @@ fn bad_data_is_refused_with_its_line() {
             ),
             vec!["swapped at different tokens"],
         ),
+        (
+            &format!("{good}\n{}", text.replace("answer", "anser")),
+            vec!["pairs.jsonl, line 2", "anser"],
+        ),
+        (
+            &text.replace(r#"{"text":"rug"}"#, r#"{"text":"lady"}"#),
+            vec!["line 1", "`base_position`", "lady", "woman,rug="],
+        ),
+        (
+            &text.replace(r#"{"text":"rug"}"#, r#"["rug"]"#),
+            vec!["line 1", "base_position", "expected a token from 0"],
+        ),
+        (
+            &text.replace(r#"_position":0"#, r#"_position":2"#),
+            vec!["line 1", "`source_position`", "position 2", "0 to 1"],
+        ),
+        (
+            &text.replace("True", ""),
+            vec!["line 1", "`answer`", "no token of its own", "woman,rug="],
+        ),
+        (
+            &text.replace("woman", &"woman,".repeat(200)),
+            vec!["line 1", "tokens", "256"],
+        ),
     ] {
         fs::write(&data, line).unwrap();
         check_error(
@@ -98,6 +159,14 @@ fn bad_data_is_refused_with_its_line() {
             &expected,
         );
     }
+    fs::write(&data, text).unwrap();
+    let tiny = fixture("tiny");
+    let tiny = ["--model", tiny.to_str().unwrap(), "--out", &out];
+    let args = ["train", "--train-data", &data, "--test-data", &data];
+    check_error(
+        &[&args[..], &tiny].concat(),
+        &["line 1", "`base`", "no tokenizer"],
+    );
     check_error(
         &[
             "train",

@@ -6,7 +6,7 @@ use rand::{Rng as _, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use swivel_core::{
-    Component, Position,
+    Component, NamedPosition, Position,
     plan::{
         Mode, OPERATIONS, Plan, PlannedIntervention, PlannedOp, PlannedSite, Positions, Prompts,
         Unit, Version, data_url,
@@ -260,6 +260,7 @@ impl Mutator {
             json!({}),
             json!([[number]]),
             json!([["last", number]]),
+            json!([[{"text": text}]]),
             json!(vec![number.clone(); n]),
             json!({"ids": [[number]]}),
             json!({"text": [text]}),
@@ -320,9 +321,10 @@ fn any_plan(rng: &mut ChaCha8Rng) -> Plan {
         Some(()) => Prompts::Text(list(rng, text)),
         None => Prompts::Ids(list(rng, |rng| list(rng, |rng| rng.next_u32()))),
     };
-    let position = |rng: &mut ChaCha8Rng| match maybe(rng, |_| ()) {
-        Some(()) => Position::Index(index(rng)),
-        None => Position::FromEnd(index(rng) + 1),
+    let position = |rng: &mut ChaCha8Rng| match rng.next_u32() % 3 {
+        0 => Position::Index(index(rng)).into(),
+        1 => Position::FromEnd(index(rng) + 1).into(),
+        _ => NamedPosition::Text(text(rng)),
     };
     // Never empty: `[]` is a list of rows and of positions.
     let positions = |rng: &mut ChaCha8Rng| {

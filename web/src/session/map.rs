@@ -129,7 +129,7 @@ impl PatchMap {
             let positions = positions[0]..positions[1];
             Positions(vec![
                 positions
-                    .map(|at| Position::Index(at + shift - n_base))
+                    .map(|at| Position::Index(at + shift - n_base).into())
                     .collect(),
             ])
         };

@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use swivel_core::{
     Place, Position,
     direction::Direction,
-    plan::{Plan, PlannedIntervention, Positions, Prompts as PlanPrompts, Unit, data_url},
+    plan::{Plan, PlannedIntervention, Prompts as PlanPrompts, Unit, data_url},
 };
 
 use super::{Card, Opened, Picture, Prompts, Session, Shown, recorded};
@@ -164,7 +164,7 @@ impl Session {
         let mut opened = checked.directions();
         let mut cards = Vec::new();
         let mut files = Vec::new();
-        for planned in &plan.interventions {
+        for (idx, planned) in plan.interventions.iter().enumerate() {
             let direction = match planned.op.operation.is_learned {
                 true => opened.next(),
                 false => None,
@@ -179,7 +179,8 @@ impl Session {
             }
             // Its place among the files of this link; the session's own index is known below.
             let direction = direction.map(|_| files.len() - 1);
-            let planned = cards_of(planned, direction, [base.len(), source.len()]);
+            let n_tokens = [base.len(), source.len()];
+            let planned = cards_of(planned, direction, checked.positions(idx), n_tokens);
             let is_simple = plan.sources.len() <= 1 && plan.record.is_empty();
             cards.extend(planned.filter(|_| is_simple).ok_or(
                 "it holds more than this page can show: operations at single tokens, from one source run; `swivel apply` runs it",
@@ -225,24 +226,20 @@ impl Session {
 fn cards_of(
     planned: &PlannedIntervention,
     direction: Option<usize>,
-    n_tokens: [usize; 2],
+    [written, read]: [Option<&[usize]>; 2],
+    [n_base, n_source]: [usize; 2],
 ) -> Option<Vec<Card>> {
     if planned.unit == Unit::Heads || planned.values.is_some() || planned.op.dims.is_some() {
         return None;
     }
-    let list = |positions: &Option<Positions>, n_tokens: usize| -> Option<Vec<Position>> {
-        let list = positions.as_ref()?.0.first()?;
-        let resolved = list.iter().map(|position| position.resolve(n_tokens).ok());
-        resolved
-            .map(|position| Some(Position::of(position?, n_tokens)))
-            .collect()
+    let list = |positions: &[usize], n_tokens: usize| -> Vec<Position> {
+        let positions = positions.iter();
+        positions.map(|at| Position::of(*at, n_tokens)).collect()
     };
-    let [n_base, n_source] = n_tokens;
-    let written = list(&planned.base_positions, n_base)?;
-    let read = match (planned.source, &planned.source_positions) {
-        (None, _) => written.clone(),
-        (Some(_), None) => list(&planned.base_positions, n_source)?,
-        (Some(_), positions) => list(positions, n_source)?,
+    let written = list(written?, n_base);
+    let read = match planned.source {
+        None => written.clone(),
+        Some(_) => list(read?, n_source),
     };
     let heads: Vec<Option<usize>> = match &planned.heads {
         None => vec![None],

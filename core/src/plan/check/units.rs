@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Checker;
 use crate::{
-    Component, Position,
+    Component, NamedPosition, Tokens,
     intervention::Units,
     plan::{
         PlanError, PlannedIntervention, Positions, Unit,
@@ -66,7 +66,6 @@ impl Checker<'_> {
             positions,
             heads: heads.clone(),
         };
-        let n_rows = self.runs[self.base()].len();
         if *unit == Unit::Heads {
             for (name, positions) in [
                 ("base_positions", base_positions),
@@ -89,9 +88,10 @@ impl Checker<'_> {
         let Some(base_positions) = base_positions else {
             return refuse(name, "positions such as [[2]]", "nothing");
         };
-        let base = positions(&name, base_positions, n_tokens, n_rows)?;
+        let base = self.positions(&name, base_positions, into)?;
         for (row, list) in base.iter().enumerate() {
-            check_distinct(&format!("{name}[{row}]"), list, n_tokens)?;
+            let written = row.min(base_positions.0.len() - 1);
+            check_distinct(&format!("{name}[{written}]"), list, n_tokens)?;
         }
         self.check_token("token", token.as_deref(), into, &base)?;
         let name = self.field("source_positions");
@@ -99,7 +99,7 @@ impl Checker<'_> {
             None => base.clone(),
             Some(run) => {
                 let source = source_positions.as_ref().unwrap_or(base_positions);
-                positions(&name, source, self.n_tokens(run), n_rows)?
+                self.positions(&name, source, run)?
             }
         };
         for row in 0..base.len().max(source.len()) {
@@ -119,6 +119,64 @@ impl Checker<'_> {
             }
         }
         Ok([base, source].map(|rows| rows.into_iter().map(|list| units(Some(list))).collect()))
+    }
+
+    /// Positions in the rows of a run: a list a row, or a single one for all rows. That one is not copied for each of them, since
+    /// rows and positions may be as many as the plan is long, unless a text in it may be elsewhere in each.
+    fn positions(
+        &self,
+        name: &str,
+        Positions(lists): &Positions,
+        run: usize,
+    ) -> Result<Vec<Vec<usize>>, PlanError> {
+        let n_rows = self.runs[run].len();
+        let is_text = |position: &NamedPosition| matches!(position, NamedPosition::Text(_));
+        let n_lists = match &lists[..] {
+            [list] if list.iter().any(is_text) => n_rows,
+            lists if lists.len() == 1 || lists.len() == n_rows => lists.len(),
+            lists => {
+                let expected = format!("{n_rows} lists, one a row, or a single one for all rows");
+                return refuse(name, expected, format!("{} lists", lists.len()));
+            }
+        };
+        let list = |row: usize| {
+            let list = row.min(lists.len() - 1);
+            self.list(&format!("{name}[{list}]"), &lists[list], [run, row])
+        };
+        (0..n_lists).map(list).collect()
+    }
+
+    /// Positions in a row of a run.
+    fn list(
+        &self,
+        field: &str,
+        list: &[NamedPosition],
+        [run, row]: [usize; 2],
+    ) -> Result<Vec<usize>, PlanError> {
+        let n_tokens = self.n_tokens(run);
+        if list.is_empty() {
+            return refuse(field, format!("numbers from 0 to {}", n_tokens - 1), "none");
+        }
+        // No token is written twice, and as many are read.
+        let most = self.runs.iter().map(|rows| rows[0].len()).max();
+        if most < Some(list.len()) {
+            return refuse(field, "at most one a token", list.len());
+        }
+        let mut tokens = None;
+        let mut resolve = |position: &NamedPosition| match (position, self.tokenizer) {
+            (NamedPosition::Counted(position), _) => {
+                position.resolve(n_tokens).map_err(within(field))
+            }
+            (NamedPosition::Text(text), Some(tokenizer)) => tokens
+                .get_or_insert_with(|| Tokens::of_ids(&self.runs[run][row], tokenizer))
+                .of_text(text)
+                .map_err(within(field)),
+            (NamedPosition::Text(text), None) => {
+                let expected = "numbers, since the model has no tokenizer";
+                refuse(field, expected, format!("the text {text:?}"))
+            }
+        };
+        list.iter().map(&mut resolve).collect()
     }
 
     /// Checks that these positions of a run have the text that the plan's author meant.
@@ -176,32 +234,6 @@ impl Checker<'_> {
             }
         }
     }
-}
-
-/// The positions: a list a row, or a single one for all rows. That one is not copied for each of them, since rows and
-/// positions may be as many as the plan is long.
-fn positions(
-    field: &str,
-    positions: &Positions,
-    n_tokens: usize,
-    n_rows: usize,
-) -> Result<Vec<Vec<usize>>, PlanError> {
-    let resolve = |(row, list): (usize, &Vec<Position>)| -> Result<Vec<usize>, PlanError> {
-        let field = format!("{field}[{row}]");
-        if list.is_empty() {
-            return refuse(field, format!("numbers from 0 to {}", n_tokens - 1), "none");
-        }
-        let list = list.iter().map(|position| position.resolve(n_tokens));
-        list.collect::<Result<_, _>>().map_err(within(field))
-    };
-    let lists: Vec<Vec<usize>> = (positions.0.iter().enumerate())
-        .map(resolve)
-        .collect::<Result<_, _>>()?;
-    if lists.len() == 1 || lists.len() == n_rows {
-        return Ok(lists);
-    }
-    let expected = format!("{n_rows} lists, one a row, or a single one for all rows");
-    refuse(field, expected, format!("{} lists", lists.len()))
 }
 
 /// Indices below `n`, at least one.

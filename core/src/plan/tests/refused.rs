@@ -170,6 +170,25 @@ fn every_mistake_is_refused_with_its_field() {
             &["`interventions[0].source_positions[1]`", "2 positions"],
         ),
         (
+            "[[2], [3]]",
+            r#"[[2], [{"text": "keys"}]]"#,
+            &[
+                "`interventions[0].base_positions[1]`",
+                "no tokenizer",
+                "\"keys\"",
+            ],
+        ),
+        (
+            "[[2], [3]]",
+            r#"[[2], [{"txet": "keys"}]]"#,
+            &["`interventions[0].base_positions`", r#"{"text":"#],
+        ),
+        (
+            "[[2], [3]]",
+            "[[2, 3, 2, 3, 2]]",
+            &["`interventions[0].base_positions[0]`", "one a token", "5"],
+        ),
+        (
             r#""source_positions": [[1]]"#,
             r#""source_positions": [[3]]"#,
             &["`interventions[0].source_positions[0]`", "0 to 2"],

@@ -359,7 +359,7 @@ fn scan_plan(
     };
     let list = |n_tokens: usize| {
         let from_end = positions.clone().map(|at| prompts.base.len() - at);
-        let positions = from_end.map(|distance| Position::Index(n_tokens - distance));
+        let positions = from_end.map(|distance| Position::Index(n_tokens - distance).into());
         Some(Positions(vec![positions.collect()]))
     };
     let mut planned = card.planned(None);

@@ -45,6 +45,26 @@ fn links_bring_everything_back() {
     assert_eq!(other.choices.prompts(), odd);
 }
 
+/// A plan that a person wrote counts tokens or names them by their text: the cards are the same.
+#[test]
+fn links_name_tokens_by_text() {
+    let mut session = live();
+    let mut cards = |positions: &str| {
+        let plan = format!(
+            r#"{{"version":1,"base":{{"text":["woman,camera,woman,taxi,woman="]}},"sources":[{{"text":["carpet,rug,carpet="]}}],
+                "interventions":[{{"layer":1,"component":"block_output","source":0,{positions},"op":{{"type":"interchange"}}}}]}}"#
+        );
+        session.open_fragment(&share::encode(&plan)).unwrap();
+        session.active().cloned().collect::<Vec<_>>()
+    };
+    let by_number = cards(r#""base_positions":[[8,"last"]],"source_positions":[[2,"last"]]"#);
+    assert_eq!(by_number.len(), 2);
+    let by_text = cards(
+        r#""base_positions":[{"text":"woman"},{"text":"="}],"source_positions":[[{"text":"rug"},-1]]"#,
+    );
+    assert_eq!(by_text, by_number);
+}
+
 #[test]
 fn links_with_garbage_say_why_and_change_nothing() {
     let mut session = live();
