@@ -188,10 +188,7 @@ impl<B: Backend> CachedRuns<B> {
             labels: self.labels.clone(),
             at_once: self.at_once(start),
         };
-        Ok(Cached {
-            turns: self.turns.clone(),
-            ..Cached::of_parts(vec![part])
-        })
+        Ok(Cached::of_part(part, self.turns.clone()))
     }
 }
 
@@ -298,31 +295,26 @@ impl<B: Backend> Part<B> {
 }
 
 impl<B: Backend> Cached<B> {
-    /// The pairs of some parts, one part after the other.
-    fn of_parts(parts: Vec<Part<B>>) -> Self {
-        let rows = |(idx, part): (usize, &Part<B>)| {
-            let rows = 0..part.labels.len();
-            rows.map(move |row| (idx, row)).collect::<Vec<_>>()
-        };
-        let labels: Vec<u32> = parts.iter().flat_map(|part| part.labels.clone()).collect();
+    fn of_part(part: Part<B>, turns: Vec<Option<bool>>) -> Self {
         Self {
-            at: parts.iter().enumerate().flat_map(rows).collect(),
-            turns: vec![None; labels.len()],
-            labels,
-            parts,
+            at: (0..part.labels.len()).map(|row| (0, row)).collect(),
+            labels: part.labels.clone(),
+            turns,
+            parts: vec![part],
             choices: None,
         }
     }
 
-    /// The pairs of several sets, one set after the other.
-    pub fn cat(sets: Vec<Self>) -> Self {
-        let turns = sets.iter().flat_map(|set| set.turns.clone()).collect();
-        let choices = sets.first().and_then(|set| set.choices.clone());
-        let parts = sets.into_iter().flat_map(|set| set.parts).collect();
+    /// The pairs of several sets of one shape each; `at` has the set of each pair and its row there, which ascend in a set.
+    pub fn joined(sets: Vec<Self>, at: &[(usize, usize)]) -> Self {
+        let labels = at.iter().map(|(set, row)| sets[*set].labels[*row]);
+        let turns = at.iter().map(|(set, row)| sets[*set].turns[*row]);
         Self {
-            turns,
-            choices,
-            ..Self::of_parts(parts)
+            labels: labels.collect(),
+            turns: turns.collect(),
+            at: at.to_vec(),
+            choices: sets.first().and_then(|set| set.choices.clone()),
+            parts: sets.into_iter().flat_map(|set| set.parts).collect(),
         }
     }
 

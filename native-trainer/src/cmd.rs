@@ -7,6 +7,7 @@ mod check;
 mod convert;
 mod data;
 mod eval;
+mod find;
 mod inspect;
 mod merge;
 mod options;
@@ -20,7 +21,7 @@ pub mod train;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
 
 /// What the program can do.
 #[derive(Subcommand, Debug)]
@@ -39,6 +40,8 @@ pub enum Command {
     Task(task::Args),
     /// Say whether a model knows what a task asks
     Check(check::Args),
+    /// From a question to a direction: what the model knows, where it keeps a variable, and what turns it there
+    Find(find::Args),
     /// Write counterfactual pairs as a training data file
     Data(data::Args),
     /// Train the embedded solver model from nothing
@@ -53,7 +56,23 @@ pub enum Command {
     Serve(serve::Args),
 }
 
+/// A command alone, as typed.
+#[derive(Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
 impl Command {
+    /// The command of these words, the first of which is its name.
+    ///
+    /// # Errors
+    /// - If they are none.
+    pub fn of_words(words: impl IntoIterator<Item = String>) -> Result<Self> {
+        let program = std::iter::once("swivel".to_owned());
+        Ok(Line::try_parse_from(program.chain(words))?.command)
+    }
+
     /// Does it; the status is 0 if all that was to hold holds, 1 if a stated check failed.
     pub fn run(self) -> Result<ExitCode> {
         match self {
@@ -64,6 +83,7 @@ impl Command {
             Self::Apply(args) => apply::run(args),
             Self::Task(args) => task::run(args),
             Self::Check(args) => check::run(args),
+            Self::Find(args) => find::run(args),
             Self::Data(args) => data::run(args),
             Self::Pretrain(args) => pretrain::run(args),
             Self::Bench(args) => bench::run(args),

@@ -16,7 +16,7 @@ pub const CREATED_BY: &str = concat!("swivel ", env!("CARGO_PKG_VERSION"));
 /// Reads a direction file.
 pub fn read(path: &Path) -> Result<Direction> {
     match Opened::read(path)? {
-        Opened::Direction(direction) => Ok(direction),
+        Opened::Direction(direction) => Ok(*direction),
         Opened::Map(_) => bail!(
             "{} is a map; `inspect MAP --cell NAME --out FILE` takes one of its cells out as a direction file",
             path.display()
@@ -27,7 +27,7 @@ pub fn read(path: &Path) -> Result<Direction> {
 /// A file with one direction or with many.
 pub enum Opened {
     /// A direction file.
-    Direction(Direction),
+    Direction(Box<Direction>),
     /// A sweep result.
     Map(SweepResult),
 }
@@ -37,7 +37,9 @@ impl Opened {
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = read_bytes(path)?;
         let opened = FileKind::of_bytes(&bytes).and_then(|kind| match kind {
-            FileKind::Direction => Direction::from_bytes(&bytes).map(Self::Direction),
+            FileKind::Direction => {
+                Direction::from_bytes(&bytes).map(|direction| Self::Direction(Box::new(direction)))
+            }
             FileKind::SweepResult => SweepResult::from_bytes(&bytes).map(Self::Map),
         });
         opened.with_context(|| reading(path))

@@ -1,5 +1,7 @@
 //! Whether a model knows what a task asks: shares that are right, where it fails, and what it says instead.
 
+mod picture;
+
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use burn::tensor::backend::Backend;

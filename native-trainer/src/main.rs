@@ -8,6 +8,7 @@ mod count;
 mod device;
 mod direction_file;
 mod file_name;
+mod find;
 mod input;
 mod interrupt;
 mod invocation;

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Tensor, backend::Backend};
 use swivel_core::{
-    Component, Decoder, Sizes, ids_tensor,
+    Component, Decoder, Sizes, Tokenizer, ids_tensor,
     intervention::Source,
-    question::{Entry, Task, shipped},
+    question::{Entry, Question, Task, shipped},
 };
 
 use crate::{
@@ -40,6 +40,17 @@ pub fn open(name: &str) -> Result<Task> {
 
 /// Pairs from which is counted how often a variable changes the answer.
 const COUNTED: usize = 400;
+
+/// The same in the words of a tokenizer.
+///
+/// # Errors
+/// - as [`open`]
+pub fn asking(name: &str, tokenizer: &Tokenizer) -> Result<Question> {
+    Ok(Question::Language {
+        task: open(name)?,
+        tokenizer: tokenizer.clone(),
+    })
+}
 
 /// In how many pairs each variable changes the answer, 0..1.
 pub fn shares_changed(task: &Task, seed: u64) -> Vec<(String, f64)> {
@@ -133,15 +144,12 @@ pub fn answers_of<B: Backend>(
 }
 
 /// What is read off the final norm at the last token of each prompt. Prompts of one length run together.
-fn ask<B: Backend, T: Clone>(
+fn ask<B: Backend, T: Clone + Send>(
     model: &Decoder<B>,
     sizes: &Sizes,
     prompts: &[&[u32]],
     read: impl Fn(Tensor<B, 2>) -> Result<Vec<T>> + Sync,
-) -> Result<Vec<T>>
-where
-    T: Send,
-{
+) -> Result<Vec<T>> {
     let device = model.device();
     let site = Component::FinalNorm.at(sizes.n_layers - 1);
     let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();

@@ -304,6 +304,8 @@ impl<B: Backend> Cached<B> {
                 let probe = Probe {
                     base: pair.base.clone(),
                     source: pair.source.clone(),
+                    source_position: (pair.source_position != pair.base_position)
+                        .then_some(pair.source_position),
                     top_1: top.token,
                     logit: top.logit,
                 };

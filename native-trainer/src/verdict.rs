@@ -223,7 +223,7 @@ pub fn report_scores(
 
 /// A name in a column of its own.
 fn name(name: &str) -> String {
-    format!("{name:<40}")
+    format!("{name:<42}")
 }
 
 /// Says how scores by several seeds spread.
@@ -270,6 +270,7 @@ mod tests {
             probe: Probe {
                 base: vec![1],
                 source: vec![2],
+                source_position: None,
                 top_1: after,
                 logit: 0.0,
             },

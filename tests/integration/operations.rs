@@ -198,6 +198,7 @@ impl Case {
             probe: Probe {
                 base: Vec::new(),
                 source: Vec::new(),
+                source_position: None,
                 top_1: 0,
                 logit: 0.0,
             },

@@ -180,6 +180,7 @@ fn low_rank_at_half_strength_equals_the_editor() {
         probe: Probe {
             base: Vec::new(),
             source: Vec::new(),
+            source_position: None,
             top_1: 0,
             logit: 0.0,
         },

@@ -94,6 +94,9 @@ pub struct Measured {
     /// Held-out pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairs: Option<usize>,
+    /// IIA on other pairs, by which one of several directions is picked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<f64>,
     /// Pairs whose answer should turn, and those of them in which it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turned: Option<[usize; 2]>,
@@ -128,6 +131,9 @@ pub struct Probe {
     pub base: Vec<u32>,
     /// Token ids of the source prompt.
     pub source: Vec<u32>,
+    /// Where the source is read, where that is not where the base is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_position: Option<usize>,
     /// Top-1 token of the intervened run.
     pub top_1: u32,
     /// Its logit, nats.

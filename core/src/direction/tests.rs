@@ -8,6 +8,7 @@ fn probe_tells_rounding_from_another_answer() {
     let probe = Probe {
         base: vec![1],
         source: vec![2],
+        source_position: None,
         top_1: 7,
         logit: 3.0,
     };
@@ -41,6 +42,7 @@ pub(crate) fn facts() -> Facts {
         },
         measured: Measured {
             pairs: Some(100),
+            validation: Some(0.98),
             turned: Some([50, 49]),
             known: Some(0.97),
             unseen: Some(Unseen {
@@ -54,6 +56,7 @@ pub(crate) fn facts() -> Facts {
         probe: Probe {
             base: vec![1, 2],
             source: vec![3, 4],
+            source_position: None,
             top_1: 5,
             logit: 1.25,
         },

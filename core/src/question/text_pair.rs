@@ -10,6 +10,7 @@
 //! | `base`, `source` | the prompts |
 //! | `answer` | what the base run must say once it has the source's value; its first token is the label |
 //! | `base_answer`, `source_answer` | what each run says by itself, where known |
+//! | `values` | what the variable is in base and source, where known |
 //! | `base_position`, `source_position` | the token that is written, and the one that is read: a number from 0, `"last"`, -2 and so on from the end, or the last token of a text where that stands last in the prompt |
 //!
 //! A line of ids has the fields of [`Pair`].
@@ -29,6 +30,7 @@ struct TextPair {
     answer: String,
     base_answer: Option<String>,
     source_answer: Option<String>,
+    values: Option<[String; 2]>,
     base_position: NamedPosition,
     source_position: NamedPosition,
 }
@@ -90,7 +92,7 @@ impl TextPair {
             label,
             base_label,
             source_label,
-            values: None,
+            values: self.values.clone(),
         })
     }
 }
@@ -170,6 +172,8 @@ mod tests {
             source_position: 2,
             label: id("True"),
             base_label: Some(id("False")),
+            source_label: Some(id("True")),
+            ..Pair::default()
         };
         assert_eq!(Pair::from_json(TEXT, Some(&tokenizer)).unwrap(), expected);
         let ids = serde_json::to_string(&expected).unwrap();

@@ -184,6 +184,7 @@ impl SweepResult {
             probe: Probe {
                 base: facts.base.clone(),
                 source: facts.source.clone(),
+                source_position: None,
                 top_1: cell.top_1,
                 logit: cell.logit,
             },

@@ -1,6 +1,6 @@
 //! `check`: whether a model knows what a task asks.
 
-use std::{process::ExitCode, time::Instant};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Result, bail};
 use burn::tensor::backend::AutodiffBackend;
@@ -8,11 +8,12 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::question::{AskedPrompt, Asker, Labels, Task};
 
-use super::options::{Common, ReportArgs, check_counts, examples, heading};
+use super::options::{Common, ForceArgs, ReportArgs, check_counts, examples, heading};
 use crate::{
     device::{self, Job},
     knowledge::Knowledge,
     model_files::ModelFiles,
+    output::Output,
     question,
     report::Report,
 };
@@ -32,6 +33,11 @@ pub struct Args {
     /// Seed of the prompts
     #[arg(long, default_value_t = 0, help_heading = heading::QUESTION)]
     seed: u64,
+    /// Write a picture of what it knows, an SVG
+    #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArgs,
     /// Exit with status 1 if the share that is right is lower than this, from 0 to 1
     #[arg(long, value_name = "SHARE", help_heading = heading::OUTPUT)]
     at_least: Option<f64>,
@@ -44,6 +50,7 @@ struct Check {
     task: Task,
     labels: Labels,
     prompts: Vec<AskedPrompt>,
+    picture: Option<Output>,
     at_least: Option<f64>,
     report: Report,
 }
@@ -55,6 +62,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         task,
         prompts,
         seed,
+        out,
+        force,
         at_least,
         report,
     } = args;
@@ -73,6 +82,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
             files,
             labels,
             prompts,
+            picture: out
+                .map(|out| Output::create(&out, force.existing()))
+                .transpose()?,
             at_least,
             report: report.report(),
             task,
@@ -90,6 +102,7 @@ impl Job for Check {
             task,
             labels,
             prompts,
+            picture,
             at_least,
             report,
         } = self;
@@ -101,6 +114,11 @@ impl Job for Check {
             files.name, task.name
         ));
         knowledge.report(&task, labels.all().len(), tokenizer, report);
+        if let Some(picture) = picture {
+            let svg = knowledge.svg(&task, &files.name)?;
+            let file = picture.finish(svg.as_bytes())?;
+            report.line(format!("Wrote {}", file.display()));
+        }
         let seconds = started.elapsed().as_secs_f64();
         report.line(format!("in {seconds:.1} s on {device_name}"));
         let mut event = knowledge.json(tokenizer);

@@ -11,7 +11,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    Decoder, Place, Sizes,
+    Decoder, Place, Position, Sizes,
     direction::{Direction, Facts},
     intervention::Intervention,
     question::{Pair, TokenName},
@@ -187,7 +187,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 /// The direction of a file, or of one cell of a map, which is then said.
 fn read(file: &Path, cell: Option<&str>, report: Report) -> Result<Direction> {
     let result = match (Opened::read(file)?, cell) {
-        (Opened::Direction(direction), None) => return Ok(direction),
+        (Opened::Direction(direction), None) => return Ok(*direction),
         (Opened::Direction(_), Some(_)) => return Err(no_map(file)),
         (Opened::Map(result), _) => result,
     };
@@ -252,7 +252,7 @@ impl Job for Eval {
         let iia = score.all.share();
         let of = stands_for.map_or(String::new(), |what| format!("   for {what}"));
         report.line(format!(
-            "{:<40}{:.3}{of}",
+            "{:<42}{:.3}{of}",
             "As recorded in the file", direction.facts.iia
         ));
         report.event(&json!({
@@ -303,6 +303,9 @@ fn check_probe<B: Backend>(
         ..Pair::default()
     }];
     place(&mut pair, direction.facts.place.position)?;
+    if let Some(position) = probe.source_position {
+        pair[0].source_position = Position::Index(position).resolve(probe.source.len())?;
+    }
     let cached = cache_pairs(model, sizes, direction.facts.place, &pair, cache)?;
     let swaps = cached.swaps(model, learned, &pair)?;
     let found = &swaps[0].probe;

@@ -119,6 +119,11 @@ pub struct ReportArgs {
 }
 
 impl ReportArgs {
+    /// Whether programs read it.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Where output goes.
     pub fn report(&self) -> Report {
         Report::new(self.json)
@@ -225,10 +230,7 @@ impl TaskArgs {
                 self.task
             );
         }
-        Ok(Question::Language {
-            task: question::open(&self.task)?,
-            tokenizer: tokenizer.clone(),
-        })
+        question::asking(&self.task, tokenizer)
     }
 
     /// True if pairs are those of a program.

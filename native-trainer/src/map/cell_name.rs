@@ -9,7 +9,13 @@ pub const BEST: &str = "best";
 
 /// The whole name of a cell.
 pub fn name(cell: &Cell) -> String {
-    format!("{}@{}", parts(cell).join("."), cell.place.position)
+    format!("{}@{}", parts(cell).join("."), token(cell))
+}
+
+/// The name of its token, or where it is.
+fn token(cell: &Cell) -> String {
+    let position = cell.place.position;
+    cell.token.clone().unwrap_or_else(|| position.to_string())
 }
 
 fn parts(cell: &Cell) -> Vec<String> {
@@ -37,8 +43,7 @@ pub fn find(result: &SweepResult, text: &str) -> Result<usize> {
     let is_meant = |cell: &&Cell| {
         let parts = parts(cell);
         let has = |said: &&str| *said == BEST || parts.iter().any(|part| part == said);
-        said.iter().all(has)
-            && position.is_none_or(|position| position == cell.place.position.to_string())
+        said.iter().all(has) && position.is_none_or(|position| position == token(cell))
     };
     let cells = || result.cells().iter();
     let meant: Vec<usize> = (cells().enumerate())

@@ -95,9 +95,10 @@ impl<'a> Live<'a> {
                 )
             });
             self.report.line(format!(
-                "  {}{rank}: IIA {:.3}{controls}",
+                "  {}{rank}: IIA {:.3}{controls}{}",
                 cell.title(),
-                cell.iia
+                cell.iia,
+                if cell.beats_whole_vector() { " !" } else { "" }
             ));
             return;
         };

@@ -14,6 +14,7 @@ use super::{metric::Metric, svg::svg, table::tables};
 use crate::{
     output::{Existing, Output},
     report::Report,
+    verdict::BEATS_WHOLE_VECTOR,
 };
 
 /// Where the picture of a map goes.
@@ -40,11 +41,18 @@ pub fn publish(
                 controls.random, controls.full
             )
         });
+        let picked = match (best.validation, result.facts().validation_pairs) {
+            (Some(iia), Some(n)) => format!("; picked by {n} other pairs, {iia:.3}"),
+            _ => String::new(),
+        };
         report.line(format!(
-            "\nBest: {}, IIA {:.3}{controls}",
+            "\nBest: {}, IIA {:.3}{controls}{picked}",
             best.title(),
             best.iia
         ));
+        if best.beats_whole_vector() {
+            report.warn(BEATS_WHOLE_VECTOR);
+        }
     }
     let part = result.facts().part;
     let picture = match part {

@@ -6,22 +6,24 @@ use swivel_core::sweep::SweepResult;
 
 use super::{
     metric::{Metric, colour, is_dark},
-    table::{Grid, grids},
+    table::{FLAG, Grid, grids},
 };
 
 /// The map as an SVG: a table a map, layers upwards, positions to the right.
 pub fn svg(result: &SweepResult, metric: Metric) -> Result<String> {
-    const CELL: (i32, i32) = (38, 26);
+    const HEIGHT: i32 = 26;
+    const LETTER: i32 = 7;
     const MARGIN: (i32, i32) = (84, 64);
     let grids = grids(result);
+    let cell_of = |grid: &Grid| (38.max(grid.name_width() as i32 * LETTER + 8), HEIGHT);
     let width = grids
         .iter()
-        .map(|grid| grid.positions.len() as i32 * CELL.0)
+        .map(|grid| grid.positions.len() as i32 * cell_of(grid).0)
         .max();
     let width = (width.unwrap_or(0) + MARGIN.0 + 24).max(460);
     let height: i32 = grids
         .iter()
-        .map(|grid| grid.layers.len() as i32 * CELL.1 + MARGIN.1 + 36)
+        .map(|grid| grid.layers.len() as i32 * HEIGHT + MARGIN.1 + 36)
         .sum();
     let values = result.cells().iter().filter_map(|cell| metric.of(cell));
     let scale = values.fold(1e-9, |most: f64, value| most.max(value.abs()));
@@ -41,10 +43,12 @@ pub fn svg(result: &SweepResult, metric: Metric) -> Result<String> {
         let at = |h: HPos| Pos::new(h, VPos::Center);
         let mut top = 0;
         for grid in &grids {
+            let cell_size = cell_of(grid);
             let Grid {
                 key,
                 layers,
                 positions,
+                names,
             } = grid;
             let title = format!("{key}: {}", metric.title());
             draw(area.draw(&Text::new(
@@ -55,15 +59,15 @@ pub fn svg(result: &SweepResult, metric: Metric) -> Result<String> {
             let best = result.best_in(key);
             let first_row = top + MARGIN.1 - 16;
             for (row, layer) in layers.iter().enumerate() {
-                let y = first_row + row as i32 * CELL.1;
+                let y = first_row + row as i32 * cell_size.1;
                 let name = Text::new(
                     format!("layer {layer}"),
-                    (MARGIN.0 - 10, y + CELL.1 / 2),
+                    (MARGIN.0 - 10, y + cell_size.1 / 2),
                     font(12, [64; 3]).pos(at(HPos::Right)),
                 );
                 draw(area.draw(&name))?;
                 for (column, position) in positions.iter().enumerate() {
-                    let x = MARGIN.0 + column as i32 * CELL.0;
+                    let x = MARGIN.0 + column as i32 * cell_size.0;
                     let idx = result.find(key, *layer, *position);
                     let cell = idx.map(|idx| &result.cells()[idx]);
                     let Some((cell, value)) = cell.and_then(|cell| Some((cell, metric.of(cell)?)))
@@ -71,7 +75,7 @@ pub fn svg(result: &SweepResult, metric: Metric) -> Result<String> {
                         continue;
                     };
                     let fill = colour(metric.shade(cell, scale));
-                    let corners = [(x, y), (x + CELL.0 - 2, y + CELL.1 - 2)];
+                    let corners = [(x, y), (x + cell_size.0 - 2, y + cell_size.1 - 2)];
                     draw(area.draw(&Rectangle::new(
                         corners,
                         RGBColor(fill[0], fill[1], fill[2]).filled(),
@@ -83,19 +87,24 @@ pub fn svg(result: &SweepResult, metric: Metric) -> Result<String> {
                         )))?;
                     }
                     let ink = if is_dark(fill) { [255; 3] } else { [32; 3] };
+                    let flag = if cell.beats_whole_vector() {
+                        FLAG.into()
+                    } else {
+                        String::new()
+                    };
                     let text = Text::new(
-                        metric.text(value),
-                        (x + CELL.0 / 2 - 1, y + CELL.1 / 2 - 1),
+                        metric.text(value) + &flag,
+                        (x + cell_size.0 / 2 - 1, y + cell_size.1 / 2 - 1),
                         font(11, ink).pos(at(HPos::Center)),
                     );
                     draw(area.draw(&text))?;
                 }
             }
-            let y = first_row + layers.len() as i32 * CELL.1 + 10;
-            for (column, position) in positions.iter().enumerate() {
-                let x = MARGIN.0 + column as i32 * CELL.0 + CELL.0 / 2 - 1;
+            let y = first_row + layers.len() as i32 * cell_size.1 + 10;
+            for (column, name) in names.iter().enumerate() {
+                let x = MARGIN.0 + column as i32 * cell_size.0 + cell_size.0 / 2 - 1;
                 draw(area.draw(&Text::new(
-                    position.to_string(),
+                    name.clone(),
                     (x, y),
                     font(11, [64; 3]).pos(at(HPos::Center)),
                 )))?;
@@ -105,7 +114,7 @@ pub fn svg(result: &SweepResult, metric: Metric) -> Result<String> {
                 (MARGIN.0 - 10, y),
                 font(12, [64; 3]).pos(at(HPos::Right)),
             )))?;
-            top += layers.len() as i32 * CELL.1 + MARGIN.1 + 36;
+            top += layers.len() as i32 * cell_size.1 + MARGIN.1 + 36;
         }
         draw(area.present())?;
     }

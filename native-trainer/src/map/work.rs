@@ -13,28 +13,28 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 use swivel_core::{
-    Decoder, Place, Position, Site,
-    cone::row_indices,
+    Decoder,
     direction::Basis,
-    intervention::Source,
-    question::{Pair, Placed},
+    question::Placed,
     sweep::{Cell, Method},
     train::{Rotation, orthonormal},
 };
 
 use super::{
     cells::{Planned, Sweep},
+    measure::Measure,
     scores::{Reference, Scores, answers, rows_of},
+    sets::{Bucket, Kept, Set},
 };
 use crate::{
     baseline::Baseline,
-    cached::{Cached, CachedRuns, Wanted, batches, in_words},
+    cached::{Cached, batches},
     count::Count,
     device::Job,
     interrupt,
     learn::shuffled,
     question::answers_of,
-    score::{Bases, swap_along, swap_whole},
+    score::{Bases, swap_along},
     side_by_side::{in_workers, n_workers},
     site::width_at,
     tensors::read_floats,
@@ -122,110 +122,6 @@ impl Job for Worker {
     }
 }
 
-/// Pairs of one set with everything cached that cells share, those of one shape together.
-struct Set<B: Backend> {
-    buckets: Vec<Bucket<B>>,
-    /// The pairs, one bucket after the other.
-    pairs: Vec<Pair>,
-    choices: Option<Vec<u32>>,
-}
-
-/// Pairs whose prompts have one length and each column's token at one place.
-struct Bucket<B: Backend> {
-    runs: CachedRuns<B>,
-    /// Of each column, its token in base and source.
-    tokens: Vec<[usize; 2]>,
-    n_tokens: usize,
-}
-
-/// What of the runs of a variable's pairs is cached.
-struct Kept<'a> {
-    sweep: &'a Sweep,
-    sites: Vec<Site>,
-    first_layer: usize,
-}
-
-impl<B: Backend> Set<B> {
-    fn new(
-        kept: &Kept<'_>,
-        model: &Decoder<B>,
-        placed: &[Placed],
-        has_logits: bool,
-        what: &'static str,
-    ) -> Result<Self> {
-        let (sweep, sizes) = (kept.sweep, kept.sweep.files.sizes());
-        let mut shapes: Vec<(Vec<[usize; 2]>, Vec<Pair>)> = Vec::new();
-        let shape = |pair: &Pair| [pair.base.len(), pair.source.len()];
-        for Placed { pair, tokens } in placed {
-            let known = shapes.iter_mut().find(|(own, members)| {
-                own == tokens && members.first().is_some_and(|own| shape(own) == shape(pair))
-            });
-            match known {
-                Some((_, members)) => members.push(pair.clone()),
-                None => shapes.push((tokens.clone(), vec![pair.clone()])),
-            }
-        }
-        let mut buckets = Vec::new();
-        let (mut n_bytes, mut is_file) = (0, false);
-        for (tokens, pairs) in &shapes {
-            let span = |side: usize| {
-                let tokens = tokens.iter().map(|token| token[side]);
-                let (first, last) = (tokens.clone().min(), tokens.max());
-                first.zip(last).context("a map without tokens")
-            };
-            let ((first, last), (source_first, source_last)) = (span(0)?, span(1)?);
-            let n_tokens = pairs[0].base.len();
-            let wanted = Wanted {
-                sites: kept.sites.clone(),
-                first_layer: kept.first_layer,
-                logits: has_logits,
-                base: first..=if has_logits { n_tokens - 1 } else { last },
-                source: source_first..=source_last,
-                storage: sweep.cache.storage,
-                memory: sweep.cache.memory.n_bytes(),
-            };
-            let runs = CachedRuns::run(model, sizes, pairs, &wanted, what)?;
-            n_bytes += runs.n_bytes();
-            is_file |= runs.is_file();
-            buckets.push(Bucket {
-                runs,
-                tokens: tokens.clone(),
-                n_tokens,
-            });
-        }
-        sweep.report.line(format!(
-            "  caching   {what} pairs: {}",
-            in_words(placed.len(), n_bytes as u64, is_file, shapes.len())
-        ));
-        Ok(Self {
-            buckets,
-            pairs: shapes.into_iter().flat_map(|(_, pairs)| pairs).collect(),
-            choices: sweep.choices.clone(),
-        })
-    }
-
-    /// What resumed runs need at a cell.
-    fn at(&self, cell: &Planned) -> Result<Cached<B>> {
-        let at = |bucket: &Bucket<B>| {
-            let [base, source] = bucket.tokens[cell.column];
-            let position = Position::Index(base);
-            bucket.runs.at(
-                Place {
-                    position,
-                    ..cell.place()
-                },
-                source,
-            )
-        };
-        let sets = self.buckets.iter().map(at).collect::<Result<Vec<_>>>()?;
-        Ok(Cached::cat(sets).with_choices(self.choices.clone()))
-    }
-
-    fn each(&self, cells: &[Planned]) -> Result<Vec<Cached<B>>> {
-        cells.iter().map(|cell| self.at(cell)).collect()
-    }
-}
-
 /// The pairs of one variable.
 struct CachedVariable<B: Backend> {
     train: Option<Set<B>>,
@@ -235,121 +131,6 @@ struct CachedVariable<B: Backend> {
     probe: Set<B>,
     reference: Reference<B>,
     device: B::Device,
-}
-
-/// Whole values at the cells of one job.
-struct Measure<'a, B: Backend> {
-    model: &'a Decoder<B>,
-    method: Method,
-    /// The cells, from the first column on.
-    cells: &'a [Planned],
-    /// Means of the source runs' values, one row, where they take their place.
-    mean: Option<Source<B>>,
-    n_layers: usize,
-    device: B::Device,
-}
-
-impl<B: Backend> Measure<'_, B> {
-    /// Tokens of the cells, of base or source.
-    fn tokens(&self, bucket: &Bucket<B>, side: usize) -> Vec<usize> {
-        let cells = self.cells.iter();
-        cells.map(|cell| bucket.tokens[cell.column][side]).collect()
-    }
-
-    /// First and last of some tokens.
-    fn span(tokens: &[usize]) -> Result<(usize, usize)> {
-        let (first, last) = (tokens.iter().min(), tokens.iter().max());
-        let (first, last) = first.zip(last).context("a job without cells")?;
-        Ok((*first, *last))
-    }
-
-    /// The source's values of some rows, cell by cell.
-    fn values(&self, bucket: &Bucket<B>, rows: &[usize]) -> Result<Source<B>> {
-        let Planned { site, head, .. } = self.cells[0];
-        let tokens = self.tokens(bucket, 1);
-        let (first, last) = Self::span(&tokens)?;
-        let source = bucket.runs.source(rows, site, first..last + 1)?;
-        let values = source.values(site, head, first..last + 1);
-        let values = values.with_context(|| format!("values of {site} were not cached"))?;
-        let tokens: Vec<usize> = tokens.into_iter().map(|token| token - first).collect();
-        Ok(match tokens.iter().copied().eq(0..last + 1 - first) {
-            true => values,
-            false => values.select_positions(&row_indices(&tokens, &self.device)),
-        })
-    }
-
-    /// What the head reads after the intervention at each cell, `[rows, cells, d_model]`.
-    fn normed(&self, bucket: &Bucket<B>, rows: &[usize]) -> Result<Tensor<B, 3>> {
-        let Planned { site, head, .. } = self.cells[0];
-        let tokens = self.tokens(bucket, 0);
-        let (first, last) = Self::span(&tokens)?;
-        let base = (bucket.runs).base(rows, site.resumes_at(self.n_layers), first..=last)?;
-        let values = match (&self.mean, self.method) {
-            (Some(mean), _) => mean.map(
-                |x| x.repeat_dim(0, rows.len()),
-                |x| x.repeat_dim(0, rows.len()),
-            ),
-            (None, Method::Zero) => self
-                .values(bucket, rows)?
-                .map(|x| x.zeros_like(), |x| x.zeros_like()),
-            _ => self.values(bucket, rows)?,
-        };
-        // Prompts may have their tokens in another order than the example pair.
-        let mut order: Vec<usize> = (0..tokens.len()).collect();
-        order.sort_by_key(|idx| tokens[*idx]);
-        let is_sorted = order.iter().copied().eq(0..tokens.len());
-        let ascending: Vec<usize> = order.iter().map(|idx| tokens[*idx]).collect();
-        let values = match is_sorted {
-            true => values,
-            false => values.select_positions(&row_indices(&order, &self.device)),
-        };
-        let swap = swap_whole();
-        let model = self.model;
-        let all = model.intervene_each(&base, &swap, &values, (site, head), &ascending);
-        Ok(match is_sorted {
-            true => all,
-            false => {
-                let mut back = vec![0; order.len()];
-                (order.iter().enumerate()).for_each(|(place, idx)| back[*idx] = place);
-                all.select(1, row_indices(&back, &self.device))
-            }
-        })
-    }
-
-    /// Does something with each batch of a set, in the order of its pairs.
-    fn each(
-        &self,
-        set: &Set<B>,
-        mut take: impl FnMut(&Bucket<B>, &[usize]) -> Result<()>,
-    ) -> Result<()> {
-        for bucket in &set.buckets {
-            let (first, _) = Self::span(&self.tokens(bucket, 0))?;
-            let n_pairs = bucket.runs.labels.len();
-            for rows in batches(n_pairs, bucket.runs.at_once(first)) {
-                take(bucket, &rows)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Mean of the source runs' values over all pairs, one row.
-    fn mean(&self, set: &Set<B>) -> Result<Source<B>> {
-        let n = set.pairs.len() as f64;
-        let mut sum: Option<Source<B>> = None;
-        self.each(set, |bucket, rows| {
-            let part = self.values(bucket, rows)?;
-            let part = part.map(|x| x.sum_dim(0) / n, |x| x.sum_dim(0) / n);
-            sum = Some(match (sum.take(), part) {
-                (Some(Source::Positions(sum)), Source::Positions(part)) => {
-                    Source::Positions(sum + part)
-                }
-                (Some(Source::Heads(sum)), Source::Heads(part)) => Source::Heads(sum + part),
-                (_, part) => part,
-            });
-            Ok(())
-        })?;
-        sum.context("there are no pairs")
-    }
 }
 
 impl<B: Backend> CachedVariable<B> {
@@ -390,9 +171,9 @@ impl<B: Backend> CachedVariable<B> {
             }
         }
         let reference = Reference {
-            labels: test.pairs.iter().map(|pair| pair.label).collect(),
+            labels: test.by_bucket().map(|pair| pair.label).collect(),
             base: Tensor::cat(base, 0).squeeze_dim(1),
-            base_labels: test.pairs.iter().map(|pair| pair.base_label).collect(),
+            base_labels: test.by_bucket().map(|pair| pair.base_label).collect(),
             choices: sweep.choices.clone(),
         };
         Ok(Self {

@@ -73,6 +73,10 @@ fn pairs_as_text_are_those_of_their_ids() {
         if let Some(label) = pair.base_label {
             line["base_answer"] = tokenizer.token(label).into();
         }
+        if let (Some(label), Some(values)) = (pair.source_label, pair.values) {
+            line["source_answer"] = tokenizer.token(label).into();
+            line["values"] = json!(values);
+        }
         line.to_string()
     };
     let lines = fs::read_to_string(&ids).unwrap();

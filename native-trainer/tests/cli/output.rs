@@ -66,7 +66,7 @@ fn causes_are_said_once_and_in_words() {
     fs::write(&data, [pair("[1,2]"), pair("[1]")].join("\n")).unwrap();
     check_error(
         &["sweep", "--train-data", &data, "--test-data", &data],
-        &["pair 1 has 1 tokens of base, swapped at 0", "pair 0 has 2"],
+        &["prompts of one length", "2 and 1 tokens"],
     );
     let output = Command::new(env!("CARGO_BIN_EXE_swivel"))
         .args(["train", "--model", "nobody/nothing"])
@@ -247,7 +247,7 @@ fn next_command_works_as_printed() {
     assert!(first.starts_with("swivel eval directions/"), "{first}");
     // Other pairs than those that it was scored on already.
     assert!(first.ends_with(" --seed 2 --shots 0"), "{first}");
-    assert!(shell(&first, None).contains("IIA on 1000 held-out pairs"));
+    assert!(shell(&first, None).contains(" held-out pairs "));
 
     let model = fixture("tiny_sharded");
     let data = "--train-data 'my pairs.jsonl' --test-data 'my pairs.jsonl'";

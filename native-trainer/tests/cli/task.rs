@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -167,7 +167,68 @@ fn direction_is_learned_at_a_named_token_of_prompts_of_two_lengths() {
         &["train", "--position", "E"],
         &["a program's tokens have no names"],
     );
-    check_error(&["sweep", "--task", &path], &["data --task"]);
+    // A map over names tells what a training run tells of the same pairs.
+    let map = path_in(&folder, "map.safetensors");
+    let counts = "--train-pairs 200 --validation-pairs 200 --test-pairs 100 --device flex --json";
+    let counts: Vec<&str> = counts.split(' ').collect();
+    let swept = [
+        &[
+            "sweep",
+            "--task",
+            &path,
+            "--variable",
+            "same",
+            "--out",
+            &map,
+        ][..],
+        &["--layers", "2", "--positions", "E,E+1,last"],
+        &counts,
+    ];
+    ok(&swept.concat());
+    let said = ok_json(&["inspect", &map, "--json"]);
+    let cells = said["cells"].as_array().unwrap();
+    // `E+1` is `last` in every prompt, and comes once.
+    let tokens: Vec<&Value> = cells.iter().map(|cell| &cell["token"]).collect();
+    assert_eq!(tokens, ["last", "E"]);
+    for cell in cells {
+        let token = cell["token"].as_str().unwrap();
+        let trained = [
+            &[
+                "train",
+                "--task",
+                &path,
+                "--variable",
+                "same",
+                "--out",
+                &out,
+            ][..],
+            &["--layer", "2", "--position", token, "--force"],
+            &counts,
+        ];
+        let trained = ran_json(&trained.concat());
+        for (own, name) in [
+            (&cell["iia"], "test_iia"),
+            (&cell["controls"]["full"], "full"),
+        ] {
+            let expected = match name {
+                "full" => &trained["controls"]["full"],
+                name => &trained[name],
+            };
+            let [own, expected] = [own, expected].map(|share| share.as_f64().unwrap());
+            assert!(
+                (own - expected).abs() < 0.021,
+                "{token} {name}: {own} {expected}"
+            );
+        }
+    }
+    check_error(
+        &["sweep", "--task", &path, "--positions", "E,Q"],
+        &["unknown position `Q`", "E, last"],
+    );
+    check_error(
+        &["train", "--task", &path, "--hold-out", "nobody"],
+        &["cannot hold out `nobody`", "templates, all"],
+    );
     let pairs = path_in(&folder, "pairs.jsonl");
     ok(&[
         "data",

@@ -3,7 +3,7 @@
 use swivel_core::{Component, Place, Position, plan::Operation};
 use swivel_engine::protocol::{Answer, Read, Request, Response};
 
-use super::{Card, Cursor, Model, Picture, Probe, Prompts, Session, Side, map::PatchMap};
+use super::{Card, Cursor, Model, Opened, Picture, Probe, Prompts, Session, Side, map::PatchMap};
 
 /// Something to ask the engine.
 #[derive(Clone, Debug)]
@@ -182,13 +182,22 @@ impl Session {
             base: probe.base.clone(),
             source: probe.source.clone(),
         };
-        Some(self.learned_request(idx, &prompts))
+        let mut card = Card::of_direction(idx, &opened.direction);
+        if let Some(position) = probe.source_position {
+            card.source_position = Position::Index(position);
+        }
+        Some(self.request_of(&card, opened, &prompts))
     }
 
     /// What a direction does at its own place in other prompts than those of the page.
     pub fn learned_request(&self, idx: usize, prompts: &Prompts) -> Request {
         let opened = &self.directions[idx];
         let card = Card::of_direction(idx, &opened.direction);
+        self.request_of(&card, opened, prompts)
+    }
+
+    /// What a card does in other prompts than those of the page.
+    fn request_of(&self, card: &Card, opened: &Opened, prompts: &Prompts) -> Request {
         let planned = card.planned(Some(opened.engine_name.clone()));
         Request {
             plan: prompts.plan(vec![planned]),

@@ -12,6 +12,10 @@ use crate::{
 /// Strengths of the slider's ends and its steps.
 const STRENGTHS: [f32; 3] = [0.0, 2.0, 0.05];
 
+/// What a direction is suspected of that does clearly better than the whole vector (Makelov et al. 2023,
+/// <https://arxiv.org/abs/2311.17030>).
+pub const SUSPECT: &str = "does clearly better than the whole vector: it may act through parts that the model does not use there";
+
 /// The cards.
 #[component]
 pub fn Directions(
@@ -46,6 +50,9 @@ struct Facts {
     place: String,
     scores: Option<[String; 3]>,
     shuffled: Option<String>,
+    unseen: Option<String>,
+    /// True if it does clearly better than the whole vector.
+    is_suspect: bool,
     learned: Option<String>,
     problem: Option<String>,
     warning: Option<String>,
@@ -85,6 +92,11 @@ fn facts(session: &Session, card: &Card) -> Facts {
             [known.facts.iia, controls.random, controls.full].map(score)
         }),
         shuffled: known.and_then(|known| known.facts.controls.shuffled.map(score)),
+        unseen: known.and_then(|known| Some(score(known.facts.measured.unseen.as_ref()?.iia))),
+        is_suspect: known.is_some_and(|known| {
+            let facts = &known.facts;
+            facts.controls.are_beaten_by(facts.iia)
+        }),
         learned: direction.map(learned),
         warning: match &problem {
             Some(_) => None,
@@ -172,14 +184,23 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
             </div>
             {move || {
                 facts
-                    .with(|facts| facts.as_ref().and_then(|facts| Some((facts.scores.clone()?, facts.shuffled.clone()))))
-                    .map(|([iia, random, full], shuffled)| {
+                    .with(|facts| facts.as_ref().and_then(|facts| Some((facts.scores.clone()?, facts.shuffled.clone(), facts.unseen.clone()))))
+                    .map(|([iia, random, full], shuffled, unseen)| {
                         view! {
                             <dl class="scores">
                                 <div title="interchange intervention accuracy (IIA) on held-out pairs, 0..1">
                                     <dt>"how often it works"</dt>
                                     <dd>{iia}</dd>
                                 </div>
+                                {unseen
+                                    .map(|unseen| {
+                                        view! {
+                                            <div title="on words that training did not see">
+                                                <dt>"on unseen words"</dt>
+                                                <dd>{unseen}</dd>
+                                            </div>
+                                        }
+                                    })}
                                 <div title="control: a random subspace of the same rank; must fail">
                                     <dt>"a random one does"</dt>
                                     <dd>{random}</dd>
@@ -218,6 +239,9 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                 <output>{move || format!("{:.2}", strength())}</output>
             </label>
             <p class="fact">{move || text(|facts| facts.learned.clone().unwrap_or_default())}</p>
+            <Show when=move || facts.with(|f| f.as_ref().is_some_and(|f| f.is_suspect))>
+                <p class="hint">"△ " {SUSPECT}</p>
+            </Show>
             {move || {
                 facts
                     .with(|facts| facts.as_ref().and_then(|f| f.problem.clone()))

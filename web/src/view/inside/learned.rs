@@ -11,6 +11,7 @@ use crate::{
         learned::{FacetChoice, OpenedSweep},
         numbers::score,
     },
+    view::directions::SUSPECT,
 };
 
 /// What the table's columns hold.
@@ -82,6 +83,9 @@ fn describe(session: &Session, map: &OpenedSweep, cell: &Cell, is_best: bool) ->
         if let Some(shuffled) = controls.shuffled {
             text += &format!(", one of shuffled labels on {}", score(shuffled));
         }
+    }
+    if cell.beats_whole_vector() {
+        text += &format!("; it {SUSPECT}");
     }
     if is_best {
         text += "; the best cell";
