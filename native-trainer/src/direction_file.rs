@@ -29,7 +29,7 @@ pub enum Opened {
     /// A direction file.
     Direction(Box<Direction>),
     /// A sweep result.
-    Map(SweepResult),
+    Map(Box<SweepResult>),
 }
 
 impl Opened {
@@ -37,10 +37,10 @@ impl Opened {
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = read_bytes(path)?;
         let opened = FileKind::of_bytes(&bytes).and_then(|kind| match kind {
-            FileKind::Direction => {
-                Direction::from_bytes(&bytes).map(|direction| Self::Direction(Box::new(direction)))
-            }
-            FileKind::SweepResult => SweepResult::from_bytes(&bytes).map(Self::Map),
+            FileKind::Direction => Direction::from_bytes(&bytes)
+                .map(Box::new)
+                .map(Self::Direction),
+            FileKind::SweepResult => SweepResult::from_bytes(&bytes).map(Box::new).map(Self::Map),
         });
         opened.with_context(|| reading(path))
     }

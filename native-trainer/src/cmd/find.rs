@@ -261,7 +261,7 @@ fn begin(folder: &Path, args: &Args, variable: &str, sha256: &str) -> Result<()>
 
 fn read_map(path: &Path) -> Result<SweepResult> {
     match Opened::read(path)? {
-        Opened::Map(result) => Ok(result),
+        Opened::Map(result) => Ok(*result),
         Opened::Direction(_) => Err(direction_file::no_map(path)),
     }
 }
