@@ -11,6 +11,7 @@ use swivel_core::question::{AskedPrompt, Asker, Labels, Task};
 use super::options::{Common, ForceArgs, ReportArgs, check_counts, examples, heading};
 use crate::{
     device::{self, Job},
+    file_name::short_name,
     knowledge::Knowledge,
     model_files::ModelFiles,
     output::Output,
@@ -115,7 +116,7 @@ impl Job for Check {
         ));
         knowledge.report(&task, labels.all().len(), tokenizer, report);
         if let Some(picture) = picture {
-            let svg = knowledge.svg(&task, &files.name)?;
+            let svg = knowledge.svg(&task, short_name(&files.name))?;
             let file = picture.finish(svg.as_bytes())?;
             report.line(format!("Wrote {}", file.display()));
         }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Validation scores that are taken for equal.
-const ALIKE: f64 = 0.02;
+const ALIKE: f64 = 0.05;
 /// What a token's best cell must do better than its worst one, to be looked at.
 const SOMETHING: f64 = 0.1;
 
@@ -176,11 +176,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
     }
     found.sort_by(|a, b| b.validation().total_cmp(&a.validation()));
-    report.line(format!(
-        "\nWhere {} keeps {variable} of {}",
-        files.name,
-        question.name()
-    ));
+    let model = short_name(&files.name);
+    let title = format!("Where {model} keeps {variable} of {}", question.name());
+    report.line(format!("\n{title}"));
     for line in crate::find::table(&found) {
         report.line(line);
     }
@@ -193,11 +191,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let use_it = invocation::command(&use_it.concat());
     let svg = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let page = html(
-        &format!(
-            "Where {} keeps {variable} of {}",
-            files.name,
-            question.name()
-        ),
+        &title,
         &question.about(),
         [&svg(&picture), &svg(&picture_path(&map))],
         &found,

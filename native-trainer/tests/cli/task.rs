@@ -281,3 +281,45 @@ fn bad_tasks_are_refused_with_their_place() {
         &["--at-least is 2"],
     );
 }
+
+/// A search is the commands that it names, ends with a report, and is not done twice.
+#[test]
+fn find_ends_with_a_report_and_goes_on_where_it_stopped() {
+    let folder = TempDir::new().unwrap();
+    let path = question(&folder);
+    let out = path_in(&folder, "found");
+    let find = |more: &[&'static str]| {
+        let args = [
+            "find",
+            "--task",
+            &path,
+            "--out",
+            &out,
+            "--hold-out",
+            "words",
+        ];
+        let less = ["--epochs", "2", "--train-pairs", "64", "--cells", "1"];
+        [&args[..], &less, more].concat()
+    };
+    let text = ok(&find(&[]));
+    for expected in [
+        " check --task",
+        " sweep --method",
+        " train --task",
+        "The best file is",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    let page = fs::read_to_string(format!("{out}/report.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 2);
+    assert!(!page.contains("http-equiv") && !page.contains("<script"));
+    let again = ok(&find(&[]));
+    assert!(
+        !again.contains("== ") && again.contains("The best file is"),
+        "{again}"
+    );
+    check_error(
+        &find(&["--seed", "1"]),
+        &["another search", "--out", "--force"],
+    );
+}
