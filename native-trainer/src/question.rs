@@ -44,7 +44,7 @@ const COUNTED: usize = 400;
 /// The same in the words of a tokenizer.
 ///
 /// # Errors
-/// - as [`open`]
+/// - as [`open()`]
 pub fn asking(name: &str, tokenizer: &Tokenizer) -> Result<Question> {
     Ok(Question::Language {
         task: open(name)?,
