@@ -27,7 +27,7 @@ use crate::{
 
 /// Validation scores that are taken for equal.
 const ALIKE: f64 = 0.05;
-/// What a token's best cell must do better than its worst one, to be looked at.
+/// What a token's best cell must do better than no swap, to be looked at.
 const SOMETHING: f64 = 0.1;
 
 /// Options of `find`.
@@ -264,7 +264,12 @@ fn read_map(path: &Path) -> Result<SweepResult> {
 /// by validation pairs: so many, the best first.
 fn best_cells(result: &SweepResult, n: usize) -> Vec<Cell> {
     let score = |cell: &Cell| cell.validation.unwrap_or(cell.iia);
-    let least = result.cells().iter().map(score).fold(1.0, f64::min);
+    // Behind the last block nothing but the last token is read: what is swapped at another one there is no swap.
+    let layers = result.cells().iter().map(|cell| cell.place.site.layer);
+    let top = layers.max();
+    let is_idle =
+        |cell: &&Cell| Some(cell.place.site.layer) == top && cell.token.as_deref() != Some("last");
+    let untouched = result.cells().iter().find(is_idle).map_or(0.5, score);
     let mut tokens: Vec<&Option<String>> = result.cells().iter().map(|cell| &cell.token).collect();
     tokens.sort();
     tokens.dedup();
@@ -274,7 +279,7 @@ fn best_cells(result: &SweepResult, n: usize) -> Vec<Cell> {
         let mut alike: Vec<&Cell> = cells.filter(|cell| score(cell) + ALIKE >= best).collect();
         alike.sort_by_key(|cell| cell.place.site.layer);
         let middle = alike.get(alike.len() / 2)?;
-        (best > least + SOMETHING).then(|| (*middle).clone())
+        (best > untouched + SOMETHING).then(|| (*middle).clone())
     };
     let mut cells: Vec<Cell> = tokens.iter().filter_map(of_token).collect();
     cells.sort_by(|a, b| score(b).total_cmp(&score(a)));
