@@ -240,11 +240,7 @@ impl PairSampler<'_> {
                 let pairs = sampler.pairs(n_pairs, seed)?;
                 pairs.into_iter().map(|pair| counted(pair, names)).collect()
             }
-            Self::Language(task, sampler) => {
-                let pairs = sampler.pairs(n_pairs, seed)?;
-                let placed = pairs.into_iter().map(|pair| named(task, pair, names));
-                placed.collect()
-            }
+            Self::Language(task, sampler) => all_named(task, sampler.pairs(n_pairs, seed)?, names),
         }
     }
 
@@ -261,9 +257,7 @@ impl PairSampler<'_> {
         match self {
             Self::Program(_) => self.pairs(n_pairs, seed, names),
             Self::Language(task, sampler) => {
-                let pairs = sampler.at_most(n_pairs, seed)?;
-                let placed = pairs.into_iter().map(|pair| named(task, pair, names));
-                placed.collect()
+                all_named(task, sampler.at_most(n_pairs, seed)?, names)
             }
         }
     }
@@ -286,6 +280,16 @@ fn counted(mut pair: Pair, names: &[TokenName]) -> Result<Placed, TaskError> {
         (pair.base_position, pair.source_position) = (*base, *source);
     }
     Ok(Placed { pair, tokens })
+}
+
+/// Pairs of a task on language.
+fn all_named(
+    task: &Task,
+    pairs: Vec<super::AskedPair>,
+    names: &[TokenName],
+) -> Result<Vec<Placed>, TaskError> {
+    let placed = pairs.into_iter().map(|pair| named(task, pair, names));
+    placed.collect()
 }
 
 /// A pair of a task on language.
