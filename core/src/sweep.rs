@@ -19,7 +19,8 @@
 //! With method `das` it MUST hold `controls`, since a score without them says nothing, and the file MUST hold
 //! its basis as the tensor `basis.N`, `[rank, width]`, f32, rows orthonormal to 1e-5, `N` being the cell's index. A cell MAY hold
 //! `variable`; `token`, the name of its token in the task's prompts, `position` then being where it is in the pair; `turned`, the
-//! score on those pairs alone whose answer should turn; `validation`, the score on other pairs, by which the best cell is picked, so
+//! score on those pairs alone whose answer should turn; `unseen`, the score and the whole vector's on pairs whose words or templates
+//! training did not see; `validation`, the score on other pairs, by which the best cell is picked, so
 //! that `iia` is of pairs that nothing has looked at. No two cells share site, head, position, rank and variable; all bases at one component have one width;
 //! every position is a token of both prompts of the pair.
 //!
@@ -42,7 +43,7 @@ use serde_json::json;
 
 use crate::{
     Component, Place, Position, by_name,
-    direction::{self, Basis, Controls},
+    direction::{self, Basis, Controls, Unseen},
     tensor_file::{self, FileError, TensorFile, value_error},
 };
 
@@ -234,6 +235,8 @@ struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     turned: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    unseen: Option<Unseen>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     controls: Option<Controls>,
     metrics: Metrics,
     top_1: u32,
@@ -252,6 +255,7 @@ impl Record {
             iia: cell.iia,
             validation: cell.validation,
             turned: cell.turned,
+            unseen: cell.unseen.clone(),
             controls: cell.controls.clone(),
             metrics: cell.metrics.clone(),
             top_1: cell.top_1,
@@ -272,6 +276,7 @@ impl Record {
             iia: self.iia,
             validation: self.validation,
             turned: self.turned,
+            unseen: self.unseen,
             controls: self.controls,
             metrics: self.metrics,
             top_1: self.top_1,

@@ -1,10 +1,13 @@
-//! What a search has found: as a table, and as a page with its pictures in it.
+//! What a search has found, as a page with its pictures in it.
 
 use std::path::PathBuf;
 
-use swivel_core::direction::{Direction, Facts};
+use swivel_core::direction::Direction;
 
-use crate::{count::Count, verdict::BEATS_WHOLE_VECTOR};
+use crate::{
+    comparison::{HEADS, LEGEND, Row},
+    verdict::BEATS_WHOLE_VECTOR,
+};
 
 /// A direction that was found.
 pub struct Found {
@@ -16,11 +19,6 @@ pub struct Found {
     pub file: PathBuf,
 }
 
-/// Heads of the table.
-const HEADS: [&str; 11] = [
-    "layer", "token", "rank", "IIA", "95 %", "turned", "unseen", "whole", "random", "means", "pca",
-];
-
 impl Found {
     /// What picks it: IIA on validation pairs.
     pub fn validation(&self) -> f64 {
@@ -28,72 +26,10 @@ impl Found {
         facts.measured.validation.unwrap_or(facts.iia)
     }
 
-    fn is_flagged(&self) -> bool {
-        let facts = &self.direction.facts;
-        facts.controls.are_beaten_by(facts.iia)
+    /// Its row of the table.
+    pub fn row(&self) -> Row {
+        Row::of_direction(&self.direction, self.token.clone())
     }
-
-    /// A row of the table.
-    fn row(&self) -> [String; 11] {
-        let Facts {
-            place,
-            iia,
-            controls,
-            measured,
-            ..
-        } = &self.direction.facts;
-        let share = |share: f64| format!("{share:.2}");
-        let or_dash = |share: Option<f64>| share.map_or("-".to_owned(), |x| format!("{x:.2}"));
-        let n = measured.pairs.unwrap_or(0);
-        let count = Count {
-            n_right: (iia * n as f64).round() as usize,
-            n,
-        };
-        let flag = if self.is_flagged() { "!" } else { "" };
-        [
-            place.site.layer.to_string(),
-            self.token.clone(),
-            self.direction.rank().to_string(),
-            share(*iia) + flag,
-            count.interval(),
-            or_dash(
-                measured
-                    .turned
-                    .map(|[n, turned]| turned as f64 / n.max(1) as f64),
-            ),
-            or_dash(measured.unseen.as_ref().map(|unseen| unseen.iia)),
-            share(controls.full),
-            share(controls.random),
-            or_dash(controls.mean_difference),
-            or_dash(controls.pca),
-        ]
-    }
-}
-
-/// What was found, as lines.
-pub fn table(found: &[Found]) -> Vec<String> {
-    let rows: Vec<[String; 11]> = found.iter().map(Found::row).collect();
-    let heads = HEADS.map(str::to_owned);
-    let all = || std::iter::once(&heads).chain(&rows);
-    let width = |column: usize| {
-        all()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
-    let line = |row: &[String; 11]| {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<String> = cells
-            .map(|(text, width)| format!("{text:>width$}"))
-            .collect();
-        format!("  {}", cells.join("  "))
-    };
-    let mut lines: Vec<String> = all().map(line).collect();
-    if found.iter().any(Found::is_flagged) {
-        lines.push(format!("  ! {BEATS_WHOLE_VECTOR}"));
-    }
-    lines
 }
 
 /// A page with the pictures of `check` and of the map in it, that needs nothing else.
@@ -111,11 +47,11 @@ pub fn html(
             .collect();
         format!("<tr>{cells}</tr>")
     };
-    let rows: String = found
-        .iter()
-        .map(|found| cells(&found.row(), "td"))
+    let found_rows: Vec<Row> = found.iter().map(Found::row).collect();
+    let rows: String = (found_rows.iter())
+        .map(|row| cells(&row.texts(), "td"))
         .collect();
-    let flag = match found.iter().any(Found::is_flagged) {
+    let flag = match found_rows.iter().any(Row::is_flagged) {
         true => format!("<p class=\"flag\">! {}</p>", escaped(BEATS_WHOLE_VECTOR)),
         false => String::new(),
     };
@@ -145,8 +81,7 @@ code {{ background: #f3f5f8; padding: .15rem .35rem; border-radius: 4px; overflo
 <figure>{map}</figure>
 <h2>Which direction turns it?</h2>
 <p>The best cell is picked on validation pairs; IIA, its interval and all else are of test pairs that nothing has looked at.
-“turned” counts those pairs alone whose answer should turn, “unseen” words that training did not see.
-“whole” is the whole vector, “random” a random subspace of the same rank; “means” (difference of means) and “pca” (principal components of source less base) are not learned.</p>
+{legend}.</p>
 <table><thead>{heads}</thead><tbody>{rows}</tbody></table>
 {flag}
 <p>The best file is <code>{best}</code>. This scores it on other pairs:</p>
@@ -155,6 +90,7 @@ code {{ background: #f3f5f8; padding: .15rem .35rem; border-radius: 4px; overflo
 "#,
         title = escaped(title),
         about = escaped(about),
+        legend = escaped(LEGEND),
         heads = cells(&HEADS.map(str::to_owned), "th"),
         best = escaped(&best),
         use_it = escaped(use_it),

@@ -4,6 +4,7 @@ mod baseline;
 mod bench;
 mod cached;
 mod cmd;
+mod comparison;
 mod count;
 mod device;
 mod direction_file;

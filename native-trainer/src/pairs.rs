@@ -51,13 +51,33 @@ pub struct Sets {
 
 impl Sets {
     /// The sets with their names.
-    pub fn each(&mut self) -> [(&'static str, &mut Vec<Placed>); 4] {
+    pub fn each(&self) -> [(&'static str, &Vec<Placed>); 4] {
+        [
+            ("train", &self.train),
+            ("validation", &self.validation),
+            ("test", &self.test),
+            ("unseen", &self.unseen),
+        ]
+    }
+
+    /// The same, to be changed.
+    pub fn each_mut(&mut self) -> [(&'static str, &mut Vec<Placed>); 4] {
         [
             ("train", &mut self.train),
             ("validation", &mut self.validation),
             ("test", &mut self.test),
             ("unseen", &mut self.unseen),
         ]
+    }
+
+    /// All pairs.
+    pub fn all(&self) -> impl Iterator<Item = &Placed> {
+        self.each().into_iter().flat_map(|(_, pairs)| pairs)
+    }
+
+    /// The same, to be changed.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Placed> {
+        self.each_mut().into_iter().flat_map(|(_, pairs)| pairs)
     }
 }
 

@@ -377,7 +377,7 @@ impl Job for Train {
             true => None,
             false => {
                 let (sizes, choices) = (self.files.sizes(), self.choices.as_deref());
-                known::keep(&model, sizes, &mut self.sets.each(), choices, report)?
+                known::keep(&model, sizes, &mut self.sets.each_mut(), choices, report)?
             }
         };
         let is_probe = |placed: &Placed| placed.pair.base_position == placed.pair.source_position;
@@ -391,7 +391,7 @@ impl Job for Train {
         let n_bytes = [validation_bytes, unseen_bytes].into_iter().flatten();
         let n_bytes = n_bytes.sum::<usize>() + train_bytes + test_bytes;
         let seconds_caching = started.elapsed().as_secs_f64();
-        let n_pairs: usize = self.sets.each().iter().map(|(_, pairs)| pairs.len()).sum();
+        let n_pairs = self.sets.all().count();
         report.line(format!(
             "Cached {} runs in {seconds_caching:.1} s ({:.1} MB); nothing below the site is computed again",
             2 * n_pairs,

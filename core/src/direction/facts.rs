@@ -78,6 +78,35 @@ pub struct Controls {
 }
 
 impl Controls {
+    /// Its scores, 0..1 each.
+    pub(crate) fn shares(&self) -> impl Iterator<Item = f64> {
+        let others = [
+            self.shuffled,
+            self.mean_difference,
+            self.pca,
+            self.unembedding,
+        ];
+        [self.random, self.full]
+            .into_iter()
+            .chain(others.into_iter().flatten())
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn shares_mut(&mut self) -> impl Iterator<Item = &mut f64> {
+        let Self {
+            random,
+            full,
+            shuffled,
+            mean_difference,
+            pca,
+            unembedding,
+        } = self;
+        let others = [shuffled, mean_difference, pca, unembedding];
+        [random, full]
+            .into_iter()
+            .chain(others.into_iter().flatten())
+    }
+
     /// IIA by which a subspace must do better than the whole vector to be suspected.
     const CLEARLY: f64 = 0.1;
 

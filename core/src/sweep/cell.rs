@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{KIND, Method};
 use crate::{
     Component, Place,
-    direction::{Basis, Controls},
+    direction::{Basis, Controls, Unseen},
     tensor_file::{FileError, value_error},
 };
 
@@ -28,6 +28,8 @@ pub struct Cell {
     pub validation: Option<f64>,
     /// The same of those pairs alone whose answer should turn.
     pub turned: Option<f64>,
+    /// The same on pairs whose words or templates training did not see.
+    pub unseen: Option<Unseen>,
     /// The same measurement with what must and must not work; always there with [`Method::Das`].
     pub controls: Option<Controls>,
     /// How far the answers moved.
@@ -110,16 +112,10 @@ impl Cell {
         let round = |value: &mut f64| *value = (*value * 1e9).round() / 1e9;
         round(&mut self.iia);
         let others = self.validation.iter_mut().chain(&mut self.turned);
-        others.for_each(round);
-        if let Some(controls) = &mut self.controls {
-            round(&mut controls.random);
-            round(&mut controls.full);
-            let others = controls.shuffled.iter_mut();
-            let others = others
-                .chain(&mut controls.mean_difference)
-                .chain(&mut controls.pca);
-            others.chain(&mut controls.unembedding).for_each(round);
-        }
+        let unseen = self.unseen.iter_mut();
+        let unseen = unseen.flat_map(|unseen| [&mut unseen.iia, &mut unseen.full]);
+        let controls = self.controls.iter_mut().flat_map(Controls::shares_mut);
+        others.chain(unseen).chain(controls).for_each(round);
         self.metrics.probability.iter_mut().for_each(round);
         let differences = self.metrics.logit_difference.iter_mut().flatten();
         differences.for_each(round);
@@ -156,28 +152,20 @@ impl Cell {
         if is_das && self.controls.is_none() {
             return wrong("controls", "there with this method", "missing".to_owned());
         }
-        let controls = self.controls.as_ref();
+        let unseen = self.unseen.as_ref();
         let [before, after] = self.metrics.probability;
         let shares = [
             ("iia", Some(self.iia)),
             ("validation", self.validation),
             ("turned", self.turned),
-            ("controls", controls.map(|controls| controls.random)),
-            ("controls", controls.map(|controls| controls.full)),
-            ("controls", controls.and_then(|controls| controls.shuffled)),
-            (
-                "controls",
-                controls.and_then(|controls| controls.mean_difference),
-            ),
-            ("controls", controls.and_then(|controls| controls.pca)),
-            (
-                "controls",
-                controls.and_then(|controls| controls.unembedding),
-            ),
+            ("unseen", unseen.map(|unseen| unseen.iia)),
+            ("unseen", unseen.map(|unseen| unseen.full)),
             ("metrics", Some(before)),
             ("metrics", Some(after)),
         ];
-        for (name, share) in shares {
+        let controls = self.controls.iter().flat_map(Controls::shares);
+        let controls = controls.map(|share| ("controls", Some(share)));
+        for (name, share) in shares.into_iter().chain(controls) {
             if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
                 return wrong(name, "a share from 0 to 1", share.to_string());
             }

@@ -178,7 +178,9 @@ impl SweepResult {
             controls,
             measured: Measured {
                 pairs: Some(facts.test_pairs),
+                validation: cell.validation,
                 known: facts.known,
+                unseen: cell.unseen.clone(),
                 ..Measured::default()
             },
             probe: Probe {

@@ -35,7 +35,13 @@ fn cell(layer: usize, position: usize, iia: f64) -> Cell {
         basis: Some(Basis::new(vec![0.6, 0.8, 0.0], 1).unwrap()),
         iia,
         validation: None,
-        turned: None,
+        turned: Some(2.0 / 3.0),
+        unseen: Some(Unseen {
+            held_out: vec!["names".to_owned()],
+            pairs: 98,
+            iia: 1.0 / 3.0,
+            full: 0.98,
+        }),
         controls: Some(Controls {
             random: 0.1 + 0.2,
             full: 1.0,

@@ -16,6 +16,7 @@ use super::{
     options::{Common, ReportArgs, check_counts, examples, heading},
 };
 use crate::{
+    comparison::{self, Row},
     direction_file::{self, Opened},
     file_name::short_name,
     find::{Found, html},
@@ -179,7 +180,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let model = short_name(&files.name);
     let title = format!("Where {model} keeps {variable} of {}", question.name());
     report.line(format!("\n{title}"));
-    for line in crate::find::table(&found) {
+    let rows: Vec<Row> = found.iter().map(Found::row).collect();
+    for line in comparison::table(&rows) {
         report.line(line);
     }
     let best = found.first().context("nothing was learned")?;

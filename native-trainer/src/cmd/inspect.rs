@@ -386,6 +386,7 @@ fn inspect_sweep(result: &SweepResult, report: Report) {
                 "variable": cell.variable,
                 "validation": cell.validation,
                 "turned": cell.turned,
+                "unseen": cell.unseen,
                 "beats_whole_vector": cell.beats_whole_vector(),
                 "rank": cell.map_key().rank,
                 "iia": cell.iia,

@@ -28,7 +28,7 @@ use crate::{
     map::{self, Column, Map, Metric, Places, Planned, Sweep, Variable},
     model_files::{ModelFiles, SOLVER},
     output::Existing,
-    pairs::{Counts, placed, read_pairs},
+    pairs::{Counts, Sets, placed, read_pairs},
 };
 
 /// Options of `sweep`.
@@ -92,6 +92,10 @@ pub struct Args {
     /// Other pairs, that pick the best cell: its score is of pairs that nothing has looked at
     #[arg(long, default_value_t = 100, help_heading = heading::QUESTION)]
     validation_pairs: usize,
+    /// Hold out a quarter of these tables' rows, or of the `templates`, from training; `all` are all tables of 8 rows or more. Each
+    /// cell has its score on what training did not see beside its own
+    #[arg(long, value_name = "TABLES", value_delimiter = ',', conflicts_with = "test_data", help_heading = heading::QUESTION)]
+    hold_out: Vec<String>,
     /// Keep pairs whose base or source prompt the model answers wrong by itself
     #[arg(long, help_heading = heading::QUESTION)]
     keep_wrong: bool,
@@ -178,6 +182,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         known,
         cells,
         learning,
+        hold_out: args.hold_out,
         shuffled: args.shuffled,
         cache,
         report,
@@ -207,9 +212,11 @@ fn asked(args: &Args, files: &ModelFiles, is_learned: bool) -> Result<Asked> {
         let read = |path: &Path| anyhow::Ok(placed(read_pairs(path, files)?));
         let variable = Variable {
             name: None,
-            train: train.map(read).transpose()?.unwrap_or_default(),
-            validation: Vec::new(),
-            test: read(test)?,
+            sets: Sets {
+                train: train.map(read).transpose()?.unwrap_or_default(),
+                test: read(test)?,
+                ..Sets::default()
+            },
         };
         let mut variables = vec![variable];
         let columns = counted(args, &mut variables)?;
@@ -244,12 +251,12 @@ fn asked(args: &Args, files: &ModelFiles, is_learned: bool) -> Result<Asked> {
             variable: Some(name.to_owned()),
             ..args.task.clone()
         };
-        let sets = task.resolve(files)?.sets(args.seed, counts, &names)?;
+        let task = task
+            .resolve(files)?
+            .holding_out(&args.hold_out, args.seed)?;
         variables.push(Variable {
             name: Some(name.to_owned()),
-            train: sets.train,
-            validation: sets.validation,
-            test: sets.test,
+            sets: task.sets(args.seed, counts, &names)?,
         });
     }
     let columns = match is_counted {
@@ -299,7 +306,7 @@ fn counted(args: &Args, variables: &mut [Variable]) -> Result<Vec<Column>> {
         .map_err(|error: String| anyhow!("--positions: {error}"))?;
     let positions = span.resolve(n_tokens, "position")?;
     for variable in variables {
-        for placed in variable.each_mut().into_iter().flatten() {
+        for placed in variable.sets.all_mut() {
             placed.tokens = positions.iter().map(|position| [*position; 2]).collect();
         }
     }

@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use anyhow::{Result, bail};
 use swivel_core::{
-    Component, Place, PlaceError, Position, Site, Sizes, question::Placed, sweep::Method,
-    train::check_rank,
+    Component, Place, PlaceError, Position, Site, Sizes, direction::Unseen, question::Placed,
+    sweep::Method, train::check_rank,
 };
 
 use crate::{
     cached::CacheConfig,
     learn::{Learning, Rule},
     model_files::ModelFiles,
+    pairs::Sets,
     report::Report,
     site::{check_head, width_at},
 };
@@ -63,24 +64,8 @@ pub struct Column {
 pub struct Variable {
     /// Its name; `None` for pairs from files.
     pub name: Option<String>,
-    /// Pairs to learn from; none where nothing is learned.
-    pub train: Vec<Placed>,
-    /// Pairs that pick the best cell.
-    pub validation: Vec<Placed>,
-    /// Pairs to score on.
-    pub test: Vec<Placed>,
-}
-
-impl Variable {
-    /// Its sets of pairs.
-    pub fn each(&self) -> [&Vec<Placed>; 3] {
-        [&self.train, &self.validation, &self.test]
-    }
-
-    /// The same, to be changed.
-    pub fn each_mut(&mut self) -> [&mut Vec<Placed>; 3] {
-        [&mut self.train, &mut self.validation, &mut self.test]
-    }
+    /// Its pairs by what they are for; none to learn from where nothing is learned.
+    pub sets: Sets,
 }
 
 /// Everything that the cells of a sweep depend on.
@@ -105,6 +90,8 @@ pub struct Sweep {
     pub here: Range<usize>,
     /// How directions are learned, and the seed of data, initial bases and shuffling.
     pub learning: Learning,
+    /// Tables, or `templates`, of which training sees a part.
+    pub hold_out: Vec<String>,
     /// Whether each direction is learned on shuffled labels, too.
     pub shuffled: bool,
     /// How values are cached.
@@ -118,6 +105,17 @@ impl Sweep {
     pub fn rule(&self) -> Option<Rule> {
         let rule = self.learning.at_width(self.files.sizes().d_model);
         (self.method == Method::Das).then_some(rule)
+    }
+
+    /// A cell's scores on so many pairs of what training did not see: its own, and the whole vector's.
+    pub fn unseen(&self, pairs: usize, [iia, full]: [f64; 2]) -> Unseen {
+        let held_out = self.hold_out.clone();
+        Unseen {
+            held_out,
+            pairs,
+            iia,
+            full,
+        }
     }
 
     /// Name of the variable that a cell is about.

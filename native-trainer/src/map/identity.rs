@@ -26,7 +26,7 @@ pub fn facts(
         learning,
         ..
     } = sweep;
-    let (rule, first) = (sweep.rule(), &variables[0]);
+    let (rule, first) = (sweep.rule(), &variables[0].sets);
     let probe = &sweep.probe.pair;
     Ok(SweepFacts {
         method: *method,
@@ -71,9 +71,9 @@ fn run(sweep: &Sweep, task: Option<&str>) -> Result<String> {
         "task": task,
         "variables": names,
         "pairs": sha256(variables)?,
-        "train_pairs": variables[0].train.len(),
-        "validation_pairs": variables[0].validation.len(),
-        "test_pairs": variables[0].test.len(),
+        "train_pairs": variables[0].sets.train.len(),
+        "validation_pairs": variables[0].sets.validation.len(),
+        "test_pairs": variables[0].sets.test.len(),
         "tokens": sweep.columns.iter().filter_map(|column| column.token.as_deref()).collect::<Vec<_>>(),
         "cells": (cells.iter())
             .map(|cell| format!("{} {} {} {}", cell.row(), cell.position, cell.rank, cell.variable))
@@ -83,6 +83,9 @@ fn run(sweep: &Sweep, task: Option<&str>) -> Result<String> {
         "storage": format!("{:?}", cache.storage),
         "seed": learning.seed,
     });
+    if !sweep.hold_out.is_empty() {
+        run["hold_out"] = json!(sweep.hold_out);
+    }
     let held_in = files.precision();
     if held_in != Precision::F32 {
         run["held_in"] = json!(held_in.name());
@@ -100,7 +103,7 @@ pub fn n_cells(run: &str) -> Option<usize> {
 fn sha256(variables: &[Variable]) -> Result<String> {
     let mut hasher = Sha256::new();
     for variable in variables {
-        for pairs in [&variable.train, &variable.validation, &variable.test] {
+        for (_, pairs) in variable.sets.each() {
             for Placed { pair, tokens } in pairs {
                 hasher
                     .update(serde_json::to_vec(&(pair, tokens)).context("writing a pair as JSON")?);
@@ -131,6 +134,7 @@ pub fn difference(left: &SweepFacts, right: &SweepFacts) -> Option<String> {
         ("cells", "cells"),
         ("rule", "rule of learning"),
         ("shuffled", "control on shuffled labels"),
+        ("hold_out", "what is held out"),
         ("storage", "format of cached values"),
         ("held_in", "format of the matrices"),
         ("seed", "seed"),

@@ -6,9 +6,10 @@ use swivel_core::{Decoder, cone::row_indices, intervention::Source, sweep::Metho
 
 use super::{
     cells::Planned,
+    scores::rows_of,
     sets::{Bucket, Set},
 };
-use crate::{cached::batches, score::swap_whole};
+use crate::{cached::batches, count::Count, question::answers_of, score::swap_whole};
 
 /// Whole values at the cells of one job.
 pub struct Measure<'a, B: Backend> {
@@ -103,6 +104,23 @@ impl<B: Backend> Measure<'_, B> {
             }
         }
         Ok(())
+    }
+
+    /// Of each cell, the share of a set's pairs that are answered with the label.
+    pub fn shares(&self, set: &Set<B>, choices: Option<&[u32]>) -> Result<Vec<f64>> {
+        let mut counts = vec![Count::default(); self.cells.len()];
+        self.each(set, |bucket, rows| {
+            let normed = rows_of(&self.normed(bucket, rows)?);
+            let found = answers_of(self.model, normed, choices)?;
+            for (row, found) in rows.iter().zip(found.chunks(counts.len())) {
+                let label = bucket.runs.labels[*row];
+                for (count, answer) in counts.iter_mut().zip(found) {
+                    count.one(*answer == label);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(counts.into_iter().map(Count::share).collect())
     }
 
     /// Mean of the source runs' values over all pairs, one row.

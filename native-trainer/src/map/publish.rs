@@ -12,6 +12,7 @@ use swivel_core::sweep::{Part, SweepResult};
 
 use super::{metric::Metric, svg::svg, table::tables};
 use crate::{
+    comparison::{self, LEGEND, Row},
     output::{Existing, Output},
     report::Report,
     verdict::BEATS_WHOLE_VECTOR,
@@ -21,6 +22,9 @@ use crate::{
 pub fn picture_path(map: &Path) -> PathBuf {
     map.with_extension("svg")
 }
+
+/// Most directions that are shown one by one.
+const N_ROWS: usize = 24;
 
 /// Shows a finished map and, of a whole one, writes the picture beside its file.
 pub fn publish(
@@ -33,6 +37,17 @@ pub fn publish(
     for line in tables(result) {
         report.line(line);
     }
+    let rows = result.cells().iter();
+    let rows: Vec<Row> = rows
+        .filter_map(|cell| Row::of_cell(cell, result.facts()))
+        .collect();
+    if (1..=N_ROWS).contains(&rows.len()) {
+        report.line("\nEach direction beside its controls");
+        for line in comparison::table(&rows) {
+            report.line(line);
+        }
+        report.line(format!("  {LEGEND}"));
+    }
     let best = result.best();
     if let Some(best) = best.map(|idx| &result.cells()[idx]) {
         let controls = best.controls.as_ref().map_or(String::new(), |controls| {
@@ -41,12 +56,18 @@ pub fn publish(
                 controls.random, controls.full
             )
         });
+        let unseen = best.unseen.as_ref().map_or(String::new(), |unseen| {
+            format!(
+                ", on {} unseen pairs {:.3} (whole vector {:.3})",
+                unseen.pairs, unseen.iia, unseen.full
+            )
+        });
         let picked = match (best.validation, result.facts().validation_pairs) {
             (Some(iia), Some(n)) => format!("; picked by {n} other pairs, {iia:.3}"),
             _ => String::new(),
         };
         report.line(format!(
-            "\nBest: {}, IIA {:.3}{controls}{picked}",
+            "\nBest: {}, IIA {:.3}{controls}{unseen}{picked}",
             best.title(),
             best.iia
         ));

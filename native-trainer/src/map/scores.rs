@@ -153,6 +153,7 @@ impl<'a, B: Backend> Scores<'a, B> {
                 iia: score.all.share(),
                 validation: None,
                 turned: (score.turn.n > 0).then(|| score.turn.share()),
+                unseen: None,
                 controls: None,
                 metrics: Metrics {
                     probability: probability.map(|sum| sum / n),

@@ -15,7 +15,7 @@ const LAST: &str = "last";
 /// # Errors
 /// - If they are of several lengths.
 pub fn n_tokens(variables: &[Variable]) -> Result<usize> {
-    let pairs = || variables.iter().flat_map(Variable::each).flatten();
+    let pairs = || variables.iter().flat_map(|variable| variable.sets.all());
     let first = pairs().next().context("there are no pairs")?;
     let n_tokens = first.pair.base.len();
     for Placed { pair, .. } in pairs() {
@@ -32,7 +32,7 @@ pub fn n_tokens(variables: &[Variable]) -> Result<usize> {
 /// Leaves out columns whose token is another one's in every prompt; of the two, `last` stays, or the first.
 pub fn drop_twins(variables: &mut [Variable], columns: &mut Vec<Column>) {
     let is_twin = |variables: &[Variable], a: usize, b: usize| {
-        let mut pairs = variables.iter().flat_map(Variable::each).flatten();
+        let mut pairs = variables.iter().flat_map(|variable| variable.sets.all());
         pairs.all(|placed| placed.tokens[a] == placed.tokens[b])
     };
     let mut idx = 0;
@@ -48,7 +48,7 @@ pub fn drop_twins(variables: &mut [Variable], columns: &mut Vec<Column>) {
         }
         columns.remove(idx);
         for variable in variables.iter_mut() {
-            for placed in variable.each_mut().into_iter().flatten() {
+            for placed in variable.sets.all_mut() {
                 placed.tokens.remove(idx);
             }
         }
@@ -68,7 +68,7 @@ pub fn probe(variables: &mut [Variable], columns: &mut Vec<Column>) -> Result<Pl
         let is_same = placed.tokens.iter().all(|[base, source]| base == source);
         is_same && tokens.len() == placed.tokens.len()
     };
-    let test = variables.first().map(|variable| &variable.test);
+    let test = variables.first().map(|variable| &variable.sets.test);
     let probe = test.and_then(|test| test.iter().find(is_apart));
     let mut probe = probe.cloned().context(
         "no test pair has each of these tokens at one place in base and source, apart from the others, and a map needs such an \
@@ -79,7 +79,9 @@ pub fn probe(variables: &mut [Variable], columns: &mut Vec<Column>) -> Result<Pl
     let in_order = |placed: &mut Placed| {
         placed.tokens = order.iter().map(|idx| placed.tokens[*idx]).collect();
     };
-    let pairs = variables.iter_mut().flat_map(Variable::each_mut).flatten();
+    let pairs = variables
+        .iter_mut()
+        .flat_map(|variable| variable.sets.all_mut());
     pairs.for_each(in_order);
     in_order(&mut probe);
     let column = |(idx, [position, _]): (&usize, &[usize; 2])| Column {
@@ -125,8 +127,7 @@ impl Job for KeepKnown {
         let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
         let mut sets: Vec<(&'static str, &mut Vec<Placed>)> = Vec::new();
         for variable in &mut variables {
-            let [train, validation, test] = variable.each_mut();
-            sets.extend([("train", train), ("validation", validation), ("test", test)]);
+            sets.extend(variable.sets.each_mut());
         }
         let known = known::keep(&model, files.sizes(), &mut sets, choices.as_deref(), report)?;
         Ok(Kept {

@@ -23,18 +23,16 @@ use swivel_core::{
 use super::{
     cells::{Planned, Sweep},
     measure::Measure,
-    scores::{Reference, Scores, answers, rows_of},
+    scores::{Reference, Scores, answers},
     sets::{Bucket, Kept, Set},
 };
 use crate::{
     baseline::Baseline,
     cached::{Cached, batches},
-    count::Count,
     device::Job,
     interrupt,
     learn::shuffled,
-    question::answers_of,
-    score::{Bases, swap_along},
+    score::{Bases, swap_along, swap_whole},
     side_by_side::{in_workers, n_workers},
     site::width_at,
     tensors::read_floats,
@@ -127,6 +125,7 @@ struct CachedVariable<B: Backend> {
     train: Option<Set<B>>,
     validation: Option<Set<B>>,
     test: Set<B>,
+    unseen: Option<Set<B>>,
     /// The map's example pair.
     probe: Set<B>,
     reference: Reference<B>,
@@ -136,7 +135,7 @@ struct CachedVariable<B: Backend> {
 impl<B: Backend> CachedVariable<B> {
     fn new(sweep: &Sweep, variable: usize, model: &Decoder<B>) -> Result<Self> {
         let sizes = sweep.files.sizes();
-        let of_variable = &sweep.variables[variable];
+        let sets = &sweep.variables[variable].sets;
         let cells = sweep.cells.iter().filter(|cell| cell.variable == variable);
         let mut sites: Vec<_> = cells.map(|cell| cell.site).collect();
         sites.sort_unstable();
@@ -156,9 +155,10 @@ impl<B: Backend> CachedVariable<B> {
             true => Ok(None),
             false => Set::new(&kept, model, pairs, false, what).map(Some),
         };
-        let train = set(&of_variable.train, "train")?;
-        let validation = set(&of_variable.validation, "validation")?;
-        let test = Set::new(&kept, model, &of_variable.test, true, "test")?;
+        let train = set(&sets.train, "train")?;
+        let validation = set(&sets.validation, "validation")?;
+        let test = Set::new(&kept, model, &sets.test, true, "test")?;
+        let unseen = set(&sets.unseen, "unseen")?;
         let probe = std::slice::from_ref(&sweep.probe);
         let probe = Set::new(&kept, model, probe, false, "example")?;
         let mut base: Vec<Tensor<B, 3>> = Vec::new();
@@ -183,6 +183,7 @@ impl<B: Backend> CachedVariable<B> {
             reference,
             device: model.device(),
             test,
+            unseen,
         })
     }
 
@@ -240,6 +241,17 @@ impl<B: Backend> CachedVariable<B> {
                 .as_ref()
                 .map(|set| set.at(cell)?.iia(model, &learned));
             let validation = validation.transpose()?;
+            let unseen = match &self.unseen {
+                None => None,
+                Some(set) => {
+                    let cached = set.at(cell)?;
+                    let [iia, full] = [
+                        cached.iia(model, &learned)?,
+                        cached.iia(model, &swap_whole())?,
+                    ];
+                    Some(sweep.unseen(set.pairs.len(), [iia, full]))
+                }
+            };
             let basis = Basis::new(orthonormal(&read_floats(basis)?, width), rank)?;
             for found in scores.cells([(cell, sweep.name(cell))], &answers)? {
                 scored.push(Cell {
@@ -247,6 +259,7 @@ impl<B: Backend> CachedVariable<B> {
                     basis: Some(basis.clone()),
                     controls: Some(compared.controls()),
                     validation,
+                    unseen: unseen.clone(),
                     ..found
                 });
             }
@@ -273,33 +286,25 @@ impl<B: Backend> CachedVariable<B> {
         measure.each(&self.test, |bucket, rows| {
             scores.add(model, measure.normed(bucket, rows)?)
         })?;
-        let mut counts = vec![Count::default(); cells.len()];
-        if let Some(validation) = &self.validation {
-            measure.each(validation, |bucket, rows| {
-                let normed = rows_of(&measure.normed(bucket, rows)?);
-                let found = answers_of(model, normed, sweep.choices.as_deref())?;
-                for (row, found) in rows.iter().zip(found.chunks(counts.len())) {
-                    let label = bucket.runs.labels[*row];
-                    let hits = found.iter().map(|answer| *answer == label);
-                    counts
-                        .iter_mut()
-                        .zip(hits)
-                        .for_each(|(count, hit)| count.one(hit));
-                }
-                Ok(())
-            })?;
-        }
+        let shares = |set: &Option<Set<B>>| -> Result<Option<Vec<f64>>> {
+            set.as_ref()
+                .map(|set| measure.shares(set, sweep.choices.as_deref()))
+                .transpose()
+        };
+        let (validation, unseen) = (shares(&self.validation)?, shares(&self.unseen)?);
         let probe = measure.normed(&self.probe.buckets[0], &[0])?;
         let answers = answers(model, probe.squeeze_dim(0))?;
         let planned = ascending.iter().map(|cell| (cell, sweep.name(cell)));
         let found = scores.cells(planned, &answers)?;
-        let found = found.into_iter().zip(counts).zip(&ascending);
-        let cell = |((found, count), planned): ((Cell, Count), &Planned)| Cell {
-            token: sweep.columns[planned.column].token.clone(),
-            validation: (count.n > 0).then(|| count.share()),
+        let cell = |(idx, found): (usize, Cell)| Cell {
+            token: sweep.columns[ascending[idx].column].token.clone(),
+            validation: validation.as_ref().map(|shares| shares[idx]),
+            unseen: (self.unseen.as_ref())
+                .zip(unseen.as_ref())
+                .map(|(set, shares)| sweep.unseen(set.pairs.len(), [shares[idx]; 2])),
             ..found
         };
-        let mut cells: Vec<Cell> = found.map(cell).collect();
+        let mut cells: Vec<Cell> = found.into_iter().enumerate().map(cell).collect();
         cells.reverse();
         Ok(cells)
     }

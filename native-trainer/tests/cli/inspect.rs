@@ -45,6 +45,7 @@ fn result() -> SweepResult {
                 iia,
                 validation: None,
                 turned: None,
+                unseen: None,
                 controls: None,
                 metrics: Metrics {
                     probability: [0.5, 0.5],

@@ -169,8 +169,8 @@ fn direction_is_learned_at_a_named_token_of_prompts_of_two_lengths() {
     );
     // A map over names tells what a training run tells of the same pairs.
     let map = path_in(&folder, "map.safetensors");
-    let counts = "--train-pairs 200 --validation-pairs 200 --test-pairs 100 --device flex --json";
-    let counts: Vec<&str> = counts.split(' ').collect();
+    let counts = "--train-pairs 200 --validation-pairs 200 --test-pairs 100 --hold-out words --device flex --json";
+    let counts: Vec<&str> = counts.split_whitespace().collect();
     let swept = [
         &[
             "sweep",
@@ -206,18 +206,15 @@ fn direction_is_learned_at_a_named_token_of_prompts_of_two_lengths() {
             &counts,
         ];
         let trained = ran_json(&trained.concat());
-        for (own, name) in [
-            (&cell["iia"], "test_iia"),
-            (&cell["controls"]["full"], "full"),
+        for (own, expected) in [
+            (&cell["iia"], &trained["test_iia"]),
+            (&cell["controls"]["full"], &trained["controls"]["full"]),
+            (&cell["unseen"]["iia"], &trained["unseen"]["all"]["share"]),
         ] {
-            let expected = match name {
-                "full" => &trained["controls"]["full"],
-                name => &trained[name],
-            };
             let [own, expected] = [own, expected].map(|share| share.as_f64().unwrap());
             assert!(
                 (own - expected).abs() < 0.021,
-                "{token} {name}: {own} {expected}"
+                "{token}: {own} {expected} in {cell}"
             );
         }
     }

@@ -61,6 +61,7 @@ fn cell(component: Component, layer: usize, position: usize, iia: f64, own: &Dir
         iia,
         validation: None,
         turned: None,
+        unseen: None,
         controls: Some(Controls {
             random: 0.5,
             full: 1.0,
