@@ -4,6 +4,7 @@ pub mod causal;
 mod counterfactual;
 mod entry;
 mod file;
+mod form;
 mod hold_out;
 mod kinds;
 mod named;
@@ -17,7 +18,8 @@ mod world;
 
 pub use counterfactual::Counterfactual;
 pub use entry::{Entry, Filling};
-pub use kinds::{PairSampler, Placed, Question, program_of};
+pub use form::{Form, Remark, Variable};
+pub use kinds::{PairSampler, Placed, Question, program_of, title};
 pub use named::{SlotToken, TokenName};
 pub use sampler::{Asked, AskedPair, AskedPrompt, Asker, Labels, TaskSampler};
 pub use task::{Score, Task};

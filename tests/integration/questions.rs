@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use swivel_core::{
     Tokenizer,
-    question::{Asked, AskedPair, TaskSampler, shipped},
+    question::{Asked, AskedPair, Form, TaskSampler, shipped},
 };
 
 use crate::tokenizers::gpt2;
@@ -127,11 +127,24 @@ fn check_task(name: &str, variable: &str, read: impl Fn(&str, &str) -> Read) {
     let mut sampler = TaskSampler::new(&task, &tokenizer, variable).unwrap();
     let train = sampler.pairs(6000, 0).unwrap();
     let test = sampler.pairs(4000, 1).unwrap();
+    let templates: Vec<String> = task.templates().map(str::to_owned).collect();
+    let form = Form::of_templates(&templates).unwrap();
     let mut seen = HashSet::new();
     for pairs in [&train, &test] {
         for (idx, pair) in pairs.iter().enumerate() {
             let texts = [&pair.base, &pair.source].map(|asked| asked.written.text.clone());
-            check(&tokenizer, &task, pair, &read(&texts[0], &texts[1]));
+            let read = read(&texts[0], &texts[1]);
+            check(&tokenizer, &task, pair, &read);
+            // From the templates alone, which a direction file has, the same tokens are found.
+            for (name, _) in &read.places {
+                let found = form.token(&name.parse().unwrap(), &pair.base.tokens);
+                assert_eq!(
+                    found,
+                    Some(place(&task, name, &pair.base)),
+                    "{name} of {}",
+                    texts[0]
+                );
+            }
             assert_eq!(pair.label != pair.base_label, idx < pairs.len() / 2);
             assert!(seen.insert(texts), "a pair is there twice");
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use swivel_core::{
     Component, Result, Site, Sizes, Tokenizer,
-    question::programs::{Lexicon, Program, Words, program},
+    question::{Form, Question},
 };
 use swivel_engine::protocol::{Answer, AttentionRows, Cell, LensRow};
 
@@ -30,8 +30,6 @@ pub use prompt::{Prompt, Prompts, Side, visible};
 use learned::OpenedSweep;
 use map::PatchMap;
 
-/// The program that the embedded solver knows.
-const PROGRAM: &str = "07065a";
 /// Steps of undo that are kept.
 const N_UNDO: usize = 100;
 
@@ -84,8 +82,8 @@ pub struct Model {
     pub sha256: String,
     /// Its tokens.
     pub tokenizer: Tokenizer,
-    /// The task's words as tokens, where the tokenizer has them.
-    pub lexicon: Option<Arc<Lexicon>>,
+    /// The program that pairs are sampled from, where the tokenizer has its words.
+    pub question: Option<Arc<Question>>,
 }
 
 /// Everything on the page.
@@ -124,8 +122,8 @@ pub struct Session {
     pub head: usize,
     /// Demonstrations in a new pair.
     pub shots: usize,
-    program: Option<Program>,
-    words: Option<Arc<Words>>,
+    /// What the program's prompts look like, before a model is there.
+    form: Option<Form>,
     /// The prompt that is being typed: its keystrokes are one change.
     typing: Option<Side>,
     /// Tokens of the base prompt before the latest change.
@@ -167,8 +165,7 @@ impl Session {
             },
             head: 0,
             shots: 0,
-            program: program(PROGRAM).ok(),
-            words: Words::embedded().ok().map(Arc::new),
+            form: Form::solver().ok(),
             typing: None,
             n_tokens: 0,
             revision: 0,

@@ -1,7 +1,9 @@
 //! What a model is asked: a program of five words, or a task on language. Everything but their own files knows them by this alone.
 
+use std::sync::Arc;
+
 use super::{
-    Asked, Labels, Pair, Score, Task, TaskError, TaskSampler, TokenName,
+    Asked, Form, Labels, Pair, Score, Task, TaskError, TaskSampler, TokenName,
     programs::{self, Lexicon, Program, Sampler},
 };
 use crate::{Position, Tokenizer};
@@ -12,6 +14,7 @@ const PROGRAMS: &str = "programs/";
 const COUNTED: usize = 400;
 
 /// A question in the words of a tokenizer.
+#[derive(Clone)]
 pub enum Question {
     /// A program of five words.
     Program {
@@ -84,6 +87,31 @@ impl Question {
             Self::Program { program, .. } => &program.id,
             Self::Language { task, .. } => &task.name,
         }
+    }
+
+    /// What its prompts look like.
+    ///
+    /// # Errors
+    /// - [`TaskError::File`] never, of a task that was read.
+    pub fn form(&self) -> Result<Form, TaskError> {
+        match self {
+            Self::Program {
+                program, lexicon, ..
+            } => Ok(Form::of_program(
+                program.clone(),
+                Arc::clone(&lexicon.words),
+            )),
+            Self::Language { .. } => Form::of_templates(&self.templates()),
+        }
+    }
+
+    /// The same with so many demonstrations in front of each query, where it has some.
+    pub fn with_shots(&self, n: usize) -> Self {
+        let mut own = self.clone();
+        if let Self::Program { shots, .. } = &mut own {
+            *shots = n;
+        }
+        own
     }
 
     /// What it is, in a word.
@@ -214,6 +242,15 @@ impl Question {
                 }))
             }
         }
+    }
+}
+
+/// A variable of a task in a file, for people: `op3 of 07065a`, `op5, the output of 07065a`.
+pub fn title(variable: &str, task: &str) -> String {
+    match program_of(task) {
+        Some(id) if variable == programs::OUTPUT => format!("{variable}, the output of {id}"),
+        Some(id) => format!("{variable} of {id}"),
+        None => format!("{variable} of {task}"),
     }
 }
 

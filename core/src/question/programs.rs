@@ -4,9 +4,11 @@
 //! `op1 = C[i1] (== or !=) C[i2]`, `op2 = C[i2] (== or !=) C[i3]`, `op3 = synonyms(C[i4], C[i5])`,
 //! `op4 = x (AND or OR) y` with x, y among op1..op3, `op5 = z (AND or OR) op4`; op5 is the output.
 
+mod examples;
 mod lexicon;
 mod line;
 mod pairs;
+mod reading;
 mod words;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -18,6 +20,7 @@ use super::{
     causal::{CausalModel, Value},
 };
 
+pub use examples::{EXAMPLES, Example};
 pub use lexicon::Lexicon;
 pub use line::P_OPS;
 pub use pairs::Sampler;
@@ -34,6 +37,11 @@ pub const SOLVED: &str = "07065a";
 pub const OUTPUT: &str = VARIABLES[9];
 /// Demonstrations in front of each query, where it is not said how many.
 pub const SHOTS: usize = 10;
+
+/// How a truth value is answered.
+pub fn answer(truth: bool) -> &'static str {
+    if truth { "True" } else { "False" }
+}
 
 /// How two words are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

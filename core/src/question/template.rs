@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{TaskError, entry::Entry};
+use super::{TaskError, entry::Entry, form::Spans};
 
 /// Text with slots: `When {A} and {B} went to the {place}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +97,44 @@ impl Template {
             }
         }
         Written { text, spans }
+    }
+
+    /// Bytes of each slot where a text is this template filled in, in one line a slot; `None` where it is not, or it cannot be told
+    /// which slot wrote what. A slot that stands twice says the same twice.
+    pub(super) fn spans(&self, text: &str) -> Option<Spans> {
+        let (mut spans, mut at) = (Spans::new(), 0);
+        let mut said: Vec<(&Entry, &str)> = Vec::new();
+        for (idx, part) in self.parts.iter().enumerate() {
+            let rest = &text[at..];
+            let entry = match part {
+                Part::Text(own) => {
+                    at += rest.strip_prefix(own.as_str()).map(|_| own.len())?;
+                    continue;
+                }
+                Part::Entry(entry) => entry,
+            };
+            let len = match self.parts.get(idx + 1..) {
+                None | Some([]) => rest.len(),
+                Some([Part::Text(last)]) => rest.strip_suffix(last.as_str())?.len(),
+                Some([Part::Text(next), ..]) => {
+                    // What it said before it says again, even if that holds what follows it.
+                    let again = said.iter().find(|(own, _)| *own == entry);
+                    let again = again.map(|(_, text)| text.len());
+                    again.or_else(|| rest.find(next.as_str()))?
+                }
+                Some([Part::Entry(_), ..]) => return None,
+            };
+            let own = rest.get(..len)?;
+            let before = said.iter().find(|(other, _)| *other == entry);
+            let is_same = before.is_none_or(|(_, before)| *before == own);
+            if own.is_empty() || own.contains('\n') || !is_same {
+                return None;
+            }
+            said.push((entry, own));
+            spans.extend(entry.slot().map(|slot| (slot, at..at + len)));
+            at += len;
+        }
+        (at == text.len()).then_some(spans)
     }
 
     /// All that it can say, where each of its slots says one of these texts; `None` where there are more than `most`.

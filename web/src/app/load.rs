@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use leptos::prelude::*;
-use swivel_core::{Config, Tokenizer, question::programs::Lexicon};
+use swivel_core::{Config, Tokenizer, question::Question};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::RequestCache;
 
@@ -190,7 +190,9 @@ impl App {
             family,
             sizes,
             sha256: sha256.to_owned(),
-            lexicon: Lexicon::embedded(&tokenizer).ok().map(Into::into),
+            question: Question::program(None, None, None, &tokenizer)
+                .ok()
+                .map(Into::into),
             tokenizer,
         };
         self.session.update(|session| session.set_model(model));

@@ -6,6 +6,7 @@ use swivel_core::{
     Place, Position,
     direction::Direction,
     plan::{Operation, PlannedIntervention, Positions},
+    question,
 };
 use swivel_engine::direction_name;
 
@@ -85,8 +86,7 @@ impl Opened {
         }
         let facts = &self.direction.facts;
         match (facts.variable.as_deref(), &facts.task) {
-            (Some("op5"), Some(task)) => format!("op5, the output of {}", short_task(task)),
-            (Some(variable), Some(task)) => format!("{variable} of {}", short_task(task)),
+            (Some(variable), Some(task)) => question::title(variable, task),
             _ => self.name.clone(),
         }
     }
@@ -97,11 +97,6 @@ impl Opened {
         origin
             .is_some_and(|origin| origin.map == map && cell.is_none_or(|cell| cell == origin.cell))
     }
-}
-
-/// The task's last part: `programs/07065a` is `07065a`.
-fn short_task(task: &str) -> &str {
-    task.rsplit('/').next().unwrap_or(task)
 }
 
 impl Card {

@@ -37,7 +37,8 @@ impl Session {
                 self.directions.len() - 1
             }
         };
-        let card = Card::of_direction(idx, &self.directions[idx].direction);
+        let mut card = Card::of_direction(idx, &self.directions[idx].direction);
+        self.find_token(&mut card, &self.choices.prompts());
         // Undo is about what a person does with a file, not about having it.
         for choices in self.undo.iter_mut().chain(&mut self.redo) {
             choices.cards.push(card.clone());
@@ -184,7 +185,9 @@ impl Session {
         if let Err(error) = opened.direction.check_tokenizer(&model.tokenizer) {
             return Some(error.to_string());
         }
-        if opened.direction.facts.task.is_some() && !self.is_on_task() {
+        if opened.direction.facts.task.is_some()
+            && !card.direction.is_some_and(|idx| self.is_on_task_of(idx))
+        {
             return Some(format!(
                 "{} was measured on other prompts than these: on pairs of the task",
                 score(opened.direction.facts.iia)

@@ -1,11 +1,8 @@
 //! What is wrong with a pair of prompts before it is run, and how to mend it.
 
-use swivel_core::question::programs::Words;
+use swivel_core::question::Remark;
 
-use super::{Prompt, Session, Side};
-
-/// Words of a program's line.
-const N_WORDS: usize = 5;
+use super::{Session, Side};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,75 +128,13 @@ impl Session {
             let text = format!("{name} ends with a space or a new line: the model sees it");
             notes.push(Note::new(Level::Hint, text).or("remove it", side, end.to_owned()));
         }
-        if let Some(lexicon) = model.lexicon.as_ref().filter(|_| self.knows_task()) {
-            note_program(side, prompt, &lexicon.words, notes);
+        let form = self.form().filter(|_| self.knows_task());
+        for Remark { text, mended } in form.iter().flat_map(|form| form.remarks(&prompt.text)) {
+            let note = Note::new(Level::Hint, format!("{name} {text}"));
+            notes.push(match mended {
+                Some((label, text)) => note.or(label, side, text),
+                None => note,
+            });
         }
     }
-
-    /// The words of the query line as the task knows them; `None` where it is no such line.
-    pub fn query_words(&self, side: Side) -> Option<[usize; N_WORDS]> {
-        let words = self.words()?;
-        let line = query_line(&self.choices.prompt(side).text)?;
-        let found: Option<Vec<usize>> = line.iter().map(|word| words.find(word)).collect();
-        found?.try_into().ok()
-    }
-}
-
-/// The five words of the last line of a prompt that ends as a query does.
-fn query_line(text: &str) -> Option<Vec<&str>> {
-    let line = text.lines().last()?.strip_suffix('=')?;
-    let words: Vec<&str> = line.split(',').collect();
-    (words.len() == N_WORDS).then_some(words)
-}
-
-fn note_program(side: Side, prompt: &Prompt, words: &Words, notes: &mut Vec<Note>) {
-    let name = side.name();
-    let Some(line) = query_line(&prompt.text) else {
-        let end = prompt.text.trim_end();
-        let is_open = end
-            .lines()
-            .last()
-            .is_some_and(|line| line.split(',').count() == N_WORDS && !line.contains('='));
-        let text = format!("{name} is no line of the task: five words with commas, then “=”");
-        let note = Note::new(Level::Hint, text);
-        notes.push(match is_open {
-            true => note.or("add “=”", side, format!("{end}=")),
-            false => note,
-        });
-        return;
-    };
-    for word in line {
-        if words.find(word).is_some() {
-            continue;
-        }
-        let text = format!("the model never saw “{word}” ({name})");
-        let note = Note::new(Level::Hint, text);
-        let close = words.iter().min_by_key(|known| distance(word, known));
-        notes.push(match close {
-            Some(close) => {
-                // The last occurrence is the one in the query line.
-                let at = prompt.text.rfind(word).unwrap_or(0);
-                let mut text = prompt.text.clone();
-                text.replace_range(at..at + word.len(), close);
-                note.or(format!("use “{close}”"), side, text)
-            }
-            None => note,
-        });
-    }
-}
-
-/// Levenshtein distance in characters.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
 }

@@ -1,52 +1,11 @@
 //! What the page knows of the task: worked examples, random pairs, and what the program answers.
 
-use std::sync::Arc;
-
 use swivel_core::{
     Result,
-    causal::Value,
-    question::programs::{Lexicon, Program, Sampler, Words},
+    question::{Form, Variable, program_of, programs::Example},
 };
 
 use super::{Card, Prompts, Session, Side};
-
-/// A worked example of the task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Example {
-    /// What it shows.
-    pub title: &'static str,
-    variable: &'static str,
-    shots: usize,
-    seed: u64,
-}
-
-/// The worked examples.
-pub const EXAMPLES: [Example; 4] = [
-    Example {
-        title: "the output flips",
-        variable: "op5",
-        shots: 0,
-        seed: 5,
-    },
-    Example {
-        title: "one synonym decides",
-        variable: "op3",
-        shots: 0,
-        seed: 3,
-    },
-    Example {
-        title: "after three demonstrations",
-        variable: "op5",
-        shots: 3,
-        seed: 7,
-    },
-    Example {
-        title: "after ten demonstrations",
-        variable: "op5",
-        shots: 10,
-        seed: 11,
-    },
-];
 
 impl Session {
     /// A random pair of the task whose answer must flip: for the variable of the direction that is on, else the output.
@@ -54,15 +13,23 @@ impl Session {
     /// # Errors
     /// - [`Error::Task`] if none is found.
     pub fn new_pair(&mut self, seed: u64) -> Result<()> {
-        let (Some(program), Some(lexicon)) = (&self.program, self.lexicon()) else {
+        let Some(question) = self
+            .model
+            .as_ref()
+            .and_then(|model| model.question.as_ref())
+        else {
             return Ok(());
         };
-        let variable = self.armed_variable().unwrap_or("op5").to_owned();
+        let question = question.with_shots(self.shots);
+        let variable = match self.armed_variable() {
+            Some(variable) => variable.to_owned(),
+            None => question.default_variable()?,
+        };
         // The first half of two differs from the base's answer.
-        let pair = Sampler::new(program, lexicon, &variable, self.shots)?.pairs(2, seed)?;
+        let pairs = question.sampler(&variable)?.pairs(2, seed, &[])?;
         let prompts = Prompts {
-            base: pair[0].base.clone(),
-            source: pair[0].source.clone(),
+            base: pairs[0].pair.base.clone(),
+            source: pairs[0].pair.source.clone(),
         };
         self.set_prompts(&prompts)
     }
@@ -88,21 +55,18 @@ impl Session {
         self.new_pair(example.seed)
     }
 
-    pub(super) fn lexicon(&self) -> Option<&Lexicon> {
-        self.model.as_ref()?.lexicon.as_deref()
+    /// What the program's prompts look like, in the words of the model's tokenizer, or, before a model is there, in all.
+    pub(super) fn form(&self) -> Option<Form> {
+        match &self.model {
+            Some(model) => model.question.as_ref()?.form().ok(),
+            None => self.form.clone(),
+        }
     }
 
     /// True if the model's tokenizer has the task's words.
     pub fn has_task(&self) -> bool {
-        self.program.is_some() && (self.model.is_none() || self.lexicon().is_some())
-    }
-
-    /// The task's words: those of the model's tokenizer, or, before a model is there, the embedded ones.
-    pub(super) fn words(&self) -> Option<&Arc<Words>> {
-        match &self.model {
-            Some(model) => Some(&model.lexicon.as_ref()?.words),
-            None => self.words.as_ref(),
-        }
+        let model = self.model.as_ref();
+        model.is_none_or(|model| model.question.is_some())
     }
 
     /// True if the model was trained on the task, as far as the page can know: a direction for it was learned there.
@@ -111,19 +75,40 @@ impl Session {
             return true;
         };
         let mut facts = self.directions.iter().map(|opened| &opened.direction.facts);
-        model.lexicon.is_some()
-            && facts.any(|facts| facts.model_sha256 == model.sha256 && facts.task.is_some())
+        let is_program = |task: &str| program_of(task).is_some();
+        model.question.is_some()
+            && facts.any(|facts| {
+                facts.model_sha256 == model.sha256 && facts.task.as_deref().is_some_and(is_program)
+            })
     }
 
-    /// True if the model was trained on the task and both prompts are of it: only of such pairs is it known what a swap should do.
+    /// True if both prompts are such as the first direction that is on was learned on, or, where none is, such as the program's:
+    /// only of such pairs is it known what a swap should do.
     pub fn is_on_task(&self) -> bool {
-        let is_query = |side| self.query_words(side).is_some();
-        self.knows_task() && Side::BOTH.into_iter().all(is_query)
+        let mut on = self.choices.cards.iter().filter(|card| card.is_on);
+        match on.find_map(|card| card.direction) {
+            Some(idx) => self.is_on_task_of(idx),
+            None => self.knows_task() && self.are_of(self.form().as_ref()),
+        }
     }
 
-    /// The program of the task.
-    pub fn program(&self) -> Option<&Program> {
-        self.program.as_ref()
+    /// True if both prompts are such as a direction was learned on, as far as its file says what they were.
+    pub(super) fn is_on_task_of(&self, direction: usize) -> bool {
+        let facts = &self.directions[direction].direction.facts;
+        match facts.templates.is_empty() {
+            true => self.knows_task() && self.are_of(self.form().as_ref()),
+            false => self.are_of(Form::of_templates(&facts.templates).ok().as_ref()),
+        }
+    }
+
+    fn are_of(&self, form: Option<&Form>) -> bool {
+        let is_of = |side| form.is_some_and(|form| form.is_of(&self.choices.prompt(side).text));
+        Side::BOTH.into_iter().all(is_of)
+    }
+
+    /// The program's id.
+    pub fn program(&self) -> Option<String> {
+        self.form()?.name().map(str::to_owned)
     }
 
     /// Variable of the first direction that is on.
@@ -146,27 +131,12 @@ impl Session {
         if on.count() != 1 {
             return None;
         }
-        let [base, source] = [Side::Base, Side::Source].map(|side| self.query_words(side));
-        let model = self.program.as_ref()?.causal_model(self.words()?);
-        let idx = model.variable(variable).ok()?;
-        let values = model.interchange(&base?.map(Value::Word), &source?.map(Value::Word), idx);
-        match values.last()? {
-            Value::Truth(true) => Some("True"),
-            Value::Truth(false) => Some("False"),
-            Value::Word(_) => None,
-        }
+        let prompts = Side::BOTH.map(|side| self.choices.prompt(side).text.as_str());
+        self.form()?.counterfactual(prompts, variable)
     }
 
-    /// Truth values of op1..op5 for one of the prompts' query lines.
-    pub fn ops(&self, side: Side) -> Option<[bool; 5]> {
-        let program = self.program.as_ref()?;
-        Some(program.ops(self.words()?, &self.query_words(side)?))
-    }
-
-    /// Words of a prompt's query line as text.
-    pub fn query_texts(&self, side: Side) -> Option<[String; 5]> {
-        let words = self.words()?;
-        let line = self.query_words(side)?;
-        Some(line.map(|word| words.word(word).to_owned()))
+    /// The program's variables and what they are in a prompt.
+    pub fn variables(&self, side: Side) -> Option<Vec<Variable>> {
+        self.form()?.variables(&self.choices.prompt(side).text)
     }
 }

@@ -47,7 +47,9 @@ fn model() -> Model {
         family: "gpt2",
         sizes: config().sizes,
         sha256: Weights::new(&[&weights]).unwrap().sha256().to_owned(),
-        lexicon: Lexicon::embedded(&tokenizer).ok().map(Arc::new),
+        question: Question::program(None, None, None, &tokenizer)
+            .ok()
+            .map(Arc::new),
         tokenizer,
     }
 }

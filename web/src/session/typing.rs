@@ -1,8 +1,8 @@
-//! The two prompts of the page are typed, set and swapped.
+//! The two prompts of the page are typed, set and swapped; directions go along to their tokens.
 
-use swivel_core::Result;
+use swivel_core::{Position, Result, Tokens, question::Form};
 
-use super::{Prompt, Prompts, Session, Side};
+use super::{Card, Choices, Prompt, Prompts, Session, Side};
 
 impl Session {
     /// Takes a prompt as typed.
@@ -11,12 +11,14 @@ impl Session {
     /// - [`Error::Tokenizer`] if the library cannot encode it.
     pub fn type_prompt(&mut self, side: Side, text: &str) -> Result<()> {
         if let Some(model) = &self.model {
-            let prompt = Prompt::of_text(text, &model.tokenizer)?;
+            let mut choices = self.choices.clone();
+            *choices.prompt_mut(side) = Prompt::of_text(text, &model.tokenizer)?;
+            self.find_tokens(&mut choices);
             if self.typing == Some(side) {
                 self.map = None;
-                self.amend(|choices| *choices.prompt_mut(side) = prompt);
+                self.amend(|own| *own = choices);
             } else {
-                self.change(|choices| *choices.prompt_mut(side) = prompt);
+                self.change(|own| *own = choices);
                 self.typing = Some(side);
             }
         }
@@ -31,18 +33,47 @@ impl Session {
         if let Some(model) = &self.model {
             model.sizes.check_ids(&[&prompts.base])?;
             model.sizes.check_ids(&[&prompts.source])?;
-            let base = Prompt::of_ids(prompts.base.clone(), &model.tokenizer);
-            let source = Prompt::of_ids(prompts.source.clone(), &model.tokenizer);
-            self.change(|choices| {
-                choices.base = base;
-                choices.source = source;
-            });
+            let mut choices = self.choices.clone();
+            choices.base = Prompt::of_ids(prompts.base.clone(), &model.tokenizer);
+            choices.source = Prompt::of_ids(prompts.source.clone(), &model.tokenizer);
+            self.find_tokens(&mut choices);
+            self.change(|own| *own = choices);
         }
         Ok(())
     }
 
     /// Base becomes source and source becomes base.
     pub fn swap_prompts(&mut self) {
-        self.change(|choices| std::mem::swap(&mut choices.base, &mut choices.source));
+        let mut choices = self.choices.clone();
+        std::mem::swap(&mut choices.base, &mut choices.source);
+        self.find_tokens(&mut choices);
+        self.change(|own| *own = choices);
+    }
+
+    fn find_tokens(&self, choices: &mut Choices) {
+        let prompts = choices.prompts();
+        for card in &mut choices.cards {
+            self.find_token(card, &prompts);
+        }
+    }
+
+    /// Moves a direction that was learned at a named token to where the prompts have it, if they are of its form.
+    pub(super) fn find_token(&self, card: &mut Card, prompts: &Prompts) {
+        if let Some([base, source]) = self.named_token(card, prompts) {
+            card.place.position = Position::Index(base);
+            card.source_position = Position::Index(source);
+        }
+    }
+
+    /// Where prompts have the token that a card's direction was learned at; `None` where it has no name, or they are of another form.
+    fn named_token(&self, card: &Card, prompts: &Prompts) -> Option<[usize; 2]> {
+        let (model, facts) = (
+            self.model.as_ref()?,
+            &self.directions[card.direction?].direction.facts,
+        );
+        let name = facts.token.as_ref()?.parse().ok()?;
+        let form = Form::of_templates(&facts.templates).ok()?;
+        let token = |ids: &[u32]| form.token(&name, &Tokens::of_ids(ids, &model.tokenizer));
+        Some([token(&prompts.base)?, token(&prompts.source)?])
     }
 }

@@ -35,7 +35,7 @@ pub fn Guide(
                     <li>
                         <h3>"Type"</h3>
                         <p>
-                            "The model reads two prompts, token by token. The base run will be changed; the source run lends a value. Each prompt asks for a program's answer, True or False."
+                            "The model reads two prompts, token by token. The base run will be changed; the source run lends a value. Each prompt ends where its answer is due."
                         </p>
                         <button on:click=move |_| page.act(Action::NewPair)>"Another pair"</button>
                     </li>

@@ -1,7 +1,7 @@
 //! The program as a picture: five words, five operations, their values for base and source.
 
 use leptos::prelude::*;
-use swivel_core::question::programs::VARIABLES;
+use swivel_core::question::Variable;
 
 use crate::{
     page_state::PageState,
@@ -19,7 +19,7 @@ const MIDDLE: f32 = 2.0 * STEP[0] + NODE[0] / 2.0;
 /// A variable of the program.
 #[derive(Clone, PartialEq)]
 struct Node {
-    name: &'static str,
+    name: String,
     equation: String,
     base: String,
     source: String,
@@ -29,52 +29,47 @@ struct Node {
     is_armed: bool,
 }
 
+/// Of each variable, on which row it stands: one above all that it is computed from.
+fn rows(variables: &[Variable]) -> Vec<usize> {
+    let mut rows: Vec<usize> = Vec::new();
+    for variable in variables {
+        let below = variable.parents.iter().map(|parent| rows[*parent] + 1);
+        rows.push(below.max().unwrap_or(0));
+    }
+    rows
+}
+
 fn nodes(session: &Session) -> Option<Vec<Node>> {
-    let program = session.program()?;
-    let (words, ops) = (
-        Side::BOTH.map(|side| session.query_texts(side)),
-        Side::BOTH.map(|side| session.ops(side)),
-    );
-    let ([Some(base), Some(source)], [Some(base_ops), Some(source_ops)]) = (words, ops) else {
-        return None;
-    };
+    let [base, source] = Side::BOTH.map(|side| session.variables(side));
+    let (base, source) = (base?, source?);
     let armed = session.armed_variable();
-    let truth = |value: bool| if value { "True" } else { "False" }.to_owned();
-    let mut nodes: Vec<Node> = base
-        .into_iter()
-        .zip(source)
-        .enumerate()
-        .map(|(idx, (base, source))| Node {
-            name: VARIABLES[idx],
-            equation: String::new(),
-            base,
-            source,
-            x: idx as f32 * STEP[0],
-            y: 3.0 * STEP[1],
-            parents: Vec::new(),
-            is_armed: armed == Some(VARIABLES[idx]),
-        })
-        .collect();
-    let equations = program.equations().into_iter().zip(program.parents());
-    for (op, (equation, parents)) in equations.enumerate() {
-        // op1..op3 stand above the words, op4 above op1 and op2, op5 on top.
-        let (x, y) = match op {
-            3 => (MIDDLE - NODE[0] / 2.0 - 0.75 * STEP[0], STEP[1]),
-            4 => (MIDDLE - NODE[0] / 2.0, 0.0),
-            op => (
-                MIDDLE - NODE[0] / 2.0 + (op as f32 - 1.0) * 1.5 * STEP[0],
-                2.0 * STEP[1],
-            ),
+    let rows = rows(&base);
+    let top = rows.iter().copied().max()?;
+    let mut nodes: Vec<Node> = Vec::new();
+    for (idx, (variable, source)) in base.into_iter().zip(source).enumerate() {
+        let row = rows[idx];
+        let own = rows.iter().filter(|other| **other == row).count();
+        let before = rows[..idx].iter().filter(|other| **other == row).count();
+        let middles = variable.parents.iter().map(|parent| nodes[*parent].x);
+        let x = match own {
+            // Alone it stands above what it is computed from; the last of all in the middle.
+            1 if row == top => MIDDLE - NODE[0] / 2.0,
+            1 => middles.sum::<f32>() / variable.parents.len().max(1) as f32,
+            _ => {
+                let step = STEP[0] * if own <= 3 { 1.5 } else { 1.0 };
+                let from_middle = before as f32 - (own - 1) as f32 / 2.0;
+                MIDDLE - NODE[0] / 2.0 + from_middle * step
+            }
         };
         nodes.push(Node {
-            name: VARIABLES[5 + op],
-            equation,
-            base: truth(base_ops[op]),
-            source: truth(source_ops[op]),
+            is_armed: armed == Some(variable.name.as_str()),
+            name: variable.name,
+            equation: variable.equation.unwrap_or_default(),
+            base: variable.value,
+            source: source.value,
             x,
-            y,
-            parents: parents.to_vec(),
-            is_armed: armed == Some(VARIABLES[5 + op]),
+            y: (top - row) as f32 * STEP[1],
+            parents: variable.parents,
         });
     }
     Some(nodes)
@@ -87,10 +82,7 @@ pub fn ProgramPanel(
     page: PageState,
 ) -> impl IntoView {
     let nodes = Memo::new(move |_| page.session.with(nodes));
-    let name = move || {
-        page.session
-            .with(|session| session.program().map(|program| program.id.clone()))
-    };
+    let name = move || page.session.with(Session::program);
     let has_task = move || page.session.with(Session::knows_task);
     view! {
         <Show when=has_task>
@@ -163,7 +155,7 @@ fn picture(nodes: Vec<Node>) -> impl IntoView {
         .map(|node| {
             let (x, y, middle) = (node.x, node.y, node.x + NODE[0] / 2.0);
             let title = match node.equation.is_empty() {
-                true => node.name.to_owned(),
+                true => node.name.clone(),
                 false => format!("{} = {}", node.name, node.equation),
             };
             view! {

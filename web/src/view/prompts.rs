@@ -1,6 +1,7 @@
 //! The two prompts: text, tokens, remarks.
 
 use leptos::{html, prelude::*};
+use swivel_core::question::programs::EXAMPLES;
 
 use super::scroll::show_inside;
 use crate::{
@@ -8,7 +9,6 @@ use crate::{
     session::{
         Session, Side,
         lint::{Level, Note},
-        task::EXAMPLES,
         visible,
     },
 };

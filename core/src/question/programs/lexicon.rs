@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Program, Words};
+use super::{Program, Words, answer};
 use crate::{Tokenizer, question::TaskError};
 
 /// Words as tokens: every word, answer and mark of a line is one token.
@@ -43,7 +43,7 @@ impl Lexicon {
             comma: single(",")?,
             equals: single("=")?,
             newline: single("\n")?,
-            answers: [single("False")?, single("True")?],
+            answers: [single(answer(false))?, single(answer(true))?],
             first: tokenizer.first_token(),
         })
     }

@@ -45,6 +45,47 @@ fn off_the_task_a_card_says_that_its_score_is_of_other_prompts() {
     assert!(session.is_on_task());
 }
 
+/// A direction that was learned at a named token goes along to it, in prompts of its form.
+#[test]
+fn direction_finds_its_token_in_prompts_of_its_form() {
+    let mut session = live();
+    let mut direction = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    let facts = &mut direction.facts;
+    facts.token = Some("B".to_owned());
+    facts.task = Some("pairs".to_owned());
+    facts.templates = vec!["milk,{B}=".to_owned(), "taxi,{A},{B}=".to_owned()];
+    facts.place.site.layer = 1;
+    let idx = session.open_direction("named.safetensors", &direction.to_bytes(), false);
+    let idx = idx.unwrap();
+    let place = |session: &Session| {
+        let card = session.choices.cards.last().unwrap();
+        (
+            card.place.position,
+            card.source_position,
+            session.is_on_task_of(idx),
+        )
+    };
+    let learned = direction.facts.place.position;
+    assert_eq!(place(&session), (learned, learned, false));
+    let card = session.choices.cards.last().unwrap();
+    let warning = session.card_warning(card).unwrap();
+    assert!(warning.contains("other prompts than these"), "{warning}");
+    session.type_prompt(Side::Base, "milk,woman=").unwrap();
+    session
+        .type_prompt(Side::Source, "taxi,milk,lady=")
+        .unwrap();
+    let [second, third] = [2, 4].map(Position::Index);
+    assert_eq!(place(&session), (second, third, true));
+    assert_eq!(
+        session.card_warning(session.choices.cards.last().unwrap()),
+        None
+    );
+    session.swap_prompts();
+    assert_eq!(place(&session), (third, second, true));
+    session.type_prompt(Side::Base, "milk").unwrap();
+    assert!(!place(&session).2);
+}
+
 #[test]
 fn hostile_directions_are_refused() {
     let mut session = live();

@@ -48,7 +48,7 @@ fn notes_name_the_fault_and_mend_it() {
         ("a,b,c,d,e", "no line of the task", Some("add “=”")),
         (
             "milk,milkk,milk,milk,milk=",
-            "never saw “milkk”",
+            "“milkk”, which the model never saw",
             Some("use “milk”"),
         ),
         (

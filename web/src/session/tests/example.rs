@@ -1,10 +1,9 @@
 //! The examples: the recorded one is what the model says, and each shows what it promises.
 
+use swivel_core::question::programs::EXAMPLES;
+
 use super::{
-    super::{
-        recorded::{Example, largest_error},
-        task::EXAMPLES,
-    },
+    super::recorded::{Example, largest_error},
     *,
 };
 
