@@ -2,7 +2,8 @@
 //!
 //! Geiger et al. 2023, <https://arxiv.org/abs/2303.02536>. The rule is pyvene's `train_alignment`
 //! (<https://arxiv.org/abs/2403.07809>), step by step: Adam, linear warm-up over a share of all steps and linear decay
-//! to 0, mean cross-entropy of the label over the full vocabulary. Everything runs on cached values (see [`crate::cone`]);
+//! to 0, mean cross-entropy of the label over the full vocabulary, or, beyond pyvene, over the task's answers where the answer is the
+//! likeliest of these. Everything runs on cached values (see [`crate::cone`]);
 //! the model takes no gradients.
 
 mod loss;
@@ -23,7 +24,7 @@ use crate::{
     intervention::{Featurizer, Intervention, Op},
 };
 
-pub use loss::{cross_entropy, losses_and_gradient};
+pub use loss::{cross_entropy, losses_and_gradient, losses_and_gradient_of};
 pub use pairs::CachedPairs;
 use pairs::normed;
 pub use rotation::{Rotation, check_rank, gaussian, orthonormal, random_rows};
@@ -77,6 +78,8 @@ pub struct DasTrainer<A: AutodiffBackend> {
     optimizer: Adam,
     state: Option<AdamState<A::InnerBackend, 2>>,
     config: TrainConfig,
+    /// Tokens that the answer is one of; `None` for all.
+    choices: Option<Vec<u32>>,
     step: usize,
 }
 
@@ -99,8 +102,15 @@ impl<A: AutodiffBackend> DasTrainer<A> {
             optimizer,
             state: None,
             config,
+            choices: None,
             step: 0,
         }
+    }
+
+    /// The same where the answer is the likeliest of a few tokens: the loss is the cross-entropy over these alone. That is what is
+    /// scored then, and of a large vocabulary it is many times cheaper.
+    pub fn with_choices(self, choices: Option<Vec<u32>>) -> Self {
+        Self { choices, ..self }
     }
 
     /// One step on a batch; returns the mean loss before it, nats, `[1]`.
@@ -149,8 +159,11 @@ impl<A: AutodiffBackend> DasTrainer<A> {
         let labels = Tensor::cat(places.iter().map(|pairs| pairs.labels.clone()).collect(), 0);
         let places: Vec<CachedPairs<A>> = places.iter().map(CachedPairs::to_autodiff).collect();
         let normed = normed(&trainers[0].model, &places, &interventions); // [places * batch, 1, d_model]
-        let (losses, gradient) =
-            losses_and_gradient(&trainers[0].head, normed.clone().inner(), labels);
+        let (head, read) = (&trainers[0].head, normed.clone().inner());
+        let (losses, gradient) = match &trainers[0].choices {
+            None => losses_and_gradient(head, read, labels),
+            Some(choices) => losses_and_gradient_of(head, read, labels, choices),
+        };
         let gradients = (normed * Tensor::from_inner(gradient)).sum().backward();
         let losses = losses.split(places[0].base.n_rows(), 0);
         (originals.iter().zip(losses))

@@ -103,7 +103,10 @@ impl Rule {
         };
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut trainers: Vec<DasTrainer<A>> = (places.iter())
-            .map(|_| DasTrainer::new(model, start.clone(), config.clone()))
+            .map(|place| {
+                DasTrainer::new(model, start.clone(), config.clone())
+                    .with_choices(place.choices.clone())
+            })
             .collect();
         for epoch in 1..=self.epochs {
             if self.shuffle {

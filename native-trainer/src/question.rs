@@ -16,6 +16,9 @@ use crate::{
     tensors::{read_floats, read_ids},
 };
 
+/// Name of the programs of five words among the tasks.
+pub const PROGRAMS: &str = "programs";
+
 /// The task with this name, or of this file; tables in files of their own lie beside it.
 ///
 /// # Errors
@@ -25,6 +28,11 @@ pub fn open(name: &str) -> Result<Task> {
         return task.with_context(|| format!("reading the task {name}"));
     }
     let path = Path::new(name);
+    if name == PROGRAMS {
+        bail!(
+            "{PROGRAMS} are for train, eval, sweep, data and task; this command is about tasks on language"
+        );
+    }
     if !path.is_file() {
         let names: Vec<&str> = shipped::names().collect();
         bail!(

@@ -4,7 +4,7 @@ use burn::tensor::{Distribution, Int, Tensor, TensorData, activation};
 use swivel_core::{
     Decoder,
     metric::{Divergence, Reading, TokenReading, Top},
-    train::{cross_entropy, losses_and_gradient},
+    train::{cross_entropy, losses_and_gradient, losses_and_gradient_of},
 };
 
 use crate::support::{B, assert_close, device, difference, model};
@@ -107,6 +107,29 @@ fn losses_and_gradients_are_those_of_whole_logits() {
     let read = Tensor::<A, 2>::from_inner(normed).require_grad();
     let weight = Tensor::<A, 2>::from_inner(model.head_weight().transpose());
     let loss = cross_entropy(read.clone().matmul(weight), Tensor::from_inner(labels));
+    let expected = read.grad(&loss.backward()).unwrap() * N_ROWS as f64;
+    assert_close(losses.mean(), loss.inner(), TOLERANCE, "loss");
+    assert_close(gradient.squeeze_dim(1), expected, TOLERANCE, "gradient");
+}
+
+#[test]
+fn losses_over_choices_are_those_of_their_logits_alone() {
+    type A = burn::backend::Autodiff<B>;
+    let model = model();
+    let normed = normed(N_ROWS, &model);
+    let choices = [700, 3, 41];
+    let labels: Vec<i32> = (0..N_ROWS).map(|row| choices[row % 3] as i32).collect();
+    let places: Vec<i32> = (0..N_ROWS as i32).map(|row| row % 3).collect();
+    let tensor = |values: Vec<i32>| {
+        Tensor::<B, 1, Int>::from_data(TensorData::new(values, [N_ROWS]), &device())
+    };
+    let rows = normed.clone().unsqueeze_dim(1);
+    let (losses, gradient) = losses_and_gradient_of(&model, rows, tensor(labels), &choices);
+    let ids = Tensor::<B, 1, Int>::from_data(choices.map(|id| id as i32), &device());
+    let weight = model.head_weight().select(0, ids).transpose();
+    let read = Tensor::<A, 2>::from_inner(normed).require_grad();
+    let logits = read.clone().matmul(Tensor::from_inner(weight));
+    let loss = cross_entropy(logits, Tensor::from_inner(tensor(places)));
     let expected = read.grad(&loss.backward()).unwrap() * N_ROWS as f64;
     assert_close(losses.mean(), loss.inner(), TOLERANCE, "loss");
     assert_close(gradient.squeeze_dim(1), expected, TOLERANCE, "gradient");

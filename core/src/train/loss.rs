@@ -1,11 +1,11 @@
-//! Cross-entropy over the full vocabulary, and its gradient.
+//! Cross-entropy over the full vocabulary or over a few tokens, and its gradient.
 
 use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, activation, backend::Backend};
 
 use crate::{
-    Decoder,
+    Decoder, ids_tensor,
     metric::{LogSum, columns},
 };
 
@@ -59,6 +59,41 @@ pub fn losses_and_gradient<B: Backend>(
     let losses = (sum.value() - label).reshape([batch]);
     let gradient = rows / sum.sum - own;
     (losses, gradient.reshape([batch, 1, d_model]))
+}
+
+/// The same where the answer is one of a few tokens: cross-entropy over these alone.
+///
+/// # Shapes
+/// - as [`losses_and_gradient`]; `choices` are token ids, each label among them
+pub fn losses_and_gradient_of<B: Backend>(
+    model: &Decoder<B>,
+    normed: Tensor<B, 3>,
+    labels: Tensor<B, 1, Int>,
+    choices: &[u32],
+) -> (Tensor<B, 1>, Tensor<B, 3>) {
+    let [batch, _, d_model] = normed.dims();
+    let ids: Tensor<B, 2, Int> = ids_tensor(std::iter::once(choices), &normed.device()); // [1, choices]
+    let logits = model.logits_of(normed.reshape([batch, d_model]), choices); // [batch, choices]
+    let n = choices.len();
+    let each = ids.clone().expand([batch, n]);
+    let is_label = labels
+        .reshape([batch, 1])
+        .expand([batch, n])
+        .equal(each)
+        .float();
+    let losses = (activation::log_softmax(logits.clone(), 1) * is_label.clone())
+        .sum_dim(1)
+        .neg();
+    let gradient = activation::softmax(logits.clone(), 1) - is_label;
+    let gradient = match model.head_slope(&logits) {
+        None => gradient,
+        Some(slope) => gradient * slope,
+    };
+    let gradient = gradient.matmul(model.head_rows_of(ids.reshape([n]))); // [batch, d_model]
+    (
+        losses.reshape([batch]),
+        gradient.reshape([batch, 1, d_model]),
+    )
 }
 
 /// Mean cross-entropy of the labels, nats.

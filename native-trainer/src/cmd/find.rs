@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long, default_value_t = 32, help_heading = heading::LEARNING)]
     batch_size: usize,
     /// Highest learning rate
-    #[arg(long, default_value_t = 5e-3, help_heading = heading::LEARNING)]
+    #[arg(long, default_value_t = 1e-2, help_heading = heading::LEARNING)]
     lr: f64,
     /// Seed of data, initial basis and shuffling
     #[arg(long, default_value_t = 0, help_heading = heading::LEARNING)]

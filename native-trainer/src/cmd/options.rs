@@ -23,7 +23,7 @@ use crate::{
     model_files::{ModelFiles, SOLVER},
     output::Existing,
     pairs::Task,
-    question,
+    question::{self, PROGRAMS},
     report::Report,
 };
 
@@ -58,8 +58,6 @@ pub fn precision() -> impl TypedValueParser<Value = Precision> {
     PossibleValuesParser::new(names).try_map(unknown)
 }
 
-/// The task of five-word programs.
-const PROGRAMS: &str = "programs";
 /// Held-out pairs, where it is not said how many.
 pub const TEST_PAIRS: usize = 1000;
 

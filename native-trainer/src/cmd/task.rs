@@ -7,11 +7,15 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
     Tokenizer,
-    question::{Asked, Score, Task, TaskSampler},
+    question::{Asked, Question, Score, Task, TaskSampler, programs},
 };
 
 use super::options::{ReportArgs, check_counts, examples, heading};
-use crate::{model_files::ModelFiles, question, report::Report};
+use crate::{
+    model_files::{ModelFiles, SOLVER},
+    question::{self, PROGRAMS},
+    report::Report,
+};
 
 /// Rows of a table that are named.
 const NAMED: usize = 12;
@@ -20,7 +24,7 @@ const NAMED: usize = 12;
 #[derive(ClapArgs, Clone, Debug)]
 #[command(after_help = examples(&["swivel task ioi", "swivel task question.json --model target/real/gemma3.gguf --variable number"]))]
 pub struct Args {
-    /// Task: agreement, agreement-distractor, capitals, gender, ioi, or a task file
+    /// Task: programs, agreement, agreement-distractor, capitals, gender, ioi, or a task file
     task: String,
     /// Model whose tokens are shown: a folder in Hugging Face's layout, a GGUF file, or a Hub id [default: none, text alone]
     #[arg(long, value_name = "DIR_OR_HUB_ID", help_heading = heading::MODEL)]
@@ -50,6 +54,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
     } = args;
     check_counts(&[("--pairs", pairs)])?;
     let report = report.report();
+    if task == PROGRAMS {
+        let model = model.map(|model| model.to_string_lossy().into_owned());
+        return show_programs(model.as_deref(), variable, (pairs, seed), report);
+    }
     let task = question::open(&task)?;
     if let Some(variable) = &variable {
         task.variable(variable)?;
@@ -78,6 +86,67 @@ pub fn run(args: Args) -> Result<ExitCode> {
         "positions": positions(&task),
         "answers": task.answers()?,
     }));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The programs of five words, and pairs of the one that the embedded solver computes, in its tokens or in a model's.
+fn show_programs(
+    model: Option<&str>,
+    variable: Option<String>,
+    (n_pairs, seed): (usize, u64),
+    report: Report,
+) -> Result<ExitCode> {
+    let files = ModelFiles::open(model.unwrap_or(SOLVER))?;
+    let tokenizer = files.tokenizer()?;
+    let question = Question::program(None, None, Some(0), tokenizer)?;
+    let variable = match variable {
+        Some(variable) => variable,
+        None => question.default_variable()?,
+    };
+    question.check_variable(&variable)?;
+    let ids: Vec<String> = programs::programs()?.into_keys().collect();
+    let variables = question.variables();
+    for line in [
+        format!(
+            "{PROGRAMS}: Five words, five operations, one answer, as in pyvene's tutorial, https://arxiv.org/abs/2403.07809"
+        ),
+        format!("Programs, --program ID\n  {}", ids.join(", ")),
+        format!(
+            "  {}, the embedded solver's: {}",
+            question.short_name(),
+            question.about()
+        ),
+        format!(
+            "Answers\n  {} or {}",
+            programs::answer(true),
+            programs::answer(false)
+        ),
+        "  right where it is the likeliest token of all".to_owned(),
+        format!(
+            "Places\n  {}, or a token by its number",
+            question.token_names()[0]
+        ),
+        format!("Variables\n  {}", variables.join(", ")),
+        format!("Pairs of {variable}"),
+    ] {
+        report.line(line);
+    }
+    let form = question.form()?;
+    for placed in question.sampler(&variable)?.pairs(n_pairs, seed, &[])? {
+        let [base, source] =
+            [&placed.pair.base, &placed.pair.source].map(|ids| tokenizer.decode(ids));
+        let own = |text: &str| {
+            let all = form.variables(text).unwrap_or_default();
+            let own = all.into_iter().find(|own| own.name == variable);
+            own.map(|own| format!("{variable} is {}", own.value))
+                .unwrap_or_default()
+        };
+        let label = tokenizer.token(placed.pair.label);
+        report.line(format!("  base    {base}  {}", own(&base)));
+        report.line(format!("  source  {source}  {}", own(&source)));
+        report.line(format!("  base with the source's {variable}: {label}"));
+    }
+    report.event(&json!({ "task": PROGRAMS, "programs": ids, "variables": variables, "positions": ["last"] }));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -60,6 +60,22 @@ fn shipped_task_says_what_it_asks() {
 }
 
 #[test]
+fn programs_are_shown_as_a_task() {
+    let text = ok(&["task", "programs", "--variable", "op3", "--pairs", "1"]);
+    for part in [
+        "the embedded solver's: op1 = C2==C4",
+        "op3 is ",
+        "base with the source's op3: ",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    check_error(
+        &["task", "programs", "--variable", "op6"],
+        &["unknown variable `op6`", "op5"],
+    );
+}
+
+#[test]
 fn task_file_is_shown_in_a_models_tokens_and_checked() {
     let folder = TempDir::new().unwrap();
     let path = question(&folder);
