@@ -79,7 +79,7 @@ fn results_table_is_what_its_commands_find() {
 
 /// Columns of the table of questions: the model, DAS at each rank, what it stands beside, and the command.
 const MODEL: usize = 2;
-const RANKS: [&str; 3] = ["1", "4", "16"];
+const RANKS: [u64; 3] = [1, 4, 16];
 const FIRST_RANK: usize = 4;
 const OF_CELL: usize = FIRST_RANK + RANKS.len();
 
@@ -131,7 +131,7 @@ fn questions_table_is_what_its_commands_find() {
                 )
             };
             for (idx, rank) in RANKS.into_iter().enumerate() {
-                let cell = learned.iter().find(|cell| cell["rank"].to_string() == rank);
+                let cell = learned.iter().find(|cell| cell["rank"] == rank);
                 found.push((FIRST_RANK + idx, seen(cell.unwrap())));
             }
             let first = learned.iter().find(|cell| cell["rank"] == 1).unwrap();
