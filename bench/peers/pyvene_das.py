@@ -80,8 +80,10 @@ def is_static(batches: list[dict[str, Any]]) -> bool:
     return all(rows.count(rows[0]) == len(rows) for rows in places)
 
 
-def train(model: Any, layer: int, batches: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
-    """Learns for `args.epochs` over the batches; `losses` are those of every step, the warm-up first."""
+def train(
+    model: Any, layer: int, batches: list[dict[str, Any]], test: list[dict[str, Any]], args: argparse.Namespace
+) -> dict[str, Any]:
+    """Learns for `args.epochs` over the batches; `losses` are those of every step, the warm-up first. `iia` is that of `test`."""
     torch, pyvene = need("torch"), need("pyvene")
     torch.manual_seed(args.seed)  # pyvene draws the initial direction from the global generator.
     place = {
@@ -105,6 +107,7 @@ def train(model: Any, layer: int, batches: list[dict[str, Any]], args: argparse.
     timed = TimedBatches(batches, torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None)
     intervenable.train_alignment(timed, compute_loss, accuracy_at_last_token, None, epochs=args.epochs, lr=args.lr)
     seconds = timed.seconds[args.warm_up :]
+    score = intervenable.eval_alignment(test, accuracy_at_last_token, None) if test else {}
     return {
         "seconds_per_pair": statistics.median(seconds) / args.batch,
         "batch_seconds": seconds,
@@ -112,6 +115,7 @@ def train(model: Any, layer: int, batches: list[dict[str, Any]], args: argparse.
         "warm_up_seconds": timed.seconds[: args.warm_up],
         "losses": losses,
         "use_fast": use_fast,
+        "iia": score.get("accuracy"),
     }
 
 
@@ -135,6 +139,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="pairs a batch; default: 64, with --cells 20")
     parser.add_argument("--batches", type=int, default=3, help="timed batches; default: 3")
     parser.add_argument("--epochs", type=int, default=1, help="over all batches, the warm-up's too; default: 1")
+    parser.add_argument("--test", type=Path, help="held-out pairs that the direction is scored on, as the pairs")
     parser.add_argument("--warm-up", type=int, default=1, help="batches before the timed ones; default: 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: as many as are fastest")
@@ -163,6 +168,7 @@ def main() -> None:
 
     for layer, position in cells:
         batches = make_batches(pairs, args.batch, position, args.device)
+        test = make_batches(read_pairs(args.test), args.batch, position, args.device) if args.test else []
         result = {
             "library": "pyvene",
             "job": "das_cell" if args.cells else "das",
@@ -173,7 +179,7 @@ def main() -> None:
             "batch": args.batch,
             "epochs": args.epochs,
             "n_tokens": n_tokens,
-            **train(model, layer, batches, args),
+            **train(model, layer, batches, test, args),
             "peak_rss_bytes": memory_bytes("VmHWM"),  # Of the process so far: a later cell never shows less.
             "threads": torch.get_num_threads(),
             "thread_seconds": thread_seconds,

@@ -280,6 +280,24 @@ fn bad_tasks_are_refused_with_their_place() {
         &["check", "--task", "ioi", "--model", "solver"],
         &["begin with the same token"],
     );
+    let text = fs::read_to_string(&path).unwrap();
+    let long = format!("{}{{D}},", "milk,".repeat(200));
+    fs::write(&path, text.replace("{D},", &long)).unwrap();
+    for command in [["check", "--prompts", "8"], ["train", "--train-pairs", "8"]] {
+        let args = [&command[..], &["--task", &path]].concat();
+        check_error(&args, &["the model reads at most 256"]);
+    }
+    fs::write(&path, text).unwrap();
+    let pairs = path_in(&folder, "pairs.jsonl");
+    let line = json!({
+        "base": "woman,taxi=", "source": "lady,taxi=", "answer": "True", "base_position": { "text": "milk" },
+        "source_position": "last",
+    });
+    fs::write(&pairs, line.to_string()).unwrap();
+    check_error(
+        &["train", "--train-data", &pairs, "--test-data", &pairs],
+        &["pairs.jsonl, line 1", "\"milk\" is nowhere in the prompt"],
+    );
     fs::write(path_in(&folder, "words.csv"), "text\nsilk\nfrog").unwrap();
     check_error(
         &["task", &path],
