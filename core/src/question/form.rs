@@ -1,12 +1,13 @@
 //! The form of a question's prompts: what a text says where it is such a prompt, and where its named tokens are. No model here.
 
-use std::{cell::RefCell, ops::Range, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 use super::{
     SlotToken, TaskError, TokenName,
     causal::Value,
     entry::Entry,
     programs::{self, Program, VARIABLES, Words},
+    remark::Remark,
     template::Template,
 };
 use crate::Tokens;
@@ -34,15 +35,6 @@ pub struct Variable {
     pub parents: Vec<usize>,
     /// Its value.
     pub value: String,
-}
-
-/// What of a text is not as the question's prompts are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remark {
-    /// What, as it goes on behind the prompt's name.
-    pub text: String,
-    /// What mends it, and the whole new text.
-    pub mended: Option<(String, String)>,
 }
 
 impl Form {
@@ -199,9 +191,6 @@ impl Form {
         }
     }
 }
-
-/// Bytes of each slot of a text, in its order.
-pub(super) type Spans = Vec<(usize, Range<usize>)>;
 
 #[cfg(test)]
 mod tests {

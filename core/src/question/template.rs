@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::{TaskError, entry::Entry, form::Spans};
+use super::{TaskError, entry::Entry};
+
+/// Bytes of each slot of a text, in its order.
+type Spans = Vec<(usize, Range<usize>)>;
 
 /// Text with slots: `When {A} and {B} went to the {place}`.
 #[derive(Clone, Debug, PartialEq, Eq)]

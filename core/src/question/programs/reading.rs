@@ -1,7 +1,7 @@
 //! A text as a program's prompt: the words of its query, and what is wrong where it has none.
 
 use super::Words;
-use crate::question::form::Remark;
+use crate::question::remark::Remark;
 
 /// Words of a line.
 const N_WORDS: usize = 5;
