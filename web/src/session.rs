@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use swivel_core::{
     Component, Result, Site, Sizes, Tokenizer,
-    question::{Form, Question},
+    question::{Form, programs::AskedProgram},
 };
 use swivel_engine::protocol::{Answer, AttentionRows, Cell, LensRow};
 
@@ -83,7 +83,7 @@ pub struct Model {
     /// Its tokens.
     pub tokenizer: Tokenizer,
     /// The program that pairs are sampled from, where the tokenizer has its words.
-    pub question: Option<Arc<Question>>,
+    pub program: Option<Arc<AskedProgram>>,
 }
 
 /// Everything on the page.

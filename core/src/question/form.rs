@@ -6,7 +6,7 @@ use super::{
     SlotToken, TaskError, TokenName,
     causal::Value,
     entry::Entry,
-    programs::{self, Program, VARIABLES, Words},
+    programs::{self, AskedProgram, Program, VARIABLES, Words},
     remark::Remark,
     template::Template,
 };
@@ -44,11 +44,13 @@ impl Form {
     /// - [`TaskError::Program`], [`TaskError::Words`] if what is embedded is damaged.
     pub fn solver() -> Result<Self, TaskError> {
         let program = programs::program(programs::SOLVED)?;
-        Ok(Self::of_program(program, Arc::new(Words::embedded()?)))
+        Ok(Self(Kind::Program(program, Arc::new(Words::embedded()?))))
     }
 
-    pub(super) fn of_program(program: Program, words: Arc<Words>) -> Self {
-        Self(Kind::Program(program, words))
+    /// A program, in the words that a tokenizer has.
+    pub fn of_program(asked: &AskedProgram) -> Self {
+        let words = Arc::clone(&asked.lexicon.words);
+        Self(Kind::Program(asked.program.clone(), words))
     }
 
     /// Prompts as a direction file has them, slots in braces.

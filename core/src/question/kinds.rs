@@ -1,10 +1,8 @@
 //! What a model is asked: a program of five words, or a task on language. Everything but their own files knows them by this alone.
 
-use std::sync::Arc;
-
 use super::{
     Asked, Form, Labels, Pair, Score, Task, TaskError, TaskSampler, TokenName,
-    programs::{self, Lexicon, Program, Sampler},
+    programs::{self, AskedProgram, Sampler},
 };
 use crate::{Position, Tokenizer};
 
@@ -14,17 +12,9 @@ const PROGRAMS: &str = "programs/";
 const COUNTED: usize = 400;
 
 /// A question in the words of a tokenizer.
-#[derive(Clone)]
 pub enum Question {
     /// A program of five words.
-    Program {
-        /// The program.
-        program: Program,
-        /// Words as tokens.
-        lexicon: Lexicon,
-        /// Demonstrations in front of each query.
-        shots: usize,
-    },
+    Program(AskedProgram),
     /// A task on language.
     Language {
         /// The task.
@@ -63,20 +53,13 @@ impl Question {
         shots: Option<usize>,
         tokenizer: &Tokenizer,
     ) -> Result<Self, TaskError> {
-        Ok(Self::Program {
-            program: programs::program(id.unwrap_or(programs::SOLVED))?,
-            lexicon: match words {
-                None => Lexicon::embedded(tokenizer)?,
-                Some(list) => Lexicon::new(list, tokenizer)?,
-            },
-            shots: shots.unwrap_or(programs::SHOTS),
-        })
+        AskedProgram::new(id, words, shots, tokenizer).map(Self::Program)
     }
 
     /// `programs/07065a`, `agreement`.
     pub fn name(&self) -> String {
         match self {
-            Self::Program { program, .. } => format!("{PROGRAMS}{}", program.id),
+            Self::Program(asked) => format!("{PROGRAMS}{}", asked.program.id),
             Self::Language { task, .. } => task.name.clone(),
         }
     }
@@ -84,7 +67,7 @@ impl Question {
     /// Its name in the names of files.
     pub fn short_name(&self) -> &str {
         match self {
-            Self::Program { program, .. } => &program.id,
+            Self::Program(asked) => &asked.program.id,
             Self::Language { task, .. } => &task.name,
         }
     }
@@ -95,23 +78,9 @@ impl Question {
     /// - [`TaskError::File`] never, of a task that was read.
     pub fn form(&self) -> Result<Form, TaskError> {
         match self {
-            Self::Program {
-                program, lexicon, ..
-            } => Ok(Form::of_program(
-                program.clone(),
-                Arc::clone(&lexicon.words),
-            )),
+            Self::Program(asked) => Ok(Form::of_program(asked)),
             Self::Language { .. } => Form::of_templates(&self.templates()),
         }
-    }
-
-    /// The same with so many demonstrations in front of each query, where it has some.
-    pub fn with_shots(&self, n: usize) -> Self {
-        let mut own = self.clone();
-        if let Self::Program { shots, .. } = &mut own {
-            *shots = n;
-        }
-        own
     }
 
     /// What it is, in a word.
@@ -125,7 +94,7 @@ impl Question {
     /// What it asks, in words.
     pub fn about(&self) -> String {
         match self {
-            Self::Program { program, .. } => program.to_string(),
+            Self::Program(asked) => asked.program.to_string(),
             Self::Language { task, .. } => task.about.clone(),
         }
     }
@@ -212,11 +181,7 @@ impl Question {
     /// - those of [`TaskSampler::new`]
     pub fn sampler(&self, variable: &str) -> Result<PairSampler<'_>, TaskError> {
         Ok(match self {
-            Self::Program {
-                program,
-                lexicon,
-                shots,
-            } => PairSampler::Program(Sampler::new(program, lexicon, variable, *shots)?),
+            Self::Program(asked) => PairSampler::Program(asked.sampler(variable)?),
             Self::Language { task, tokenizer } => {
                 PairSampler::Language(task, TaskSampler::new(task, tokenizer, variable)?)
             }

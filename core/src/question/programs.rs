@@ -4,6 +4,7 @@
 //! `op1 = C[i1] (== or !=) C[i2]`, `op2 = C[i2] (== or !=) C[i3]`, `op3 = synonyms(C[i4], C[i5])`,
 //! `op4 = x (AND or OR) y` with x, y among op1..op3, `op5 = z (AND or OR) op4`; op5 is the output.
 
+mod asked;
 mod examples;
 mod lexicon;
 mod line;
@@ -20,6 +21,7 @@ use super::{
     causal::{CausalModel, Value},
 };
 
+pub use asked::AskedProgram;
 pub use examples::{EXAMPLES, Example};
 pub use lexicon::Lexicon;
 pub use line::P_OPS;

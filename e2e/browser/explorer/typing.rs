@@ -66,7 +66,7 @@ fn linter_says_what_is_wrong_and_mends_it() {
     has_note("answers differ");
 
     page.type_into("#base", "sugar,lady,sugar,scarfz,sugar=");
-    has_note("the model never saw “scarfz” (base)");
+    has_note("base has “scarfz”, which the model never saw");
     click_button(&page, "#notes", "use “scarf”");
     value("sugar,lady,sugar,scarf,sugar=");
     has_note("same length");

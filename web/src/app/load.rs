@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use leptos::prelude::*;
-use swivel_core::{Config, Tokenizer, question::Question};
+use swivel_core::{Config, Tokenizer, question::programs::AskedProgram};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::RequestCache;
 
@@ -190,7 +190,7 @@ impl App {
             family,
             sizes,
             sha256: sha256.to_owned(),
-            question: Question::program(None, None, None, &tokenizer)
+            program: AskedProgram::new(None, None, None, &tokenizer)
                 .ok()
                 .map(Into::into),
             tokenizer,

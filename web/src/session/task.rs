@@ -2,7 +2,10 @@
 
 use swivel_core::{
     Result,
-    question::{Form, Variable, program_of, programs::Example},
+    question::{
+        Form, Variable, program_of,
+        programs::{AskedProgram, Example, OUTPUT, VARIABLES},
+    },
 };
 
 use super::{Card, Prompts, Session, Side};
@@ -13,23 +16,26 @@ impl Session {
     /// # Errors
     /// - [`Error::Task`] if none is found.
     pub fn new_pair(&mut self, seed: u64) -> Result<()> {
-        let Some(question) = self
+        let Some(program) = self
             .model
             .as_ref()
-            .and_then(|model| model.question.as_ref())
+            .and_then(|model| model.program.as_deref())
         else {
             return Ok(());
         };
-        let question = question.with_shots(self.shots);
-        let variable = match self.armed_variable() {
-            Some(variable) => variable.to_owned(),
-            None => question.default_variable()?,
+        let asked = AskedProgram {
+            shots: self.shots,
+            ..program.clone()
         };
+        let variable = self
+            .armed_variable()
+            .filter(|name| VARIABLES.contains(name));
+        let variable = variable.unwrap_or(OUTPUT);
         // The first half of two differs from the base's answer.
-        let pairs = question.sampler(&variable)?.pairs(2, seed, &[])?;
+        let pairs = asked.sampler(variable)?.pairs(2, seed)?;
         let prompts = Prompts {
-            base: pairs[0].pair.base.clone(),
-            source: pairs[0].pair.source.clone(),
+            base: pairs[0].base.clone(),
+            source: pairs[0].source.clone(),
         };
         self.set_prompts(&prompts)
     }
@@ -58,7 +64,7 @@ impl Session {
     /// What the program's prompts look like, in the words of the model's tokenizer, or, before a model is there, in all.
     pub(super) fn form(&self) -> Option<Form> {
         match &self.model {
-            Some(model) => model.question.as_ref()?.form().ok(),
+            Some(model) => model.program.as_deref().map(Form::of_program),
             None => self.form.clone(),
         }
     }
@@ -66,7 +72,7 @@ impl Session {
     /// True if the model's tokenizer has the task's words.
     pub fn has_task(&self) -> bool {
         let model = self.model.as_ref();
-        model.is_none_or(|model| model.question.is_some())
+        model.is_none_or(|model| model.program.is_some())
     }
 
     /// True if the model was trained on the task, as far as the page can know: a direction for it was learned there.
@@ -76,7 +82,7 @@ impl Session {
         };
         let mut facts = self.directions.iter().map(|opened| &opened.direction.facts);
         let is_program = |task: &str| program_of(task).is_some();
-        model.question.is_some()
+        model.program.is_some()
             && facts.any(|facts| {
                 facts.model_sha256 == model.sha256 && facts.task.as_deref().is_some_and(is_program)
             })

@@ -47,7 +47,7 @@ fn model() -> Model {
         family: "gpt2",
         sizes: config().sizes,
         sha256: Weights::new(&[&weights]).unwrap().sha256().to_owned(),
-        question: Question::program(None, None, None, &tokenizer)
+        program: AskedProgram::new(None, None, None, &tokenizer)
             .ok()
             .map(Arc::new),
         tokenizer,
