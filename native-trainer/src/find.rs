@@ -1,6 +1,6 @@
 //! What a search has found, as a page with its pictures in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use swivel_core::direction::Direction;
 
@@ -37,7 +37,8 @@ pub fn html(
     title: &str,
     about: &str,
     [check, map]: [&str; 2],
-    found: &[Found],
+    rows: &[Row],
+    best: &Path,
     use_it: &str,
 ) -> String {
     let cells = |row: &[String], tag: &str| {
@@ -47,17 +48,11 @@ pub fn html(
             .collect();
         format!("<tr>{cells}</tr>")
     };
-    let found_rows: Vec<Row> = found.iter().map(Found::row).collect();
-    let rows: String = (found_rows.iter())
-        .map(|row| cells(&row.texts(), "td"))
-        .collect();
-    let flag = match found_rows.iter().any(Row::is_flagged) {
+    let flag = match rows.iter().any(Row::is_flagged) {
         true => format!("<p class=\"flag\">! {}</p>", escaped(BEATS_WHOLE_VECTOR)),
         false => String::new(),
     };
-    let best = found
-        .first()
-        .map_or(String::new(), |found| found.file.display().to_string());
+    let rows: String = rows.iter().map(|row| cells(&row.texts(), "td")).collect();
     format!(
         r#"<!doctype html>
 <html lang="en">
@@ -92,7 +87,7 @@ code {{ background: #f3f5f8; padding: .15rem .35rem; border-radius: 4px; overflo
         about = escaped(about),
         legend = escaped(LEGEND),
         heads = cells(&HEADS.map(str::to_owned), "th"),
-        best = escaped(&best),
+        best = escaped(&best.display().to_string()),
         use_it = escaped(use_it),
     )
 }

@@ -12,6 +12,17 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// A slot or a `slot.column`; `slot` knows the numbers of slots.
+    pub(super) fn parse<E>(
+        name: &str,
+        slot: impl FnOnce(&str) -> Result<usize, E>,
+    ) -> Result<Self, E> {
+        Ok(match name.split_once('.') {
+            None => Self::Slot(slot(name)?),
+            Some((name, column)) => Self::Column(slot(name)?, column.to_owned()),
+        })
+    }
+
     /// The slot that it reads.
     pub fn slot(&self) -> Option<usize> {
         match self {

@@ -230,10 +230,7 @@ impl Names<'_> {
 
     /// A slot or a `slot.column`.
     fn entry(&self, place: &str, name: &str) -> Result<Entry, TaskError> {
-        match name.split_once('.') {
-            None => Ok(Entry::Slot(self.slot(place, name)?)),
-            Some((slot, column)) => Ok(Entry::Column(self.slot(place, slot)?, column.to_owned())),
-        }
+        Entry::parse(name, |slot| self.slot(place, slot))
     }
 
     fn template(&self, place: &str, text: &str) -> Result<Template, TaskError> {

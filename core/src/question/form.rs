@@ -3,12 +3,12 @@
 use std::{cell::RefCell, sync::Arc};
 
 use super::{
-    SlotToken, TaskError, TokenName,
+    TaskError, TokenName,
     causal::Value,
     entry::Entry,
     programs::{self, AskedProgram, Program, VARIABLES, Words},
     remark::Remark,
-    template::Template,
+    template::{Spans, Template},
 };
 use crate::Tokens;
 
@@ -61,18 +61,12 @@ impl Form {
         let names = RefCell::new(Vec::<String>::new());
         let entry = |_: &str, name: &str| {
             let mut names = names.borrow_mut();
-            let (slot, column) = match name.split_once('.') {
-                Some((slot, column)) => (slot, Some(column)),
-                None => (name, None),
-            };
-            let known = names.iter().position(|own| own == slot);
-            let idx = known.unwrap_or_else(|| {
-                names.push(slot.to_owned());
-                names.len() - 1
-            });
-            Ok(match column {
-                None => Entry::Slot(idx),
-                Some(column) => Entry::Column(idx, column.to_owned()),
+            Entry::parse(name, |slot| {
+                let known = names.iter().position(|own| own == slot);
+                Ok(known.unwrap_or_else(|| {
+                    names.push(slot.to_owned());
+                    names.len() - 1
+                }))
             })
         };
         let parse = |(idx, text): (usize, &String)| {
@@ -95,10 +89,7 @@ impl Form {
     pub fn is_of(&self, text: &str) -> bool {
         match &self.0 {
             Kind::Program(_, words) => words.query(text).is_some(),
-            Kind::Templates(templates, _) => {
-                let mut templates = templates.iter();
-                templates.any(|template| template.spans(text).is_some())
-            }
+            Kind::Templates(templates, _) => spans(templates, text).is_some(),
         }
     }
 
@@ -123,9 +114,8 @@ impl Form {
                 Some(all.map(variable).collect())
             }
             Kind::Templates(templates, names) => {
-                let spans = templates.iter().find_map(|template| template.spans(text))?;
                 let mut all: Vec<Variable> = Vec::new();
-                for (slot, bytes) in spans {
+                for (slot, bytes) in spans(templates, text)? {
                     if all.iter().all(|own| own.name != names[slot]) {
                         all.push(Variable {
                             name: names[slot].clone(),
@@ -162,27 +152,15 @@ impl Form {
 
     /// The token of this name in a prompt; `None` of a text of another form, or without such a token.
     pub fn token(&self, name: &TokenName, tokens: &Tokens) -> Option<usize> {
-        let SlotToken {
-            slot,
-            occurrence,
-            is_first,
-            offset,
-        } = match name {
+        let token = match name {
             TokenName::Counted(position) => return position.resolve(tokens.ids.len()).ok(),
-            TokenName::Slot(slot) => slot,
+            TokenName::Slot(token) => token,
         };
         let Kind::Templates(templates, names) = &self.0 else {
             return None;
         };
-        let known = names.iter().position(|own| own == slot)?;
-        let spans = |template: &Template| template.spans(tokens.text());
-        let spans = templates.iter().find_map(spans)?;
-        let mut places = spans.iter().filter(|(slot, _)| *slot == known);
-        let (_, bytes) = places.nth(occurrence - 1)?;
-        let [first, last] = tokens.of_bytes(bytes)?;
-        let from = if *is_first { first } else { last } as i64;
-        let found = usize::try_from(from.checked_add(*offset)?).ok()?;
-        (found < tokens.ids.len()).then_some(found)
+        let known = names.iter().position(|own| *own == token.slot)?;
+        token.find(&spans(templates, tokens.text())?, known, tokens)
     }
 
     /// What of a text is not as the prompts are, and how to mend it.
@@ -192,6 +170,11 @@ impl Form {
             Kind::Templates(..) => Vec::new(),
         }
     }
+}
+
+/// What the slots of the first template wrote that a text is.
+fn spans(templates: &[Template], text: &str) -> Option<Spans> {
+    templates.iter().find_map(|template| template.spans(text))
 }
 
 #[cfg(test)]

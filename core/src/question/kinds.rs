@@ -1,7 +1,7 @@
 //! What a model is asked: a program of five words, or a task on language. Everything but their own files knows them by this alone.
 
 use super::{
-    Asked, Form, Labels, Pair, Score, Task, TaskError, TaskSampler, TokenName,
+    Asked, Labels, Pair, Score, Task, TaskError, TaskSampler, TokenName,
     programs::{self, AskedProgram, Sampler},
 };
 use crate::{Position, Tokenizer};
@@ -42,20 +42,6 @@ pub enum PairSampler<'a> {
 }
 
 impl Question {
-    /// A program by its id, or the one that the embedded solver computes; `words` is a list of words that is not the solver's.
-    ///
-    /// # Errors
-    /// - [`TaskError::ProgramUnknown`] if there is no such one.
-    /// - those of [`Lexicon::new`]
-    pub fn program(
-        id: Option<&str>,
-        words: Option<&str>,
-        shots: Option<usize>,
-        tokenizer: &Tokenizer,
-    ) -> Result<Self, TaskError> {
-        AskedProgram::new(id, words, shots, tokenizer).map(Self::Program)
-    }
-
     /// `programs/07065a`, `agreement`.
     pub fn name(&self) -> String {
         match self {
@@ -69,17 +55,6 @@ impl Question {
         match self {
             Self::Program(asked) => &asked.program.id,
             Self::Language { task, .. } => &task.name,
-        }
-    }
-
-    /// What its prompts look like.
-    ///
-    /// # Errors
-    /// - [`TaskError::File`] never, of a task that was read.
-    pub fn form(&self) -> Result<Form, TaskError> {
-        match self {
-            Self::Program(asked) => Ok(Form::of_program(asked)),
-            Self::Language { .. } => Form::of_templates(&self.templates()),
         }
     }
 

@@ -2,7 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{TaskError, task::Task, template::Written};
+use super::{
+    TaskError,
+    task::Task,
+    template::{Spans, Written},
+};
 use crate::{Position, Tokens};
 
 /// A token by the slot that wrote it: `S` is the last token of what the slot `S` wrote, `S#2` at its second place in the
@@ -97,6 +101,18 @@ impl FromStr for TokenName {
     }
 }
 
+impl SlotToken {
+    /// Its token, where the slot of this number wrote some of these bytes.
+    pub(super) fn find(&self, spans: &Spans, slot: usize, tokens: &Tokens) -> Option<usize> {
+        let mut places = spans.iter().filter(|(own, _)| *own == slot);
+        let (_, bytes) = places.nth(self.occurrence - 1)?;
+        let [first, last] = tokens.of_bytes(bytes)?;
+        let from = if self.is_first { first } else { last } as i64;
+        let found = usize::try_from(from.checked_add(self.offset)?).ok()?;
+        (found < tokens.ids.len()).then_some(found)
+    }
+}
+
 impl Task {
     /// Names of the tokens of its prompts: each slot at each of its places, in the order of the first template that has it, then
     /// `last`.
@@ -153,16 +169,11 @@ impl Task {
         written: &Written,
         tokens: &Tokens,
     ) -> Result<usize, TaskError> {
-        let SlotToken {
-            slot,
-            occurrence,
-            is_first,
-            offset,
-        } = match name {
+        let token = match name {
             TokenName::Counted(position) => return Ok(position.resolve(tokens.ids.len())?),
-            TokenName::Slot(slot) => slot,
+            TokenName::Slot(token) => token,
         };
-        let known = self.slots.iter().position(|own| own.name == *slot);
+        let known = self.slots.iter().position(|own| own.name == token.slot);
         let is_written = |known: &usize| {
             let mut entries = self
                 .templates
@@ -181,17 +192,10 @@ impl Task {
                 expected: names.join(", "),
             });
         };
-        let mut places = written.spans.iter().filter(|(slot, _)| *slot == known);
-        let found = places.nth(occurrence - 1).and_then(|(_, bytes)| {
-            let [first, last] = tokens.of_bytes(bytes)?;
-            let from = if *is_first { first } else { last } as i64;
-            usize::try_from(from.checked_add(*offset)?).ok()
-        });
-        found
-            .filter(|found| *found < tokens.ids.len())
-            .ok_or_else(|| TaskError::PositionNowhere {
-                name: name.to_string(),
-                prompt: written.text.clone(),
-            })
+        let found = token.find(&written.spans, known, tokens);
+        found.ok_or_else(|| TaskError::PositionNowhere {
+            name: name.to_string(),
+            prompt: written.text.clone(),
+        })
     }
 }

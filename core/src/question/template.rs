@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{TaskError, entry::Entry};
 
 /// Bytes of each slot of a text, in its order.
-type Spans = Vec<(usize, Range<usize>)>;
+pub type Spans = Vec<(usize, Range<usize>)>;
 
 /// Text with slots: `When {A} and {B} went to the {place}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Written {
     /// What it says.
     pub text: String,
     /// Bytes that each slot wrote, in the order of the text.
-    pub spans: Vec<(usize, Range<usize>)>,
+    pub spans: Spans,
 }
 
 impl Template {
@@ -116,20 +116,19 @@ impl Template {
                 }
                 Part::Entry(entry) => entry,
             };
-            let len = match self.parts.get(idx + 1..) {
-                None | Some([]) => rest.len(),
-                Some([Part::Text(last)]) => rest.strip_suffix(last.as_str())?.len(),
-                Some([Part::Text(next), ..]) => {
+            let before = said.iter().find(|(own, _)| *own == entry);
+            let before = before.map(|(_, text)| *text);
+            let len = match &self.parts[idx + 1..] {
+                [] => rest.len(),
+                [Part::Text(last)] => rest.strip_suffix(last.as_str())?.len(),
+                [Part::Text(next), ..] => {
                     // What it said before it says again, even if that holds what follows it.
-                    let again = said.iter().find(|(own, _)| *own == entry);
-                    let again = again.map(|(_, text)| text.len());
-                    again.or_else(|| rest.find(next.as_str()))?
+                    before.map(str::len).or_else(|| rest.find(next.as_str()))?
                 }
-                Some([Part::Entry(_), ..]) => return None,
+                [Part::Entry(_), ..] => return None,
             };
             let own = rest.get(..len)?;
-            let before = said.iter().find(|(other, _)| *other == entry);
-            let is_same = before.is_none_or(|(_, before)| *before == own);
+            let is_same = before.is_none_or(|before| before == own);
             if own.is_empty() || own.contains('\n') || !is_same {
                 return None;
             }

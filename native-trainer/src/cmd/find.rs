@@ -196,7 +196,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         &title,
         &question.about(),
         [&svg(&picture), &svg(&picture_path(&map))],
-        &found,
+        &rows,
+        &best.file,
         &use_it,
     );
     let out = path("report.html");

@@ -10,7 +10,10 @@ use clap::{
 use swivel_core::{
     Component, Precision, PromptError, Tokenizer,
     cone::Storage,
-    question::{Question, program_of, programs},
+    question::{
+        Question, program_of,
+        programs::{self, AskedProgram},
+    },
     sweep::Method,
 };
 
@@ -205,14 +208,14 @@ impl TaskArgs {
     fn program(&self, n_ctx: usize, tokenizer: &Tokenizer) -> Result<Question> {
         let list = self.synonyms.as_deref().map(read_text).transpose()?;
         let (id, list) = (self.program.as_deref(), list.as_deref());
-        let question = Question::program(id, list, self.shots, tokenizer)?;
-        let shots = self.shots.unwrap_or(programs::SHOTS);
+        let asked = AskedProgram::new(id, list, self.shots, tokenizer)?;
+        let shots = asked.shots;
         let found = shots.saturating_mul(12).saturating_add(10);
         if found > n_ctx {
             let error = PromptError::TooLong { found, n_ctx };
             bail!("{error}; --shots {shots} is too many");
         }
-        Ok(question)
+        Ok(Question::Program(asked))
     }
 
     /// A task on language.

@@ -7,7 +7,10 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
     Tokenizer,
-    question::{Asked, Question, Score, Task, TaskSampler, programs},
+    question::{
+        Asked, Form, Question, Score, Task, TaskSampler,
+        programs::{self, AskedProgram},
+    },
 };
 
 use super::options::{ReportArgs, check_counts, examples, heading};
@@ -98,7 +101,9 @@ fn show_programs(
 ) -> Result<ExitCode> {
     let files = ModelFiles::open(model.unwrap_or(SOLVER))?;
     let tokenizer = files.tokenizer()?;
-    let question = Question::program(None, None, Some(0), tokenizer)?;
+    let asked = AskedProgram::new(None, None, Some(0), tokenizer)?;
+    let form = Form::of_program(&asked);
+    let question = Question::Program(asked);
     let variable = match variable {
         Some(variable) => variable,
         None => question.default_variable()?,
@@ -131,7 +136,6 @@ fn show_programs(
     ] {
         report.line(line);
     }
-    let form = question.form()?;
     for placed in question.sampler(&variable)?.pairs(n_pairs, seed, &[])? {
         let [base, source] =
             [&placed.pair.base, &placed.pair.source].map(|ids| tokenizer.decode(ids));
