@@ -107,7 +107,8 @@ def train(
     timed = TimedBatches(batches, torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None)
     intervenable.train_alignment(timed, compute_loss, accuracy_at_last_token, None, epochs=args.epochs, lr=args.lr)
     seconds = timed.seconds[args.warm_up :]
-    score = intervenable.eval_alignment(test, accuracy_at_last_token, None) if test else {}
+    # To score, pyvene wants a number; while it trains, a dict.
+    iia = intervenable.eval_alignment(test, lambda *given: accuracy_at_last_token(*given)["accuracy"], None) if test else None
     return {
         "seconds_per_pair": statistics.median(seconds) / args.batch,
         "batch_seconds": seconds,
@@ -115,7 +116,7 @@ def train(
         "warm_up_seconds": timed.seconds[: args.warm_up],
         "losses": losses,
         "use_fast": use_fast,
-        "iia": score.get("accuracy"),
+        "iia": iia,
     }
 
 

@@ -124,6 +124,15 @@ impl Knowledge {
         }
     }
 
+    /// Rows of tables with a prompt that it answers wrong, those that it knows least first.
+    fn failed_rows(&self) -> Vec<(&String, &Count)> {
+        let rows = self.by_row.iter();
+        let failed = rows.filter(|(_, count)| count.n_right < count.n);
+        let mut failed: Vec<(&String, &Count)> = failed.collect();
+        failed.sort_by(|(_, a), (_, b)| a.share().total_cmp(&b.share()).then(b.n.cmp(&a.n)));
+        failed
+    }
+
     /// Says it to people.
     pub fn report(&self, task: &Task, n_answers: usize, tokenizer: &Tokenizer, report: Report) {
         let line = |count: Count, what: &str| report.line(format!("  {}  {what}", count.text()));
@@ -153,15 +162,10 @@ impl Knowledge {
         }
         report.line("By template");
         self.by_template.iter().for_each(counted);
-        let failed = self
-            .by_row
-            .iter()
-            .filter(|(_, count)| count.n_right < count.n);
-        let mut worst: Vec<(&String, &Count)> = failed.collect();
-        worst.sort_by(|(_, a), (_, b)| a.share().total_cmp(&b.share()).then(b.n.cmp(&a.n)));
-        if !worst.is_empty() {
+        let failed = self.failed_rows();
+        if !failed.is_empty() {
             report.line("By row, those that it knows least");
-            worst.into_iter().take(ROWS).for_each(counted);
+            failed.into_iter().take(ROWS).for_each(counted);
         }
         let instead = self.says_instead.iter().take(NAMED);
         let instead: Vec<String> = instead

@@ -104,6 +104,15 @@ impl Task {
         })
     }
 
+    /// The variable that is meant where none is named: the first choice between values that changes the answer, else the first row of
+    /// a table that does; `None` if none does.
+    pub fn default_variable(&self) -> Option<Entry> {
+        /// Counterfactuals that are looked at.
+        const COUNTED: usize = 400;
+        let changes = |entry: &Entry| self.share_changed(entry, COUNTED, 0) > 0.0;
+        self.free_variables().into_iter().find(changes)
+    }
+
     /// In how many of `n` counterfactuals of a variable the answer is another one, 0..1.
     pub fn share_changed(&self, variable: &Entry, n: usize, seed: u64) -> f64 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -8,8 +8,6 @@ use crate::{Position, Tokenizer};
 
 /// What the names of programs begin with in files.
 const PROGRAMS: &str = "programs/";
-/// Pairs from which is counted how often a variable changes the answer.
-const COUNTED: usize = 400;
 
 /// A question in the words of a tokenizer.
 pub enum Question {
@@ -94,10 +92,8 @@ impl Question {
         match self {
             Self::Program { .. } => Ok(programs::OUTPUT.to_owned()),
             Self::Language { task, .. } => {
-                let changes = |entry: &&_| task.share_changed(entry, COUNTED, 0) > 0.0;
-                let free = task.free_variables();
-                let found = free.iter().find(changes);
-                let found = found.map(|entry| task.entry_name(entry));
+                let found = task.default_variable();
+                let found = found.map(|entry| task.entry_name(&entry));
                 found.ok_or_else(|| TaskError::VariableIdle {
                     name: self.variables().join(", "),
                 })

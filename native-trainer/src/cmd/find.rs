@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, default_value = "all", value_name = "TABLES", help_heading = heading::QUESTION)]
     hold_out: String,
     /// Cells to learn a direction in
-    #[arg(long, default_value_t = 2, help_heading = heading::LEARNING)]
+    #[arg(long, default_value_t = 3, help_heading = heading::LEARNING)]
     cells: usize,
     /// Ranks of the subspaces, separated by commas
     #[arg(long, default_value = "1", value_delimiter = ',', value_name = "NUMBERS", help_heading = heading::LEARNING)]
@@ -126,8 +126,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let counts = words(&["--validation-pairs", &validation, "--test-pairs", &test]);
     let seed = words(&["--seed", &args.seed.to_string()]);
     if !matches!(read_map(&map), Ok(result) if result.is_complete()) {
+        // As many pairs as pick the cells: the map is a guide, and what is found is scored on more.
+        let guide = words(&[
+            "--validation-pairs",
+            &validation,
+            "--test-pairs",
+            &validation,
+        ]);
         let own = words(&["--method", "interchange", "--out", &text(&map)]);
-        step("sweep", [&own[..], &asked, &counts, &seed].concat())?;
+        step("sweep", [&own[..], &asked, &guide, &seed].concat())?;
     }
     let result = read_map(&map)?;
     let cells = best_cells(&result, args.cells);
@@ -236,24 +243,47 @@ fn begin(folder: &Path, args: &Args, variable: &str, sha256: &str) -> Result<()>
     });
     let file = folder.join("find.json");
     let there = std::fs::read(&file).ok();
-    let is_other = there.is_some_and(|there| there != settings.to_string().as_bytes());
-    if is_other && !args.force {
+    let left = left_in(folder)?;
+    let is_same = there.is_some_and(|there| there == settings.to_string().as_bytes());
+    if !is_same && !left.is_empty() && !args.force {
         bail!(
             "{} holds another search; choose another folder with --out, or begin anew with --force",
             folder.display()
         );
     }
-    if args.force && folder.is_dir() {
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            if matches!(extension, Some("safetensors" | "svg" | "html" | "json")) {
-                std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
-            }
+    if args.force {
+        for path in left {
+            std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
         }
     }
     Output::create(&file, Existing::Replace)?.finish(settings.to_string().as_bytes())?;
     Ok(())
+}
+
+/// What a search may have left in a folder.
+fn left_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    /// Beside directions, `layer…-rank….safetensors`.
+    const FILES: [&str; 5] = [
+        "find.json",
+        "check.svg",
+        "map.safetensors",
+        "map.svg",
+        "report.html",
+    ];
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut left = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.unwrap_or_default();
+        let is_direction = name.starts_with("layer") && name.ends_with(".safetensors");
+        if is_direction || FILES.contains(&name) {
+            left.push(path);
+        }
+    }
+    Ok(left)
 }
 
 fn read_map(path: &Path) -> Result<SweepResult> {
@@ -263,15 +293,16 @@ fn read_map(path: &Path) -> Result<SweepResult> {
     }
 }
 
-/// Of each token at which the whole vector turns something, the cell in the middle of the layers that do as well as its best one,
-/// by validation pairs: so many, the best first.
+/// Cells to learn in, by validation pairs: of each token at which the whole vector turns something, two of the layers that do as
+/// well as its best one, so many in all; first those where the value is most the model's own, neither a word nor an answer: the last
+/// layer before it leaves a token, the first one after it has come to the last token; then those in the middle.
 fn best_cells(result: &SweepResult, n: usize) -> Vec<Cell> {
     let score = |cell: &Cell| cell.validation.unwrap_or(cell.iia);
+    let is_last = |cell: &Cell| cell.token.as_deref() == Some("last");
     // Behind the last block nothing but the last token is read: what is swapped at another one there is no swap.
     let layers = result.cells().iter().map(|cell| cell.place.site.layer);
     let top = layers.max();
-    let is_idle =
-        |cell: &&Cell| Some(cell.place.site.layer) == top && cell.token.as_deref() != Some("last");
+    let is_idle = |cell: &&Cell| Some(cell.place.site.layer) == top && !is_last(cell);
     let untouched = result.cells().iter().find(is_idle).map_or(0.5, score);
     let mut tokens: Vec<&Option<String>> = result.cells().iter().map(|cell| &cell.token).collect();
     tokens.sort();
@@ -281,11 +312,19 @@ fn best_cells(result: &SweepResult, n: usize) -> Vec<Cell> {
         let best = cells.clone().map(score).fold(0.0, f64::max);
         let mut alike: Vec<&Cell> = cells.filter(|cell| score(cell) + ALIKE >= best).collect();
         alike.sort_by_key(|cell| cell.place.site.layer);
-        let middle = alike.get(alike.len() / 2)?;
-        (best > untouched + SOMETHING).then(|| (*middle).clone())
+        let middle = *alike.get(alike.len() / 2)?;
+        let edge = match is_last(middle) {
+            true => *alike.first()?,
+            false => *alike.last()?,
+        };
+        (best > untouched + SOMETHING).then_some([middle, edge])
     };
-    let mut cells: Vec<Cell> = tokens.iter().filter_map(of_token).collect();
-    cells.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    cells.truncate(n);
-    cells
+    let mut found: Vec<[&Cell; 2]> = tokens.iter().filter_map(of_token).collect();
+    found.sort_by(|[a, _], [b, _]| score(b).total_cmp(&score(a)));
+    let edges = found.iter().map(|[_, edge]| *edge);
+    let middles = found
+        .iter()
+        .filter(|[middle, edge]| middle.place != edge.place);
+    let cells = edges.chain(middles.map(|[middle, _]| *middle));
+    cells.take(n).cloned().collect()
 }

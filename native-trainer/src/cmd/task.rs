@@ -32,7 +32,7 @@ pub struct Args {
     /// Model whose tokens are shown: a folder in Hugging Face's layout, a GGUF file, or a Hub id [default: none, text alone]
     #[arg(long, value_name = "DIR_OR_HUB_ID", help_heading = heading::MODEL)]
     model: Option<PathBuf>,
-    /// Variable of the pairs that are shown [default: the first one that changes the answer]
+    /// Variable of the pairs that are shown [default: the first choice that changes the answer]
     #[arg(long, value_name = "NAME", help_heading = heading::QUESTION)]
     variable: Option<String>,
     /// Pairs to show
@@ -72,8 +72,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
             "  {name:<16}changes the answer in {share:.2} of pairs"
         ));
     }
-    let first = shares.iter().find(|(_, share)| *share > 0.0);
-    let variable = variable.or_else(|| first.map(|(name, _)| name.clone()));
+    let meant = || task.default_variable().map(|entry| task.entry_name(&entry));
+    let variable = variable.or_else(meant);
     let files = model
         .map(|model| ModelFiles::open(&model.to_string_lossy()))
         .transpose()?;

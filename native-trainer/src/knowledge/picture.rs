@@ -37,10 +37,8 @@ impl Knowledge {
         for (template, count) in &self.by_template {
             bars.push((heading.take(), template.clone(), *count));
         }
-        let mut rows: Vec<(&String, &Count)> = self.by_row.iter().collect();
-        rows.sort_by(|(_, a), (_, b)| a.share().total_cmp(&b.share()).then(b.n.cmp(&a.n)));
         let mut heading = Some("words that it knows least");
-        for (row, count) in rows.into_iter().take(ROWS) {
+        for (row, count) in self.failed_rows().into_iter().take(ROWS) {
             bars.push((heading.take(), row.clone(), *count));
         }
         let n_headings = bars

@@ -353,4 +353,7 @@ fn find_ends_with_a_report_and_goes_on_where_it_stopped() {
         &find(&["--seed", "1"]),
         &["another search", "--out", "--force"],
     );
+    // What nobody can tell the settings of is not taken for this search's.
+    fs::remove_file(format!("{out}/find.json")).unwrap();
+    check_error(&find(&[]), &["another search", "--out", "--force"]);
 }
