@@ -83,9 +83,9 @@ const RANKS: [u64; 3] = [1, 4, 16];
 const FIRST_RANK: usize = 4;
 const OF_CELL: usize = FIRST_RANK + RANKS.len();
 
-/// Real models answer real questions as the table says; half an hour on two cores.
+/// Real models answer real questions as the table says; three quarters of an hour on two cores.
 #[test]
-#[ignore = "half an hour; SWIVEL_REAL names the folder of real models"]
+#[ignore = "three quarters of an hour; SWIVEL_REAL names the folder of real models"]
 fn questions_table_is_what_its_commands_find() {
     let real = env::var("SWIVEL_REAL").expect("`cargo xtask real` names the folder");
     let text = fs::read_to_string(readme()).unwrap();
@@ -107,7 +107,7 @@ fn questions_table_is_what_its_commands_find() {
         if args[0] == "check" {
             let said: Value = serde_json::from_str(swivel(&args).lines().last().unwrap()).unwrap();
             let share = said["right"]["share"].as_f64().unwrap();
-            found.push((FIRST_RANK, format!("{share:.2}, not known")));
+            found.push((FIRST_RANK, format!("knows {share:.2}")));
         } else {
             let folder = TempDir::new().unwrap();
             let map = folder.path().join("map.safetensors").display().to_string();
@@ -167,7 +167,7 @@ fn questions_table_is_what_its_commands_find() {
         let found = cells.join("|");
         eprintln!("{found}");
         if is_update {
-            // Row by row: half an hour is long enough to lose something.
+            // Row by row: three quarters of an hour is long enough to lose something.
             let text = fs::read_to_string(readme()).unwrap();
             fs::write(readme(), text.replace(line, &found)).unwrap();
         }

@@ -65,6 +65,15 @@ impl Session {
         }
     }
 
+    /// Name of the token that a card's direction was learned at, where the prompts have it and the card is there.
+    pub fn token_name(&self, card: &Card) -> Option<&str> {
+        let [base, source] = self.named_token(card, &self.choices.prompts())?;
+        let is_there = card.place.position == Position::Index(base)
+            && card.source_position == Position::Index(source);
+        let direction = &self.directions[card.direction?].direction;
+        direction.facts.token.as_deref().filter(|_| is_there)
+    }
+
     /// Where prompts have the token that a card's direction was learned at; `None` where it has no name, or they are of another form.
     fn named_token(&self, card: &Card, prompts: &Prompts) -> Option<[usize; 2]> {
         let (model, facts) = (

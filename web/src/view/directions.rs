@@ -71,6 +71,8 @@ fn facts(session: &Session, card: &Card) -> Facts {
             position => format!("{} from source {position}", card.place),
         },
     };
+    let named = session.token_name(card);
+    let named = named.map_or(String::new(), |name| format!(" (`{name}`)"));
     let learned = |opened: &Opened| {
         let facts = &opened.direction.facts;
         let pairs = facts.train_pairs.map(|n| format!(", {n} pairs"));
@@ -86,7 +88,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
     let problem = session.card_problem(card);
     Facts {
         title: session.card_title(card),
-        place: format!("{place}{rank}"),
+        place: format!("{place}{named}{rank}"),
         scores: known.map(|known| {
             let controls = &known.facts.controls;
             [known.facts.iia, controls.random, controls.full].map(score)

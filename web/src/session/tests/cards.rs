@@ -65,8 +65,13 @@ fn direction_finds_its_token_in_prompts_of_its_form() {
             session.is_on_task_of(idx),
         )
     };
+    let name = |session: &Session| {
+        let card = session.choices.cards.last().unwrap();
+        session.token_name(card).map(str::to_owned)
+    };
     let learned = direction.facts.place.position;
     assert_eq!(place(&session), (learned, learned, false));
+    assert_eq!(name(&session), None);
     let card = session.choices.cards.last().unwrap();
     let warning = session.card_warning(card).unwrap();
     assert!(warning.contains("other prompts than these"), "{warning}");
@@ -76,6 +81,7 @@ fn direction_finds_its_token_in_prompts_of_its_form() {
         .unwrap();
     let [second, third] = [2, 4].map(Position::Index);
     assert_eq!(place(&session), (second, third, true));
+    assert_eq!(name(&session).as_deref(), Some("B"));
     assert_eq!(
         session.card_warning(session.choices.cards.last().unwrap()),
         None
@@ -84,6 +90,7 @@ fn direction_finds_its_token_in_prompts_of_its_form() {
     assert_eq!(place(&session), (third, second, true));
     session.type_prompt(Side::Base, "milk").unwrap();
     assert!(!place(&session).2);
+    assert_eq!(name(&session), None);
 }
 
 #[test]

@@ -45,8 +45,9 @@ pub fn paint(session: &Session, place: Cursor) -> Painted {
         };
     };
     let is_best = map.best() == Some(idx);
+    let flag = if cell.beats_whole_vector() { "!" } else { "" };
     Painted {
-        text: score(cell.iia),
+        text: format!("{}{flag}", score(cell.iia)),
         title: describe(session, map, cell, is_best),
         value: map.share(cell),
         is_armed: session.is_learned_on(map_idx, idx),
