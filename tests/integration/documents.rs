@@ -10,6 +10,7 @@ fn every_file_that_the_pages_name_exists() {
         "ARCHITECTURE.md",
         "models/solver/README.md",
         "directions/README.md",
+        "docs/who-gets-the-drink.md",
     ] {
         let text = fs::read_to_string(root.join(page)).unwrap();
         for name in text.split('`').skip(1).step_by(2) {
