@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    env,
     fs::{self, DirEntry},
     io,
     path::Path as FilePath,
@@ -129,9 +130,9 @@ struct Crate {
 
 impl Crate {
     fn read(folder: &str) -> Self {
-        let root = FilePath::new(env!("CARGO_MANIFEST_DIR"))
-            .join("..")
-            .join(folder);
+        // Not the one of the build: clones may share a target folder.
+        let root = env::var_os("CARGO_MANIFEST_DIR").unwrap();
+        let root = FilePath::new(&root).join("..").join(folder);
         let mut modules = BTreeMap::new();
         read(&root.join("src"), &Module::new(), &mut modules);
         let name = format!("swivel_{}", folder.replace('-', "_"));
