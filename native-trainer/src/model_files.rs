@@ -1,6 +1,7 @@
 //! Where a model comes from: the embedded solver, a folder in Hugging Face's layout, a GGUF file, or the Hub.
 
 mod convert;
+mod hub;
 mod ranges;
 mod rounding;
 
@@ -10,7 +11,7 @@ use std::{
     sync::OnceLock,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use burn::tensor::backend::Backend;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -21,6 +22,7 @@ use swivel_core::{
 
 use crate::{device, input::read, report::Report, weight_file::WeightFile};
 
+use hub::{Fetched, HubId};
 use ranges::Ranges;
 use rounding::Rounding;
 
@@ -67,11 +69,12 @@ impl ModelFiles {
             Self::folder(model, path).with_context(|| format!("reading the model folder {model}"))
         } else if path.is_file() {
             Self::gguf(model, path)
-        } else if looks_like_hub_id(model) {
-            Self::hub(model).with_context(|| format!("fetching {model} from the Hugging Face Hub"))
+        } else if let Some(id) = HubId::parse(model) {
+            Self::hub(model, &id)
+                .with_context(|| format!("fetching {model} from the Hugging Face Hub"))
         } else {
             bail!(
-                "no model {model}; expected `{SOLVER}`, a folder with config.json and weights, a GGUF file, or a Hub id such as openai-community/gpt2"
+                "no model {model}; expected `{SOLVER}`, a folder with config.json and weights, a GGUF file, or a model of the Hub such as openai-community/gpt2, with @REVISION or :FILE.gguf behind it where that is meant"
             );
         }?;
         if let Some(tokenizer) = &files.tokenizer {
@@ -143,41 +146,11 @@ impl ModelFiles {
         })
     }
 
-    /// Downloads what is not in the Hub's cache yet; with `HF_HUB_OFFLINE` set, only the cache is looked at.
-    fn hub(id: &str) -> Result<Self> {
-        let cache = hf_hub::Cache::from_env().model(id.to_owned());
-        let is_offline = std::env::var("HF_HUB_OFFLINE")
-            .is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()));
-        let repository = hf_hub::api::sync::ApiBuilder::from_env()
-            .build()?
-            .model(id.to_owned());
-        let get = |file: &str| -> Result<PathBuf> {
-            match cache.get(file) {
-                Some(path) => Ok(path),
-                None if is_offline => {
-                    bail!("{file} is not in the cache, and HF_HUB_OFFLINE is set")
-                }
-                // Its message has its causes, which it names as its sources, too.
-                None => (repository.get(file))
-                    .map_err(|error| anyhow!("{error}"))
-                    .with_context(|| format!("downloading {file}")),
-            }
-        };
-        let config = get("config.json")?;
-        if get("tokenizer.json").is_err() {
-            get("vocab.json").and_then(|_| get("merges.txt"))?;
+    fn hub(name: &str, id: &HubId) -> Result<Self> {
+        match id.fetch()? {
+            Fetched::Folder(folder) => Self::folder(name, &folder),
+            Fetched::File(file) => Self::gguf(name, &file),
         }
-        if let Err(error) = get("model.safetensors") {
-            const INDEX: &str = "model.safetensors.index.json";
-            let index = get(INDEX).map_err(|_| error)?;
-            for shard in shards(INDEX, &read(&index)?)? {
-                get(&shard)?;
-            }
-        }
-        let folder = config
-            .parent()
-            .context("the cache has no folder for the model")?;
-        Self::folder(id, folder)
     }
 
     /// Sizes of the model.
@@ -374,6 +347,11 @@ impl ModelFolder {
         Ok(())
     }
 
+    /// True if every file of the weights is there.
+    fn has_all(&self) -> bool {
+        self.weights.iter().all(|path| path.is_file())
+    }
+
     /// Every file of the model, the weights last.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let files = self.described_by.iter().chain(&self.weights);
@@ -395,18 +373,4 @@ fn shards(name: &str, index: &[u8]) -> Result<BTreeSet<String>> {
         }
         None => Ok(shards),
     }
-}
-
-fn looks_like_hub_id(model: &str) -> bool {
-    let is_name = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    model
-        .split_once('/')
-        .is_some_and(|(owner, name)| is_name(owner) && is_name(name))
-        && !Path::new(model).exists()
 }

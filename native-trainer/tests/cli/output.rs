@@ -77,7 +77,7 @@ fn causes_are_said_once_and_in_words() {
     check_refused(
         &output,
         "a Hub without network",
-        &["nobody/nothing", "downloading config.json", "onnect"],
+        &["nobody/nothing", "cannot connect to http://127.0.0.1:1"],
     );
 }
 

@@ -1,0 +1,343 @@
+//! Models of the Hugging Face Hub: what a name means there, and their files in the Hub's cache.
+
+use std::{env, fs, io, path::PathBuf};
+
+use anyhow::{Context, Error, Result, anyhow, bail};
+use hf_hub::{
+    Cache, Repo, RepoType,
+    api::{
+        Progress,
+        sync::{Api, ApiBuilder, ApiError, ApiRepo},
+    },
+};
+use indicatif::ProgressBar;
+
+use super::{ModelFolder, shards};
+use crate::{input::read, report};
+
+/// Environment variable that forbids the network.
+const OFFLINE: &str = "HF_HUB_OFFLINE";
+/// Broken connections after which a download is given up; each time it goes on where it stopped.
+const RETRIES: usize = 5;
+
+/// A model of the Hub: `owner/name`, with `@revision` behind it, and `:file.gguf` where one file of the repository is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubId {
+    repository: String,
+    revision: String,
+    file: Option<String>,
+}
+
+/// What was fetched.
+pub enum Fetched {
+    /// A folder in Hugging Face's layout.
+    Folder(PathBuf),
+    /// A file of weights that has all else in it.
+    File(PathBuf),
+}
+
+impl HubId {
+    /// Reads a name; `None` if it can be none of the Hub.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (model, file) = match text.split_once(':') {
+            None => (text, None),
+            Some((model, file)) => (model, Some(file)),
+        };
+        let (repository, revision) = model.split_once('@').unwrap_or((model, "main"));
+        let (owner, name) = repository.split_once('/')?;
+        let is_name = |part: &str| {
+            let is_known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            !part.is_empty() && !part.starts_with('.') && part.chars().all(is_known)
+        };
+        let is_path = |path: &str| path.split('/').all(is_name);
+        let is_known = is_name(owner) && is_name(name) && is_path(revision);
+        (is_known && file.is_none_or(is_path)).then(|| Self {
+            repository: repository.to_owned(),
+            revision: revision.to_owned(),
+            file: file.map(str::to_owned),
+        })
+    }
+
+    /// The files of the model: from the cache where they are there, else downloaded into it. What is there is not asked for again, so
+    /// that a second time needs no network; with `HF_HUB_OFFLINE` set, none is used at all.
+    ///
+    /// # Errors
+    /// - If there is no such model, it may not be read, the Hub cannot be reached, or the disk is full: each in its own words.
+    pub fn fetch(&self) -> Result<Fetched> {
+        if let Some(cached) = self.cached() {
+            return Ok(cached);
+        }
+        let is_offline = env::var(OFFLINE).is_ok_and(|is| !["", "0", "false"].contains(&&*is));
+        if is_offline {
+            bail!("it is not in the cache, and {OFFLINE} is set");
+        }
+        let hub = Hub::of(self)?;
+        match &self.file {
+            Some(file) => hub.get(file).map(Fetched::File),
+            None => hub.folder().map(Fetched::Folder),
+        }
+    }
+
+    /// What is in the cache, if nothing of it is missing.
+    fn cached(&self) -> Option<Fetched> {
+        let cache = cache().repo(self.repo());
+        match &self.file {
+            Some(file) => cache.get(file).map(Fetched::File),
+            None => {
+                let folder = cache.get("config.json")?.parent()?.to_owned();
+                let is_whole = ModelFolder::open(&folder).is_ok_and(|it| it.has_all());
+                is_whole.then_some(Fetched::Folder(folder))
+            }
+        }
+    }
+
+    fn repo(&self) -> Repo {
+        let (repository, revision) = (self.repository.clone(), self.revision.clone());
+        Repo::with_revision(repository, RepoType::Model, revision)
+    }
+}
+
+/// Where files of the Hub are kept, as `huggingface_hub` has it: `HF_HUB_CACHE`, else `hub` in `HF_HOME`.
+fn cache() -> Cache {
+    let own = env::var_os("HF_HUB_CACHE").filter(|path| !path.is_empty());
+    own.map_or_else(Cache::from_env, |path| Cache::new(path.into()))
+}
+
+/// A repository of the Hub.
+struct Hub<'a> {
+    id: &'a HubId,
+    endpoint: String,
+    api: Api,
+    repository: ApiRepo,
+}
+
+impl<'a> Hub<'a> {
+    fn of(id: &'a HubId) -> Result<Self> {
+        let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
+        let token = set("HF_TOKEN").or_else(|| Cache::from_env().token());
+        let api = ApiBuilder::from_cache(cache())
+            .with_endpoint(endpoint.trim_end_matches('/').to_owned())
+            .with_token(token)
+            .with_retries(RETRIES)
+            .build()?;
+        Ok(Self {
+            id,
+            endpoint,
+            repository: api.repo(id.repo()),
+            api,
+        })
+    }
+
+    /// Downloads what belongs to a model in Hugging Face's layout; returns its folder.
+    fn folder(&self) -> Result<PathBuf> {
+        let files = self.files()?;
+        let has = |file: &str| files.iter().any(|own| own == file);
+        if !has("config.json") {
+            let gguf = files.iter().filter(|file| file.ends_with(".gguf"));
+            let gguf: Vec<String> = gguf.map(|file| format!("{self}:{file}")).collect();
+            match gguf.is_empty() {
+                true => bail!("{self} has no config.json: it is no model in Hugging Face's layout"),
+                false => bail!(
+                    "{self} has no config.json, but GGUF files; name one of them: {}",
+                    gguf.join(", ")
+                ),
+            }
+        }
+        let config = self.get("config.json")?;
+        let tokenizer: &[&str] = match has("tokenizer.json") {
+            true => &["tokenizer.json"],
+            false => &["vocab.json", "merges.txt"],
+        };
+        for file in tokenizer.iter().filter(|file| has(file)) {
+            self.get(file)?;
+        }
+        // In the order in which transformers looks for them.
+        for weights in ["model.safetensors", "pytorch_model.bin"] {
+            let index = format!("{weights}.index.json");
+            if has(weights) {
+                self.get(weights)?;
+                break;
+            } else if has(&index) {
+                for shard in shards(&index, &read(&self.get(&index)?)?)? {
+                    self.get(&shard)?;
+                }
+                break;
+            }
+        }
+        let folder = config.parent().context("the cache has no folder for it")?;
+        Ok(folder.to_owned())
+    }
+
+    /// Names of the repository's files.
+    fn files(&self) -> Result<Vec<String>> {
+        let info = self.repository.info().map_err(|error| self.said(error))?;
+        Ok(info
+            .siblings
+            .into_iter()
+            .map(|file| file.rfilename)
+            .collect())
+    }
+
+    /// One file, from the cache or downloaded into it; a download that was broken off goes on where it stopped.
+    fn get(&self, file: &str) -> Result<PathBuf> {
+        if let Some(path) = cache().repo(self.id.repo()).get(file) {
+            return Ok(path);
+        }
+        let of_file = || format!("downloading {file}");
+        let failed = |error: ApiError| self.said(error).context(of_file());
+        let found = self.api.metadata(&self.repository.url(file));
+        let found = found.map_err(failed)?;
+        let blob = cache().repo(self.id.repo()).blob_path(found.etag());
+        // The rest of a file that is all there cannot be asked for.
+        let part = blob.with_extension("part");
+        if fs::metadata(&part).is_ok_and(|part| part.len() >= found.size() as u64) {
+            fs::remove_file(&part).with_context(|| part.display().to_string())?;
+        }
+        let path = self.repository.download_with_progress(file, Bar::default());
+        let path = path.map_err(failed)?;
+        let n_bytes = fs::metadata(&path).with_context(of_file)?.len();
+        if n_bytes != found.size() as u64 {
+            for left in [&path, &blob] {
+                drop(fs::remove_file(left));
+            }
+            return Err(anyhow!(
+                "the server said {} bytes, and {n_bytes} came; it may not know how to go on with a download: try again",
+                found.size()
+            ))
+            .with_context(of_file);
+        }
+        Ok(path)
+    }
+
+    /// An error of the library in words that say what to do.
+    fn said(&self, error: ApiError) -> Error {
+        let error = match error {
+            ApiError::TooManyRetries(error) => *error,
+            error => error,
+        };
+        let status = match &error {
+            ApiError::RequestError(error) => match **error {
+                ureq::Error::StatusCode(status) => Some(status),
+                _ => None,
+            },
+            _ => None,
+        };
+        let page = format!("{}/{}", self.endpoint, self.id.repository);
+        match status {
+            // Nobody may know of a private model: one that is missing is refused, too. What is gated says so to everybody.
+            Some(401 | 403) if self.repository.info().is_ok() => anyhow!(
+                "the model is gated: ask for access at {page}, then set HF_TOKEN to a token of yours, or run `hf auth login`"
+            ),
+            Some(401 | 403) => anyhow!(
+                "there is no such model, or it is private: look at {page}; for a private one set HF_TOKEN, or run `hf auth login`"
+            ),
+            Some(404) => anyhow!("{page} has no such file or revision ({})", self.id.revision),
+            Some(429) => anyhow!(
+                "the Hub has had too many requests from here (429): wait some minutes, or set HF_TOKEN, with which it allows more"
+            ),
+            Some(status) => {
+                anyhow!("the Hub answers {status}: try again later; what has come is kept")
+            }
+            None => self.said_without_status(error),
+        }
+    }
+
+    fn said_without_status(&self, error: ApiError) -> Error {
+        let io_error = match &error {
+            ApiError::IoError(error) => Some(error),
+            ApiError::RequestError(error) => match &**error {
+                ureq::Error::Io(error) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        };
+        match io_error.map(io::Error::kind) {
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => anyhow!(
+                "the disk is full at {}: make room, or set HF_HOME to a folder that has some; what has come is kept",
+                cache().path().display()
+            ),
+            Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => anyhow!(
+                "{} cannot be written: set HF_HOME to a folder that can",
+                cache().path().display()
+            ),
+            _ => match error {
+                ApiError::RequestError(_) | ApiError::IoError(_) => anyhow!(
+                    "cannot connect to {}, or the connection broke: {error}; the next try goes on where this one stopped, and {OFFLINE}=1 uses the cache alone",
+                    self.endpoint
+                ),
+                error => anyhow!("{} answers as no Hub does: {error}", self.endpoint),
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Hub<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.id.repository)
+    }
+}
+
+/// A bar for what takes a while.
+#[derive(Default)]
+struct Bar(Option<ProgressBar>);
+
+impl Progress for Bar {
+    fn init(&mut self, size: usize, _: &str) {
+        /// Files that are here before a bar is drawn have none.
+        const SMALL: usize = 8 << 20;
+        if let Some(bar) = &self.0 {
+            bar.set_position(0);
+        } else if size > SMALL {
+            self.0 = Some(report::progress("downloading", size));
+        }
+    }
+
+    fn update(&mut self, size: usize) {
+        if let Some(bar) = &self.0 {
+            bar.inc(size as u64);
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a name means, part by part.
+    #[test]
+    fn names_are_read() {
+        let read = |text: &str| {
+            let HubId {
+                repository,
+                revision,
+                file,
+            } = HubId::parse(text)?;
+            Some([repository, revision, file.unwrap_or_default()].join(" "))
+        };
+        for (text, expected) in [
+            ("openai-community/gpt2", Some("openai-community/gpt2 main ")),
+            ("a/b@v1.0", Some("a/b v1.0 ")),
+            ("a/b@refs/pr/3", Some("a/b refs/pr/3 ")),
+            ("a/b:c.gguf", Some("a/b main c.gguf")),
+            ("a/b@7a1f:q/c.gguf", Some("a/b 7a1f q/c.gguf")),
+            ("gpt2", None),
+            ("a/b/c", None),
+            ("../b", None),
+            ("a/.b", None),
+            ("a/b@", None),
+            ("a/b:", None),
+            ("a/b:../c", None),
+            ("a/b@../c", None),
+            ("a/b c", None),
+        ] {
+            assert_eq!(read(text).as_deref(), expected, "{text}");
+        }
+    }
+}
