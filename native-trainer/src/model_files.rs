@@ -286,36 +286,22 @@ impl ModelFolder {
     pub fn open(folder: &Path) -> Result<Self> {
         let at = |file: &str| folder.join(file);
         let is_there = |file: &str| at(file).is_file();
+        let layout = Layout::of(is_there);
         let mut described_by = vec![at("config.json")];
         let config = Config::from_json(&read(&at("config.json"))?)?;
-        let tokenizer = if is_there("tokenizer.json") {
-            described_by.push(at("tokenizer.json"));
-            Some(Tokenizer::from_json(&read(&at("tokenizer.json"))?)?)
-        } else if is_there("vocab.json") && is_there("merges.txt") {
-            described_by.extend([at("vocab.json"), at("merges.txt")]);
-            let merges =
-                String::from_utf8(read(&at("merges.txt"))?).context("merges.txt is not UTF-8")?;
-            Some(Tokenizer::from_vocab_and_merges(
-                &read(&at("vocab.json"))?,
-                &merges,
-            )?)
-        } else {
-            None
+        described_by.extend(layout.tokenizer.iter().map(|file| at(file)));
+        let tokenizer = match layout.tokenizer {
+            [] => None,
+            [json] => Some(Tokenizer::from_json(&read(&at(json))?)?),
+            [vocab, merges, ..] => {
+                let text = String::from_utf8(read(&at(merges))?);
+                let text = text.with_context(|| format!("{merges} is not UTF-8"))?;
+                Some(Tokenizer::from_vocab_and_merges(&read(&at(vocab))?, &text)?)
+            }
         };
-        // In the order in which transformers looks for them.
-        let found = ["model.safetensors", "pytorch_model.bin"]
-            .iter()
-            .find_map(|file| {
-                let index = format!("{file}.index.json");
-                match (is_there(file), is_there(&index)) {
-                    (true, _) => Some((*file, None)),
-                    (false, true) => Some((*file, Some(index))),
-                    (false, false) => None,
-                }
-            });
-        let weights = match found {
-            Some((file, None)) => vec![at(file)],
-            Some((_, Some(index))) => {
+        let weights = match layout.weights {
+            Some(Weights::File(file)) => vec![at(file)],
+            Some(Weights::Shards(index)) => {
                 let shards = shards(&index, &read(&at(&index))?)?;
                 described_by.push(at(&index));
                 shards.iter().map(|shard| at(shard)).collect()
@@ -347,15 +333,49 @@ impl ModelFolder {
         Ok(())
     }
 
-    /// True if every file of the weights is there.
-    fn has_all(&self) -> bool {
-        self.weights.iter().all(|path| path.is_file())
-    }
-
     /// Every file of the model, the weights last.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let files = self.described_by.iter().chain(&self.weights);
         files.map(PathBuf::as_path)
+    }
+}
+
+/// Which files beside `config.json` are the model's, in Hugging Face's layout.
+struct Layout {
+    /// `tokenizer.json`, else `vocab.json` and `merges.txt`; none where there are none.
+    tokenizer: &'static [&'static str],
+    /// The tensors.
+    weights: Option<Weights>,
+}
+
+/// Where tensors are.
+enum Weights {
+    /// In one file.
+    File(&'static str),
+    /// In the files that this one lists.
+    Shards(String),
+}
+
+impl Layout {
+    /// Of the files that are there.
+    fn of(has: impl Fn(&str) -> bool) -> Self {
+        const TOKENIZERS: [&[&str]; 2] = [&["tokenizer.json"], &["vocab.json", "merges.txt"]];
+        let mut tokenizers = TOKENIZERS.into_iter();
+        let tokenizer = tokenizers.find(|files| files.iter().all(|file| has(file)));
+        // In the order in which transformers looks for them.
+        let mut weights = ["model.safetensors", "pytorch_model.bin"].into_iter();
+        let weights = weights.find_map(|file| {
+            let index = format!("{file}.index.json");
+            match (has(file), has(&index)) {
+                (true, _) => Some(Weights::File(file)),
+                (false, true) => Some(Weights::Shards(index)),
+                (false, false) => None,
+            }
+        });
+        Self {
+            tokenizer: tokenizer.unwrap_or_default(),
+            weights,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{env, fs, io, path::PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use hf_hub::{
-    Cache, Repo, RepoType,
+    Cache, CacheRepo, Repo, RepoType,
     api::{
         Progress,
         sync::{Api, ApiBuilder, ApiError, ApiRepo},
@@ -12,7 +12,7 @@ use hf_hub::{
 };
 use indicatif::ProgressBar;
 
-use super::{ModelFolder, shards};
+use super::{Layout, Weights, shards};
 use crate::{input::read, report};
 
 /// Environment variable that forbids the network.
@@ -80,15 +80,26 @@ impl HubId {
 
     /// What is in the cache, if nothing of it is missing.
     fn cached(&self) -> Option<Fetched> {
-        let cache = cache().repo(self.repo());
-        match &self.file {
-            Some(file) => cache.get(file).map(Fetched::File),
-            None => {
-                let folder = cache.get("config.json")?.parent()?.to_owned();
-                let is_whole = ModelFolder::open(&folder).is_ok_and(|it| it.has_all());
-                is_whole.then_some(Fetched::Folder(folder))
-            }
+        let cache = self.in_cache();
+        if let Some(file) = &self.file {
+            return cache.get(file).map(Fetched::File);
         }
+        let folder = cache.get("config.json")?.parent()?.to_owned();
+        let is_there = |file: &str| folder.join(file).is_file();
+        let is_whole = match Layout::of(is_there).weights? {
+            Weights::File(_) => true,
+            Weights::Shards(index) => {
+                let list = read(&folder.join(&index)).ok()?;
+                let mut shards = shards(&index, &list).ok()?.into_iter();
+                shards.all(|shard| is_there(&shard))
+            }
+        };
+        is_whole.then_some(Fetched::Folder(folder))
+    }
+
+    /// Its folder of the cache.
+    fn in_cache(&self) -> CacheRepo {
+        cache().repo(self.repo())
     }
 
     fn repo(&self) -> Repo {
@@ -145,25 +156,18 @@ impl<'a> Hub<'a> {
             }
         }
         let config = self.get("config.json")?;
-        let tokenizer: &[&str] = match has("tokenizer.json") {
-            true => &["tokenizer.json"],
-            false => &["vocab.json", "merges.txt"],
-        };
-        for file in tokenizer.iter().filter(|file| has(file)) {
+        let layout = Layout::of(has);
+        for file in layout.tokenizer {
             self.get(file)?;
         }
-        // In the order in which transformers looks for them.
-        for weights in ["model.safetensors", "pytorch_model.bin"] {
-            let index = format!("{weights}.index.json");
-            if has(weights) {
-                self.get(weights)?;
-                break;
-            } else if has(&index) {
+        match layout.weights {
+            Some(Weights::File(file)) => drop(self.get(file)?),
+            Some(Weights::Shards(index)) => {
                 for shard in shards(&index, &read(&self.get(&index)?)?)? {
                     self.get(&shard)?;
                 }
-                break;
             }
+            None => (),
         }
         let folder = config.parent().context("the cache has no folder for it")?;
         Ok(folder.to_owned())
@@ -181,14 +185,14 @@ impl<'a> Hub<'a> {
 
     /// One file, from the cache or downloaded into it; a download that was broken off goes on where it stopped.
     fn get(&self, file: &str) -> Result<PathBuf> {
-        if let Some(path) = cache().repo(self.id.repo()).get(file) {
+        if let Some(path) = self.id.in_cache().get(file) {
             return Ok(path);
         }
         let of_file = || format!("downloading {file}");
         let failed = |error: ApiError| self.said(error).context(of_file());
         let found = self.api.metadata(&self.repository.url(file));
         let found = found.map_err(failed)?;
-        let blob = cache().repo(self.id.repo()).blob_path(found.etag());
+        let blob = self.id.in_cache().blob_path(found.etag());
         // The rest of a file that is all there cannot be asked for.
         let part = blob.with_extension("part");
         if fs::metadata(&part).is_ok_and(|part| part.len() >= found.size() as u64) {
