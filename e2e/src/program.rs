@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::server::dist;
+
 /// The program, serving the built page; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Program {
@@ -42,7 +44,7 @@ impl Program {
                 "flex",
             ])
             .arg("--page")
-            .arg(crate::server::dist())
+            .arg(dist())
             .arg("--directions")
             .arg(directions.path())
             .stdout(Stdio::piped())

@@ -65,12 +65,18 @@ struct Shared {
     stopped: AtomicBool,
 }
 
-/// The built page.
-pub(crate) fn dist() -> PathBuf {
-    env::var_os("SWIVEL_DIST").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist"),
-        PathBuf::from,
-    )
+/// The root of the checkout that cargo runs the tests of, which another may share its target folder with.
+#[must_use]
+pub fn checkout() -> PathBuf {
+    let own = env::var_os("CARGO_MANIFEST_DIR");
+    let own = own.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    own.join("..")
+}
+
+/// The built page: `$SWIVEL_DIST`, by default `dist` of this checkout.
+#[must_use]
+pub fn dist() -> PathBuf {
+    env::var_os("SWIVEL_DIST").map_or_else(|| checkout().join("dist"), PathBuf::from)
 }
 
 impl Server {

@@ -122,15 +122,15 @@ pub enum Progress {
     IfItFails,
 }
 
-/// Runs a `cargo build --message-format json-render-diagnostics` and gives the last file that it names and `is_wanted` takes.
+/// Runs a `cargo build --message-format json-render-diagnostics` and gives the files of what it built last that have this name.
 ///
 /// # Errors
 /// - if the build fails, or names no such file
-pub fn built(
+pub fn built<const N: usize>(
     cargo: &Shell,
     progress: Progress,
-    is_wanted: impl Fn(&Path) -> bool,
-) -> Result<PathBuf> {
+    names: [&str; N],
+) -> Result<[PathBuf; N]> {
     let mut command = cargo.command()?;
     if progress == Progress::Shown {
         command.stderr(Stdio::inherit());
@@ -142,16 +142,24 @@ pub fn built(
         eprint!("{}", String::from_utf8_lossy(&output.stderr));
         bail!("`{cargo}` ended with {}", output.status);
     }
-    let mut found = None;
+    let mut found = [const { PathBuf::new() }; N];
     for line in output.stdout.split(|byte| *byte == b'\n') {
         let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else {
             continue; // a line that is not cargo's
         };
         let files = message["filenames"].as_array().into_iter().flatten();
-        let mut paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
-        found = paths.find(|path| is_wanted(path)).or(found);
+        for path in files.filter_map(|file| file.as_str().map(PathBuf::from)) {
+            let is_called = |name: &&str| path.file_name().is_some_and(|own| own == *name);
+            if let Some(idx) = names.iter().position(is_called) {
+                found[idx] = path;
+            }
+        }
     }
-    found.with_context(|| format!("`{cargo}` named no file that was wanted"))
+    let is_missing = |path: &PathBuf| path.as_os_str().is_empty();
+    match found.iter().position(is_missing) {
+        Some(idx) => bail!("`{cargo}` built no {}", names[idx]),
+        None => Ok(found),
+    }
 }
 
 /// The root of the checkout that `cargo xtask` was called in.

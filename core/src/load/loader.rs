@@ -2,8 +2,8 @@
 //!
 //! The loader has no I/O of its own: it says which bytes it wants next and takes them, so that files, a server's ranges and a
 //! browser can feed it. It asks for every byte of every file once, in order, and hashes them beside reading: whoever stores the hash
-//! of a model's files need not read them again. What it needs in memory, apart from what is on the device, is the matrix that it
-//! is filling.
+//! of a model's files need not read them again, and where it is known already only tensors are asked for. What it needs in
+//! memory, apart from what is on the device, is the matrix that it is filling.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -51,9 +51,15 @@ pub struct Loader<B: Backend> {
     filling: BTreeMap<Target, Matrix>,
     parts: BTreeMap<Target, Part<B>>,
     unused: Vec<String>,
-    hasher: Sha256,
-    /// Where hashing is: file and byte.
-    hashed: (usize, u64),
+    identity: Identity,
+}
+
+/// SHA-256 of all files.
+enum Identity {
+    /// It is computed; hashing is at this byte of this file.
+    Hashed(Sha256, usize, u64),
+    /// It is known.
+    Known(String),
 }
 
 /// Bytes that are read at once.
@@ -97,9 +103,28 @@ impl<B: Backend> Loader<B> {
             filling: BTreeMap::new(),
             parts: BTreeMap::new(),
             unused,
-            hasher: Sha256::new(),
-            hashed: (0, 0),
+            identity: Identity::Hashed(Sha256::new(), 0, 0),
         })
+    }
+
+    /// Takes this for the SHA-256 of the files and hashes nothing: it was computed when they were read before.
+    #[must_use]
+    pub fn known_as(mut self, sha256: String) -> Self {
+        self.queue.retain(|piece| piece.rows.is_some());
+        self.identity = Identity::Known(sha256);
+        self
+    }
+
+    /// Bytes that the model has on the device.
+    pub fn held_bytes(&self) -> u64 {
+        let each = self.tensors.iter().map(|(_, stored)| {
+            let n_bytes = match *stored.shape {
+                [_, _] => self.precision.n_bytes(),
+                _ => Precision::F32.n_bytes(),
+            };
+            n_bytes as u64 * stored.shape.iter().product::<usize>() as u64
+        });
+        each.sum()
     }
 
     /// Holds matrices in this format; what is added and multiplied value by value stays in f32.
@@ -142,17 +167,15 @@ impl<B: Backend> Loader<B> {
             wanted.bytes.end - wanted.bytes.start,
             "bytes wanted"
         );
-        if self.hashed.0 != wanted.file {
-            self.hashed = (wanted.file, 0);
+        if let Identity::Hashed(hasher, file, end) = &mut self.identity {
+            if *file != wanted.file {
+                (*file, *end) = (wanted.file, 0);
+            }
+            // Tensors may share bytes: each byte is hashed once.
+            let is_known = end.saturating_sub(wanted.bytes.start);
+            hasher.update(&bytes[is_known.min(bytes.len() as u64) as usize..]);
+            *end = (*end).max(wanted.bytes.end);
         }
-        // Tensors may share bytes: each byte is hashed once.
-        let is_known = self
-            .hashed
-            .1
-            .saturating_sub(wanted.bytes.start)
-            .min(bytes.len() as u64);
-        self.hasher.update(&bytes[is_known as usize..]);
-        self.hashed.1 = self.hashed.1.max(wanted.bytes.end);
         match rows {
             Some((tensor, first)) => self.fill(tensor, first, bytes),
             None => Ok(()),
@@ -222,7 +245,11 @@ impl<B: Backend> Loader<B> {
     pub fn finish(self) -> Result<(Decoder<B>, String), TensorError> {
         assert!(self.queue.is_empty(), "bytes are still wanted");
         let decoder = decoder::build(&self.config, self.parts)?;
-        Ok((decoder, hex(&self.hasher.finalize())))
+        let sha256 = match self.identity {
+            Identity::Hashed(hasher, ..) => hex(&hasher.finalize()),
+            Identity::Known(sha256) => sha256,
+        };
+        Ok((decoder, sha256))
     }
 }
 

@@ -1,12 +1,9 @@
 //! A person brings directions and models.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use serde_json::{Value, json};
-use swivel_e2e::{Browser, Gpu, Key, Overlay, Page};
+use swivel_e2e::{Browser, Gpu, Key, Overlay, Page, checkout};
 use tempfile::TempDir;
 
 use super::{
@@ -23,11 +20,11 @@ pub(super) fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
 }
 
 fn solver() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/solver")
+    checkout().join("models/solver")
 }
 
 fn tiny() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tiny")
+    checkout().join("tests/fixtures/tiny")
 }
 
 /// Letters and a little more: a token each, as many as the tiny model has.

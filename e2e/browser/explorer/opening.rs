@@ -1,9 +1,9 @@
 //! A person opens the page, for the first time and again.
 
-use std::{env, fs, path::Path, time::Duration};
+use std::{fs, time::Duration};
 
 use serde_json::json;
-use swivel_e2e::{Browser, Gpu, Overlay};
+use swivel_e2e::{Browser, Gpu, Overlay, dist};
 
 use super::{CPU, IS_CURRENT, LONG, SOLVER, SOON, WEIGHTS, open_live, server, wait_verdict};
 
@@ -125,15 +125,14 @@ fn first_paint_is_below_a_second_and_the_first_answer_below_three() {
 
 #[test]
 fn page_is_small() {
-    let folder = env::var_os("SWIVEL_DIST").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist"),
-        Into::into,
-    );
     let mut total = 0;
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(dist()).unwrap() {
         let path = entry.unwrap().path();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        if !matches!(extension, Some("wasm" | "js" | "css" | "html")) {
+        // The engine on WebGPU comes later, where there is one.
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let is_first = !name.contains("-webgpu");
+        if !is_first || !matches!(extension, Some("wasm" | "js" | "css" | "html")) {
             continue;
         }
         let bytes = fs::read(&path).unwrap();
@@ -158,7 +157,7 @@ fn second_visit_works_offline() {
     let page = browser.page(&server);
     open_live(&page, CPU);
     let kept = [
-        server.path_ending("_bg.wasm"),
+        server.path_ending("-webgpu_bg.wasm").replace("-webgpu", ""),
         "/worker.js".to_owned(),
         format!("{SOLVER}/config.json"),
         format!("{SOLVER}/tokenizer.json"),

@@ -4,11 +4,12 @@ use std::rc::Rc;
 
 use leptos::prelude::*;
 use swivel_engine::protocol::{Answer, Request, Response};
+use wasm_bindgen_futures::spawn_local;
 
 use super::App;
 use crate::{
     browser::{
-        client::{Client, Problem},
+        client::{self, Client, Problem},
         window,
     },
     device::{Device, DeviceState},
@@ -56,6 +57,9 @@ impl App {
                     }
                 });
                 self.pump();
+                if let Ok(addresses) = client::program_addresses(Device::WebGpu) {
+                    spawn_local(window::keep_for_offline(addresses.into()));
+                }
             }
         }
         window::mark("swivel-tested");
@@ -64,14 +68,11 @@ impl App {
     /// Loads the model on WebGPU, compares an answer with the reference, and measures both devices.
     async fn test_web_gpu(self) -> Result<(Client, DeviceState, [f64; 2]), String> {
         let text = |problem: Problem| problem.to_string();
-        let client = Client::start().await.map_err(text)?;
+        let client = Client::start(Device::WebGpu).await.map_err(text)?;
         let source = self.source.get_value();
         let config = source.config(&|_, _, _| ()).await?;
         let weights = source.weights(&|_, _, _| ()).await?;
-        let loaded = client
-            .load(Device::WebGpu, config, weights)
-            .await
-            .map_err(text)?;
+        let loaded = client.load(config, weights).await.map_err(text)?;
         let (question, recorded) = self.question();
         let cpu = self.engine.get_value().ok_or("the CPU engine is gone")?;
         let reference = match recorded {

@@ -65,7 +65,7 @@ impl App {
                     self.open_fragment();
                     self.pump();
                     self.retry_refused();
-                    spawn_local(window::keep_for_offline());
+                    spawn_local(window::keep_for_offline(Vec::new()));
                     let devices = self.devices.get_untracked();
                     if devices.wish != Some(Device::Cpu) && devices.current == Device::Cpu {
                         self.try_web_gpu(generation).await;
@@ -140,7 +140,7 @@ impl App {
             }
             Ok::<ModelFiles, String>(files)
         };
-        let (files, client) = futures_util::join!(files, Client::start());
+        let (files, client) = futures_util::join!(files, Client::start(Device::Cpu));
         let (files, client) = (files?, client.map_err(|problem| problem.to_string())?);
         let ModelFiles {
             name,
@@ -148,7 +148,7 @@ impl App {
             tokenizer,
             weights,
         } = files;
-        let loaded = client.load(Device::Cpu, config.clone(), weights).await;
+        let loaded = client.load(config.clone(), weights).await;
         let loaded = loaded.map_err(|problem| problem.to_string())?;
         self.take_model(name, &config, tokenizer, &loaded.sha256, generation)?;
         if self.generation.get_value() != generation {

@@ -134,11 +134,11 @@ impl Client {
         }
     }
 
-    /// Starts a worker with this program.
+    /// Starts a worker with the program for this device.
     ///
     /// # Errors
     /// - if the browser does not start it
-    pub async fn start() -> Result<Self, Problem> {
+    pub async fn start(device: Device) -> Result<Self, Problem> {
         let died = |error: JsValue| Problem::Died(error_text(&error));
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
@@ -167,10 +167,12 @@ impl Client {
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
 
         let start = Object::new();
-        for (name, value) in [
-            ("script", script_address().map_err(died)?.into()),
-            ("module", wasm_bindgen::module()),
-        ] {
+        let [script, module] = program_addresses(device).map_err(died)?;
+        let module = match device {
+            Device::WebGpu => module.into(),
+            Device::Cpu | Device::Machine => wasm_bindgen::module(), // it is compiled already
+        };
+        for (name, value) in [("script", script.into()), ("module", module)] {
             Reflect::set(&start, &name.into(), &value).map_err(died)?;
         }
         worker.post_message(&start).map_err(died)?;
@@ -218,17 +220,12 @@ impl Client {
         Ok((client, Loaded::of(loaded)?))
     }
 
-    /// Puts a model on a device of the tab; `files` are handed over, not copied.
+    /// Puts a model on the worker's device; `files` are handed over, not copied.
     ///
     /// # Errors
     /// - [`Problem::Refused`] if the files hold no such model, or the device is not there.
-    pub async fn load(
-        &self,
-        device: Device,
-        config: String,
-        files: Vec<Uint8Array>,
-    ) -> Result<Loaded, Problem> {
-        let message = ToWorker::Load { device, config };
+    pub async fn load(&self, config: String, files: Vec<Uint8Array>) -> Result<Loaded, Problem> {
+        let message = ToWorker::Load { config };
         Loaded::of(self.send(message, &files).await?)
     }
 
@@ -334,15 +331,23 @@ fn unexpected(message: FromEngine) -> Problem {
     }
 }
 
-/// Address of this program's JavaScript, which the page's head names.
-fn script_address() -> Result<String, JsValue> {
+/// Addresses of a worker's program, which the page's head names: its JavaScript and its module.
+///
+/// # Errors
+/// - if it names none
+pub fn program_addresses(device: Device) -> Result<[String; 2], JsValue> {
     let document = web_sys::window()
         .and_then(|window| window.document())
         .ok_or("no document")?;
-    let link = document
-        .query_selector("link[rel=modulepreload]")?
-        .ok_or("index.html names no module")?;
-    let href = link.get_attribute("href").unwrap_or_default();
+    let (element, attribute) = match device {
+        Device::WebGpu => ("meta[name=webgpu]", "content"),
+        Device::Cpu | Device::Machine => ("link[rel=modulepreload]", "href"),
+    };
+    let element = document.query_selector(element)?;
+    let name = element.and_then(|element| element.get_attribute(attribute));
+    let name = name.ok_or("index.html names no script")?;
     let base = document.base_uri()?.unwrap_or_default();
-    Ok(web_sys::Url::new_with_base(&href, &base)?.href())
+    let script = web_sys::Url::new_with_base(&name, &base)?.href();
+    let module = script.replace(".js", "_bg.wasm");
+    Ok([script, module])
 }

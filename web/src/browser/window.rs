@@ -160,13 +160,14 @@ pub fn has_webgpu() -> bool {
     matches!(gpu, Some(Ok(gpu)) if gpu.is_object())
 }
 
-/// Registers `offline.js`, which keeps what the page fetched; then tells it what was fetched before.
-pub async fn keep_for_offline() {
+/// Registers `offline.js`, which keeps what the page fetched; then tells it what the page fetched before, and what workers
+/// did.
+pub async fn keep_for_offline(by_workers: Vec<String>) {
     // Without it (a private window, an old browser) the page works, but not offline.
-    let _ = register().await;
+    let _ = register(by_workers).await;
 }
 
-async fn register() -> Result<(), JsValue> {
+async fn register(by_workers: Vec<String>) -> Result<(), JsValue> {
     let window = window().ok_or("no window")?;
     let container = window.navigator().service_worker();
     if container.is_undefined() {
@@ -176,6 +177,9 @@ async fn register() -> Result<(), JsValue> {
     let ready = JsFuture::from(container.ready()?).await?;
     let registration: web_sys::ServiceWorkerRegistration = ready.dyn_into()?;
     let addresses = Array::of1(&address().into());
+    for address in by_workers {
+        addresses.push(&address.into());
+    }
     let performance = window.performance().ok_or("no clock")?;
     for entry in performance.get_entries_by_type("resource").iter() {
         let name = Reflect::get(&entry, &"name".into())?;

@@ -2,6 +2,12 @@
 //!
 //! A message to the worker is an array of a number, JSON, and buffers; one back is a number and JSON. A number alone takes that
 //! message back: nobody waits for its answer.
+//!
+//! What computes is said by the program that the worker runs: the page's own has the CPU in it ([`cpu`]), a second one WebGPU
+//! ([`webgpu`]), so that nobody waits for a device that is not used.
+
+pub mod cpu;
+pub mod webgpu;
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,30 +17,25 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use burn::tensor::backend::Backend;
-use burn_flex::{Flex, FlexDevice};
-use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
 use futures_channel::mpsc;
-use js_sys::{Array, Reflect, Uint8Array};
+use js_sys::{Array, Uint8Array};
 use serde::{Deserialize, Serialize};
-use swivel_core::{Config, Weights, kernel::Kernels};
+use swivel_core::{Config, Weights};
 use swivel_engine::{
     Engine, Failure,
     protocol::{Cost, FromEngine, Response, ToEngine},
 };
-use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-use wasm_bindgen_futures::{JsFuture, spawn_local};
+use wasm_bindgen::{JsCast, closure::Closure};
+use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use super::{error_text, window};
-use crate::device::Device;
+use super::window;
 
 /// What the page sends to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// Put a model on a device; its weight files are the message's buffers.
+    /// Put a model on the device; its weight files are the message's buffers.
     Load {
-        /// Where.
-        device: Device,
         /// `config.json`.
         config: String,
     },
@@ -62,8 +63,36 @@ fn send(number: u32, message: &FromEngine) {
     let _ = scope.post_message(&Array::of2(&number.into(), &json.into()));
 }
 
+/// A device that a worker's program computes on.
+pub trait Processor: Backend {
+    /// Finds the device.
+    ///
+    /// # Errors
+    /// - if there is none
+    fn find() -> impl Future<Output = Result<Found<Self>, String>>;
+
+    /// Has the model compute with the kernels that are fastest on this device.
+    ///
+    /// # Errors
+    /// - if the device fails
+    fn choose_kernels(
+        engine: &mut Engine<Self>,
+        is_software: bool,
+    ) -> impl Future<Output = Result<(), Failure>>;
+}
+
+/// A device that was found.
+pub struct Found<B: Backend> {
+    /// The device.
+    pub device: B::Device,
+    /// What it calls itself.
+    pub adapter: String,
+    /// True where a processor plays the graphics processor.
+    pub is_software: bool,
+}
+
 /// Answers messages until the page ends the worker.
-pub fn serve(scope: &DedicatedWorkerGlobalScope) {
+pub fn serve<B: Processor>(scope: &DedicatedWorkerGlobalScope) {
     panic::set_hook(Box::new(|info| {
         // What happened, without the place in the source: people read it.
         let cause = info.payload_as_str().unwrap_or("a fault of the engine");
@@ -83,7 +112,7 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     });
     scope.set_onmessage(Some(listener.as_ref().unchecked_ref()));
     listener.forget();
-    spawn_local(answer_all(receiver));
+    spawn_local(answer_all::<B>(receiver));
     send(0, &FromEngine::Ready);
 }
 
@@ -102,14 +131,8 @@ fn is_current_wanted() -> bool {
     TAKEN_BACK.with_borrow(|numbers| !numbers.contains(&CURRENT.get()))
 }
 
-/// An engine on the device that was asked for.
-enum AnyEngine {
-    Cpu(Box<Engine<Flex>>),
-    WebGpu(Box<Engine<Wgpu>>),
-}
-
-async fn answer_all(mut messages: mpsc::UnboundedReceiver<Array>) {
-    let mut engine = None;
+async fn answer_all<B: Processor>(mut messages: mpsc::UnboundedReceiver<Array>) {
+    let mut engine: Option<Engine<B>> = None;
     while let Ok(message) = messages.recv().await {
         let number = number_of(&message);
         CURRENT.set(number);
@@ -119,14 +142,14 @@ async fn answer_all(mut messages: mpsc::UnboundedReceiver<Array>) {
         let json = message.get(1).as_string().unwrap_or_default();
         let answer = match serde_json::from_str(&json) {
             Err(error) => FromEngine::Refused(error.to_string()),
-            Ok(ToWorker::Load { device, config }) => {
+            Ok(ToWorker::Load { config }) => {
                 // The old model goes before the new one comes.
                 engine = None;
                 let files: Vec<Vec<u8>> = (2..message.length())
                     .map(|idx| Uint8Array::new(&message.get(idx)).to_vec())
                     .collect();
                 drop(message);
-                match load(device, &config, files).await {
+                match load(&config, files).await {
                     Ok((loaded, answer)) => {
                         engine = Some(loaded);
                         answer
@@ -136,8 +159,7 @@ async fn answer_all(mut messages: mpsc::UnboundedReceiver<Array>) {
             }
             Ok(ToWorker::Engine(message)) => match &mut engine {
                 None => FromEngine::Refused("no model is loaded".to_owned()),
-                Some(AnyEngine::Cpu(engine)) => answer(engine, message).await,
-                Some(AnyEngine::WebGpu(engine)) => answer(engine, message).await,
+                Some(engine) => answer(engine, message).await,
             },
         };
         send(number, &answer);
@@ -170,106 +192,30 @@ async fn answer<B: Backend>(engine: &mut Engine<B>, message: ToEngine) -> FromEn
     }
 }
 
-async fn load(
-    device: Device,
+async fn load<B: Processor>(
     config: &str,
     files: Vec<Vec<u8>>,
-) -> Result<(AnyEngine, FromEngine), String> {
+) -> Result<(Engine<B>, FromEngine), String> {
     let config = Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
     let views: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
     let weights = Weights::new(&views).map_err(|error| error.to_string())?;
-    let sha256 = weights.sha256().to_owned();
+    let sha256 = weights.sha256();
     let failed = |failure: Failure| failure.to_string();
-    let (engine, adapter, is_software) = match device {
-        Device::Machine => return Err("a worker runs in the tab".to_owned()),
-        Device::Cpu => {
-            let mut engine = Engine::load(&config, &weights, FlexDevice).map_err(failed)?;
-            engine.set_kernels(swivel_kernels::CPU);
-            (AnyEngine::Cpu(Box::new(engine)), "CPU".to_owned(), true)
-        }
-        Device::WebGpu => {
-            let (adapter, is_software) = adapter().await?;
-            let device = WgpuDevice::default();
-            let setup = init_setup_async::<WebGpu>(&device, RuntimeOptions::default()).await;
-            setup.device.set_device_lost_callback(|reason, message| {
-                let text = format!("the graphics device was lost ({reason:?}) {message}");
-                send(CURRENT.get(), &FromEngine::Died(text));
-            });
-            let mut engine = Engine::load(&config, &weights, device).map_err(failed)?;
-            choose_kernels(&mut engine, is_software)
-                .await
-                .map_err(failed)?;
-            (AnyEngine::WebGpu(Box::new(engine)), adapter, is_software)
-        }
-    };
+    let Found {
+        device,
+        adapter,
+        is_software,
+    } = B::find().await?;
+    let mut engine = Engine::load(&config, &weights, device).map_err(failed)?;
+    B::choose_kernels(&mut engine, is_software)
+        .await
+        .map_err(failed)?;
     let loaded = FromEngine::Loaded {
         sha256,
         adapter,
         is_software,
     };
     Ok((engine, loaded))
-}
-
-/// Takes the faster of burn's kernels and ours. A software adapter is known to want ours, and takes seconds to measure.
-async fn choose_kernels(engine: &mut Engine<Wgpu>, is_software: bool) -> Result<(), Failure> {
-    engine.set_kernels(swivel_kernels::GPU);
-    if is_software {
-        return Ok(());
-    }
-    let ours = fastest(engine).await?;
-    engine.set_kernels(Kernels::default());
-    if ours < fastest(engine).await? {
-        engine.set_kernels(swivel_kernels::GPU);
-    }
-    Ok(())
-}
-
-/// Milliseconds of a run of a usual length, the first one left out: it compiles the kernels.
-async fn fastest(engine: &Engine<Wgpu>) -> Result<f64, Failure> {
-    const N_TOKENS: usize = 64;
-    let mut fastest = f64::INFINITY;
-    for turn in 0..4 {
-        let start = now();
-        engine.rehearse(N_TOKENS).await?;
-        if turn > 0 {
-            fastest = fastest.min(now() - start);
-        }
-    }
-    Ok(fastest)
-}
-
-/// What the WebGPU adapter calls itself, and whether a processor plays it. Asked for before burn does, which cannot say no.
-async fn adapter() -> Result<(String, bool), String> {
-    let get = |from: &JsValue, name: &str| {
-        Reflect::get(from, &JsValue::from_str(name)).unwrap_or(JsValue::UNDEFINED)
-    };
-    let gpu = get(&get(&js_sys::global(), "navigator"), "gpu");
-    if !gpu.is_object() {
-        return Err("this browser has no WebGPU".to_owned());
-    }
-    let request: js_sys::Function = get(&gpu, "requestAdapter")
-        .dyn_into()
-        .map_err(|_| "this browser has no WebGPU")?;
-    let promise = request.call0(&gpu).map_err(|error| error_text(&error))?;
-    let adapter = JsFuture::from(js_sys::Promise::from(promise))
-        .await
-        .map_err(|error| error_text(&error))?;
-    if !adapter.is_object() {
-        return Err("WebGPU is there, but no graphics adapter".to_owned());
-    }
-    let info = get(&adapter, "info");
-    let text = |name: &str| get(&info, name).as_string().unwrap_or_default();
-    let parts: Vec<String> = ["vendor", "architecture", "description"]
-        .map(text)
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect();
-    let name = parts.join(" ");
-    let is_fallback = [&info, &adapter]
-        .iter()
-        .any(|object| get(object, "isFallbackAdapter").as_bool() == Some(true));
-    let is_software = is_fallback || name.to_lowercase().contains("swiftshader");
-    Ok((name, is_software))
 }
 
 /// Milliseconds.

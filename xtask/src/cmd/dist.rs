@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: what is given to others.
 
 use std::{
+    env::consts::EXE_SUFFIX,
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -63,9 +64,9 @@ fn program() -> Result<PathBuf> {
     let command = Shell::new(
         "cargo rustc --locked --release -p native-trainer --bin swivel --features page --message-format json-render-diagnostics -- -C strip=symbols",
     );
-    shell::built(&command, Progress::Shown, |path| {
-        path.file_stem().is_some_and(|stem| stem == "swivel")
-    })
+    let name = format!("swivel{EXE_SUFFIX}");
+    let [program] = shell::built(&command, Progress::Shown, [name.as_str()])?;
+    Ok(program)
 }
 
 /// Builds the wheel with maturin, in a Python environment beside it where there is none on PATH.

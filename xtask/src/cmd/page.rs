@@ -67,29 +67,24 @@ fn build(template: &Path, out: &Path, progress: Progress) -> Result<()> {
     setup::wasm_library()?;
     let started = Instant::now();
     let root = shell::root()?;
-    let program = compile(progress)?;
+    let programs = compile(progress)?;
     let source = root.join("web/page");
     let style = read(&source.join("style.css"))?;
     let html = String::from_utf8(read(template)?).context("index.html is not UTF-8")?;
 
     // The names change with the content, so that a browser never mixes two builds.
-    let stem = format!("swivel-{:016x}", hash_of(&[&read(&program)?, &style]));
+    let [page, webgpu] = &programs;
+    let hash = hash_of(&[&read(page)?, &read(webgpu)?, &style]);
+    let stem = format!("swivel-{hash:016x}");
+    let webgpu_stem = format!("{stem}-webgpu");
+    bind(page, &stem, out)?;
+    bind(webgpu, &webgpu_stem, out)?;
     let names = Names {
-        script: format!("{stem}.js"),
-        module: format!("{stem}_bg.wasm"),
+        script: script(&stem),
+        module: module(&stem),
+        webgpu: script(&webgpu_stem),
         style: format!("{stem}.css"),
     };
-    let is_bound = [&names.script, &names.module]
-        .iter()
-        .all(|name| out.join(name).is_file());
-    if !is_bound {
-        Bindgen::new()
-            .input_path(&program)
-            .out_name(&stem)
-            .web(true)
-            .and_then(|bindgen| bindgen.typescript(false).generate(out))
-            .with_context(|| format!("binding {}", program.display()))?;
-    }
     write(&out.join(&names.style), &style)?;
     for file in STATIC {
         write(&out.join(file), &read(&source.join(file))?)?;
@@ -114,7 +109,17 @@ fn build(template: &Path, out: &Path, progress: Progress) -> Result<()> {
 struct Names {
     script: String,
     module: String,
+    /// Script of the engine on WebGPU, which names its module itself.
+    webgpu: String,
     style: String,
+}
+
+fn script(stem: &str) -> String {
+    format!("{stem}.js")
+}
+
+fn module(stem: &str) -> String {
+    format!("{stem}_bg.wasm")
 }
 
 impl Names {
@@ -127,6 +132,7 @@ impl Names {
         for (mark, name) in [
             ("\"SCRIPT\"", &self.script),
             ("\"MODULE\"", &self.module),
+            ("\"WEBGPU\"", &self.webgpu),
             ("\"STYLE\"", &self.style),
         ] {
             ensure!(
@@ -139,14 +145,27 @@ impl Names {
     }
 }
 
-/// Compiles the page's program; cargo says where it is.
-fn compile(progress: Progress) -> Result<PathBuf> {
+/// Compiles the programs; cargo says where they are.
+fn compile(progress: Progress) -> Result<[PathBuf; 2]> {
     let line = format!(
-        "cargo build --locked --profile web -p swivel-web --bin swivel-web --target {WASM_TARGET} --message-format json-render-diagnostics"
+        "cargo build --locked --profile web -p swivel-web --bins --target {WASM_TARGET} --message-format json-render-diagnostics"
     );
-    shell::built(&Shell::new(&line), progress, |path| {
-        path.extension().is_some_and(|ending| ending == "wasm")
-    })
+    let names = ["swivel-web.wasm", "swivel-webgpu.wasm"];
+    shell::built(&Shell::new(&line), progress, names)
+}
+
+/// Writes the script that loads a program, and its module, unless they are there.
+fn bind(program: &Path, stem: &str, out: &Path) -> Result<()> {
+    let is_there = |name: String| out.join(name).is_file();
+    if is_there(script(stem)) && is_there(module(stem)) {
+        return Ok(());
+    }
+    Bindgen::new()
+        .input_path(program)
+        .out_name(stem)
+        .web(true)
+        .and_then(|bindgen| bindgen.typescript(false).generate(out))
+        .with_context(|| format!("binding {}", program.display()))
 }
 
 /// The learned directions and maps, and the list of their names, since a static host lists no folder.
@@ -258,10 +277,11 @@ mod tests {
         let names = Names {
             script: "a.js".to_owned(),
             module: "a_bg.wasm".to_owned(),
+            webgpu: "b.js".to_owned(),
             style: "a.css".to_owned(),
         };
         let html = names.filled_in(PAGE).unwrap();
-        for name in ["\"a.js\"", "\"a_bg.wasm\"", "\"a.css\""] {
+        for name in ["\"a.js\"", "\"a_bg.wasm\"", "\"b.js\"", "\"a.css\""] {
             assert!(html.contains(name), "{name} is not in\n{html}");
         }
         assert!(PAGE.contains(NONCE) && !html.contains("nonce-"), "{html}");
