@@ -16,13 +16,13 @@ use burn::tensor::backend::Backend;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use swivel_core::{
-    Config, Decoder, FileFormat, Loader, Precision, Sizes, StoredFile, Tokenizer, hex,
+    Config, Decoder, FileFormat, Loader, Precision, Sizes, StoredFile, Tokenizer, hex, hub::HubId,
     question::Pair,
 };
 
 use crate::{device, input::read, report::Report, weight_file::WeightFile};
 
-use hub::{Fetched, HubId};
+use hub::Fetched;
 use ranges::Ranges;
 use rounding::Rounding;
 
@@ -147,7 +147,7 @@ impl ModelFiles {
     }
 
     fn hub(name: &str, id: &HubId) -> Result<Self> {
-        match id.fetch()? {
+        match hub::fetch(id)? {
             Fetched::Folder(folder) => Self::folder(name, &folder),
             Fetched::File(file) => Self::gguf(name, &file),
         }

@@ -14,7 +14,7 @@ use futures_channel::oneshot;
 use leptos::prelude::*;
 use swivel_core::{Component, plan::Operation};
 use wasm_bindgen::JsCast;
-use web_sys::{HashChangeEvent, KeyboardEvent, RequestCache};
+use web_sys::{Blob, HashChangeEvent, KeyboardEvent, RequestCache};
 
 use crate::{
     browser::{
@@ -24,7 +24,7 @@ use crate::{
         window,
     },
     device::{Device, Devices},
-    page_state::{Action, Loading, Memory, Notice, PageState, Theme},
+    page_state::{Action, KeptModel, Loading, Memory, Notice, PageState, Theme},
     session::{Session, job::Job, map::Metric},
     view,
 };
@@ -46,10 +46,16 @@ struct App {
     theme: RwSignal<Theme>,
     /// Models of the host beside the built-in one.
     models: RwSignal<Vec<String>>,
+    /// Models that the browser keeps.
+    kept: RwSignal<Vec<KeptModel>>,
     /// True if the host has no list of models.
     has_no_list: StoredValue<bool>,
     engine: StoredValue<Option<Rc<Client>>, LocalStorage>,
     source: StoredValue<ModelSource, LocalStorage>,
+    /// Files of the model, as the worker that read them left them for another.
+    files: StoredValue<Vec<(String, Blob)>, LocalStorage>,
+    /// Dropping it gives up the model that is being loaded.
+    still_loading: StoredValue<Option<oneshot::Sender<()>>, LocalStorage>,
     /// True while the loop of [`App::pump`] runs.
     is_pumping: StoredValue<bool>,
     /// What the loop has asked the engine; dropping it gives that up.
@@ -71,7 +77,7 @@ impl App {
     fn new(session: Session) -> Self {
         let wish = window::query("device").or_else(|| window::stored("device"));
         let wish = wish.and_then(|name| Device::named(&name));
-        let folder = window::query("model").unwrap_or_else(|| fetch::address_in(MODELS, BUILT_IN));
+        let address = window::query("model").unwrap_or_else(|| fetch::address_in(MODELS, BUILT_IN));
         let theme = window::stored("theme").map_or(Theme::Auto, |name| Theme::named(&name));
         Self {
             session: RwSignal::new(session),
@@ -81,9 +87,12 @@ impl App {
             memory: RwSignal::new(Memory::default()),
             theme: RwSignal::new(theme),
             models: RwSignal::new(Vec::new()),
+            kept: RwSignal::new(Vec::new()),
             has_no_list: StoredValue::new(false),
             engine: StoredValue::new_local(None),
-            source: StoredValue::new_local(ModelSource::Folder(folder)),
+            source: StoredValue::new_local(ModelSource::at(&address)),
+            files: StoredValue::new_local(Vec::new()),
+            still_loading: StoredValue::new_local(None),
             is_pumping: StoredValue::new(false),
             asked: StoredValue::new_local(None),
             generation: StoredValue::new(0),
@@ -102,6 +111,7 @@ impl App {
             loading: self.loading.read_only(),
             devices: self.devices.read_only(),
             models: self.models.read_only(),
+            kept: self.kept.read_only(),
             memory: self.memory.read_only(),
             seconds_left: Signal::derive(move || self.session.with(seconds_left)),
             theme: self.theme.read_only(),
@@ -125,10 +135,12 @@ impl App {
             }
             Action::ListModels => self.list_models(),
             Action::OpenListed(name) => self.open_listed(&name),
+            Action::ForgetKept(address) => self.forget_kept(address),
             Action::OpenBuiltIn => self.open_listed(BUILT_IN),
             Action::OpenFiles(files) => self.open_files(files),
             Action::OpenAddress(address) => self.open_address(address),
             Action::LoadAgain => self.load_model(),
+            Action::CancelLoading => self.cancel_loading(),
             Action::Wish(device) => self.wish(device),
             Action::Share => self.share(),
             Action::CopyCode => self.copy_code(),

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod fetch;
+pub mod files;
 pub mod model;
 pub mod window;
 pub mod worker;

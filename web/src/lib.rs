@@ -1,6 +1,8 @@
 //! Swivel's page: what it shows and what computes it. What needs no browser is tested on any machine.
 
 pub mod device;
+pub mod offered;
+pub mod ranges;
 pub mod session;
 pub mod waiting;
 

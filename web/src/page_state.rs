@@ -22,8 +22,8 @@ pub enum Loading {
         done: f64,
         /// Bytes in all.
         total: Option<f64>,
-        /// Seconds left at the pace so far.
-        seconds_left: Option<f64>,
+        /// Bytes in a second, once that can be said.
+        speed: Option<f64>,
     },
     /// The files are there, the device takes them.
     Preparing,
@@ -31,6 +31,19 @@ pub enum Loading {
     Live,
     /// It does not, and why.
     Failed(String),
+}
+
+/// A model that the browser keeps for the next visit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptModel {
+    /// What opens it: a name of the Hub, or an address.
+    pub name: String,
+    /// By which it is forgotten.
+    pub address: String,
+    /// Its bytes.
+    pub n_bytes: f64,
+    /// False while a part of it is still to come.
+    pub is_whole: bool,
 }
 
 /// A sentence in the notice line.
@@ -103,10 +116,12 @@ pub enum Action {
     NewPair,
     /// Does an operation at every cell, to this value, in this head or in all.
     Scan(&'static Operation, (Component, Option<usize>)),
-    /// Looks which models the host of the page has.
+    /// Looks which models the host of the page has, and which the browser keeps.
     ListModels,
     /// Opens one of them.
     OpenListed(String),
+    /// Throws away what the browser keeps of the model at this address.
+    ForgetKept(String),
     /// Opens the model that comes with the page.
     OpenBuiltIn,
     /// Opens files that were dropped or chosen.
@@ -115,6 +130,8 @@ pub enum Action {
     OpenAddress(String),
     /// Tries once more to open the model that could not be opened.
     LoadAgain,
+    /// Gives up the model that is being loaded.
+    CancelLoading,
     /// Wishes for a device; `None` leaves it to the measurement.
     Wish(Option<Device>),
     /// Copies a link to the view.
@@ -136,6 +153,8 @@ pub struct PageState {
     pub devices: ReadSignal<Devices>,
     /// Models of the page's host beside the one that comes with the page.
     pub models: ReadSignal<Vec<String>>,
+    /// Models that the browser keeps.
+    pub kept: ReadSignal<Vec<KeptModel>>,
     /// Memory that is held.
     pub memory: ReadSignal<Memory>,
     /// Seconds until the map that was started is done, at the pace so far.

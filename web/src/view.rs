@@ -7,6 +7,8 @@ mod files;
 pub mod guide;
 pub mod header;
 pub mod inside;
+mod menu;
+mod models;
 pub mod page;
 pub mod program;
 pub mod prompts;

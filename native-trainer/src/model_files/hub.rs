@@ -1,4 +1,4 @@
-//! Models of the Hugging Face Hub: what a name means there, and their files in the Hub's cache.
+//! Models of the Hugging Face Hub: their files in the Hub's cache, fetched where they are not there.
 
 use std::{env, fs, io, path::PathBuf};
 
@@ -11,6 +11,7 @@ use hf_hub::{
     },
 };
 use indicatif::ProgressBar;
+use swivel_core::hub::{ENDPOINT, HubId};
 
 use super::{Layout, Weights, shards};
 use crate::{input::read, report};
@@ -20,14 +21,6 @@ const OFFLINE: &str = "HF_HUB_OFFLINE";
 /// Broken connections after which a download is given up; each time it goes on where it stopped.
 const RETRIES: usize = 5;
 
-/// A model of the Hub: `owner/name`, with `@revision` behind it, and `:file.gguf` where one file of the repository is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubId {
-    repository: String,
-    revision: String,
-    file: Option<String>,
-}
-
 /// What was fetched.
 pub enum Fetched {
     /// A folder in Hugging Face's layout.
@@ -36,76 +29,53 @@ pub enum Fetched {
     File(PathBuf),
 }
 
-impl HubId {
-    /// Reads a name; `None` if it can be none of the Hub.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (model, file) = match text.split_once(':') {
-            None => (text, None),
-            Some((model, file)) => (model, Some(file)),
-        };
-        let (repository, revision) = model.split_once('@').unwrap_or((model, "main"));
-        let (owner, name) = repository.split_once('/')?;
-        let is_name = |part: &str| {
-            let is_known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            !part.is_empty() && !part.starts_with('.') && part.chars().all(is_known)
-        };
-        let is_path = |path: &str| path.split('/').all(is_name);
-        let is_known = is_name(owner) && is_name(name) && is_path(revision);
-        (is_known && file.is_none_or(is_path)).then(|| Self {
-            repository: repository.to_owned(),
-            revision: revision.to_owned(),
-            file: file.map(str::to_owned),
-        })
+/// The files of the model: from the cache where they are there, else downloaded into it. What is there is not asked for again, so
+/// that a second time needs no network; with `HF_HUB_OFFLINE` set, none is used at all.
+///
+/// # Errors
+/// - If there is no such model, it may not be read, the Hub cannot be reached, or the disk is full: each in its own words.
+pub fn fetch(id: &HubId) -> Result<Fetched> {
+    if let Some(cached) = cached(id) {
+        return Ok(cached);
     }
+    let is_offline = env::var(OFFLINE).is_ok_and(|is| !["", "0", "false"].contains(&&*is));
+    if is_offline {
+        bail!("it is not in the cache, and {OFFLINE} is set");
+    }
+    let hub = Hub::of(id)?;
+    match &id.file {
+        Some(file) => hub.get(file).map(Fetched::File),
+        None => hub.folder().map(Fetched::Folder),
+    }
+}
 
-    /// The files of the model: from the cache where they are there, else downloaded into it. What is there is not asked for again, so
-    /// that a second time needs no network; with `HF_HUB_OFFLINE` set, none is used at all.
-    ///
-    /// # Errors
-    /// - If there is no such model, it may not be read, the Hub cannot be reached, or the disk is full: each in its own words.
-    pub fn fetch(&self) -> Result<Fetched> {
-        if let Some(cached) = self.cached() {
-            return Ok(cached);
-        }
-        let is_offline = env::var(OFFLINE).is_ok_and(|is| !["", "0", "false"].contains(&&*is));
-        if is_offline {
-            bail!("it is not in the cache, and {OFFLINE} is set");
-        }
-        let hub = Hub::of(self)?;
-        match &self.file {
-            Some(file) => hub.get(file).map(Fetched::File),
-            None => hub.folder().map(Fetched::Folder),
-        }
+/// What is in the cache, if nothing of it is missing.
+fn cached(id: &HubId) -> Option<Fetched> {
+    let cache = in_cache(id);
+    if let Some(file) = &id.file {
+        return cache.get(file).map(Fetched::File);
     }
+    let folder = cache.get("config.json")?.parent()?.to_owned();
+    let is_there = |file: &str| folder.join(file).is_file();
+    let is_whole = match Layout::of(is_there).weights? {
+        Weights::File(_) => true,
+        Weights::Shards(index) => {
+            let list = read(&folder.join(&index)).ok()?;
+            let mut shards = shards(&index, &list).ok()?.into_iter();
+            shards.all(|shard| is_there(&shard))
+        }
+    };
+    is_whole.then_some(Fetched::Folder(folder))
+}
 
-    /// What is in the cache, if nothing of it is missing.
-    fn cached(&self) -> Option<Fetched> {
-        let cache = self.in_cache();
-        if let Some(file) = &self.file {
-            return cache.get(file).map(Fetched::File);
-        }
-        let folder = cache.get("config.json")?.parent()?.to_owned();
-        let is_there = |file: &str| folder.join(file).is_file();
-        let is_whole = match Layout::of(is_there).weights? {
-            Weights::File(_) => true,
-            Weights::Shards(index) => {
-                let list = read(&folder.join(&index)).ok()?;
-                let mut shards = shards(&index, &list).ok()?.into_iter();
-                shards.all(|shard| is_there(&shard))
-            }
-        };
-        is_whole.then_some(Fetched::Folder(folder))
-    }
+/// Its folder of the cache.
+fn in_cache(id: &HubId) -> CacheRepo {
+    cache().repo(repo(id))
+}
 
-    /// Its folder of the cache.
-    fn in_cache(&self) -> CacheRepo {
-        cache().repo(self.repo())
-    }
-
-    fn repo(&self) -> Repo {
-        let (repository, revision) = (self.repository.clone(), self.revision.clone());
-        Repo::with_revision(repository, RepoType::Model, revision)
-    }
+fn repo(id: &HubId) -> Repo {
+    let (repository, revision) = (id.repository.clone(), id.revision.clone());
+    Repo::with_revision(repository, RepoType::Model, revision)
 }
 
 /// Where files of the Hub are kept, as `huggingface_hub` has it: `HF_HUB_CACHE`, else `hub` in `HF_HOME`.
@@ -125,7 +95,7 @@ struct Hub<'a> {
 impl<'a> Hub<'a> {
     fn of(id: &'a HubId) -> Result<Self> {
         let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
+        let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
         let token = set("HF_TOKEN").or_else(|| Cache::from_env().token());
         let api = ApiBuilder::from_cache(cache())
             .with_endpoint(endpoint.trim_end_matches('/').to_owned())
@@ -135,7 +105,7 @@ impl<'a> Hub<'a> {
         Ok(Self {
             id,
             endpoint,
-            repository: api.repo(id.repo()),
+            repository: api.repo(repo(id)),
             api,
         })
     }
@@ -185,14 +155,14 @@ impl<'a> Hub<'a> {
 
     /// One file, from the cache or downloaded into it; a download that was broken off goes on where it stopped.
     fn get(&self, file: &str) -> Result<PathBuf> {
-        if let Some(path) = self.id.in_cache().get(file) {
+        if let Some(path) = in_cache(self.id).get(file) {
             return Ok(path);
         }
         let of_file = || format!("downloading {file}");
         let failed = |error: ApiError| self.said(error).context(of_file());
         let found = self.api.metadata(&self.repository.url(file));
         let found = found.map_err(failed)?;
-        let blob = self.id.in_cache().blob_path(found.etag());
+        let blob = in_cache(self.id).blob_path(found.etag());
         // The rest of a file that is all there cannot be asked for.
         let part = blob.with_extension("part");
         if fs::metadata(&part).is_ok_and(|part| part.len() >= found.size() as u64) {
@@ -306,42 +276,6 @@ impl Progress for Bar {
     fn finish(&mut self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What a name means, part by part.
-    #[test]
-    fn names_are_read() {
-        let read = |text: &str| {
-            let HubId {
-                repository,
-                revision,
-                file,
-            } = HubId::parse(text)?;
-            Some([repository, revision, file.unwrap_or_default()].join(" "))
-        };
-        for (text, expected) in [
-            ("openai-community/gpt2", Some("openai-community/gpt2 main ")),
-            ("a/b@v1.0", Some("a/b v1.0 ")),
-            ("a/b@refs/pr/3", Some("a/b refs/pr/3 ")),
-            ("a/b:c.gguf", Some("a/b main c.gguf")),
-            ("a/b@7a1f:q/c.gguf", Some("a/b 7a1f q/c.gguf")),
-            ("gpt2", None),
-            ("a/b/c", None),
-            ("../b", None),
-            ("a/.b", None),
-            ("a/b@", None),
-            ("a/b:", None),
-            ("a/b:../c", None),
-            ("a/b@../c", None),
-            ("a/b c", None),
-        ] {
-            assert_eq!(read(text).as_deref(), expected, "{text}");
         }
     }
 }

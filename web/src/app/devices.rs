@@ -5,11 +5,13 @@ use std::rc::Rc;
 use leptos::prelude::*;
 use swivel_engine::protocol::{Answer, Request, Response};
 use wasm_bindgen_futures::spawn_local;
+use web_sys::Blob;
 
 use super::App;
 use crate::{
     browser::{
         client::{self, Client, Problem},
+        files::model::Source,
         window,
     },
     device::{Device, DeviceState},
@@ -69,10 +71,22 @@ impl App {
     async fn test_web_gpu(self) -> Result<(Client, DeviceState, [f64; 2]), String> {
         let text = |problem: Problem| problem.to_string();
         let client = Client::start(Device::WebGpu).await.map_err(text)?;
-        let source = self.source.get_value();
-        let config = source.config(&|_, _, _| ()).await?;
-        let weights = source.weights(&|_, _, _| ()).await?;
-        let loaded = client.load(config, weights).await.map_err(text)?;
+        // What the worker on the CPU has read is not fetched or hashed again.
+        let files = self.files.get_value();
+        let (source, blobs) = match files.is_empty() {
+            true => self.source.get_value().for_worker(),
+            false => {
+                let (names, blobs): (_, Vec<Blob>) = files.into_iter().unzip();
+                (Source::Blobs(names), blobs)
+            }
+        };
+        let opened = client.open(source, &blobs, |_| ()).await;
+        opened.map_err(text)?;
+        let sha256 = self.session.with_untracked(|session| {
+            let model = session.model.as_ref();
+            model.map(|model| model.sha256.clone())
+        });
+        let loaded = client.load(sha256).await.map_err(text)?.loaded;
         let (question, recorded) = self.question();
         let cpu = self.engine.get_value().ok_or("the CPU engine is gone")?;
         let reference = match recorded {

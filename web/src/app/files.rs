@@ -9,6 +9,7 @@ use super::App;
 use crate::{
     browser::{
         fetch::{fetch, read_file},
+        files::model::is_gguf,
         model::ModelSource,
     },
     session::{Picture, learned::OpenedFile},
@@ -17,7 +18,8 @@ use crate::{
 impl App {
     /// Opens files that were dropped or chosen: a model folder, or direction files and sweep results.
     pub(super) fn open_files(self, files: Vec<File>) {
-        if files.iter().any(|file| file.name() == "config.json") {
+        let is_of_model = |name: String| name == "config.json" || is_gguf(&name);
+        if files.iter().any(|file| is_of_model(file.name())) {
             self.open_model(ModelSource::Files(files));
             return;
         }
@@ -60,7 +62,7 @@ impl App {
     pub(super) fn open_address(self, address: String) {
         let address = address.trim().to_owned();
         if !address.ends_with(".safetensors") {
-            self.open_model(ModelSource::Folder(address));
+            self.open_model(ModelSource::at(&address));
             return;
         }
         spawn_local(async move {

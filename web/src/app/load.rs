@@ -1,22 +1,26 @@
 //! A model is fetched and put where it is wished: in the tab, or on the machine that serves the page.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
 use leptos::prelude::*;
-use swivel_core::{Config, Tokenizer, question::programs::AskedProgram};
+use swivel_core::question::programs::AskedProgram;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::RequestCache;
 
 use super::{App, BUILT_IN};
 use crate::{
     browser::{
-        client::{Client, Problem},
+        client::{Client, LoadedInTab, Problem},
         fetch,
-        model::{MODELS, ModelFiles, ModelSource},
+        files::store::{self, Folder},
+        model::{Description, MODELS, ModelSource},
         window,
+        worker::Fetching,
     },
     device::{Device, DeviceState},
-    page_state::Loading,
+    page_state::{KeptModel, Loading},
     session::Model,
 };
 
@@ -32,8 +36,10 @@ impl App {
         self.open_model(ModelSource::Folder(fetch::address_in(MODELS, name)));
     }
 
-    /// Looks which models the host of the page has beside the built-in one; a host without a list is asked once.
+    /// Looks which models the browser keeps, and which the host of the page has beside the built-in one; a host without a list
+    /// is asked once.
     pub(super) fn list_models(self) {
+        spawn_local(self.list_kept());
         if self.has_no_list.get_value() {
             return;
         }
@@ -49,18 +55,47 @@ impl App {
         });
     }
 
+    async fn list_kept(self) {
+        let kept = store::all().await.into_iter().map(|manifest| KeptModel {
+            n_bytes: manifest.n_bytes() as f64,
+            is_whole: manifest.sha256.is_some(),
+            name: manifest.name,
+            address: manifest.address,
+        });
+        self.kept.set(kept.collect());
+    }
+
+    /// Throws away what the browser keeps of a model; one that is loaded goes on.
+    pub(super) fn forget_kept(self, address: String) {
+        spawn_local(async move {
+            if let Some(folder) = Folder::of(&address).await {
+                folder.remove().await;
+            }
+            self.list_kept().await;
+        });
+    }
+
     /// Fetches the model and puts it on a device.
     pub(super) fn load_model(self) {
         let generation = self.next_generation();
         let source = self.source.get_value();
+        let (still_wanted, given_up) = oneshot::channel();
+        // What was being loaded before is given up: its worker ends, and with it all that is on its way.
+        self.still_loading.set_value(Some(still_wanted));
         spawn_local(async move {
-            let result = self.load(&source, generation).await;
+            let load = std::pin::pin!(self.load(&source, generation));
+            let Either::Left((result, _)) = select(load, given_up).await else {
+                return;
+            };
             if self.generation.get_value() != generation {
                 return;
             }
             match result {
                 Ok(()) => {
                     self.loading.set(Loading::Live);
+                    let built_in = fetch::address_in(MODELS, BUILT_IN);
+                    let text = source.text().filter(|text| *text != built_in);
+                    window::set_query("model", text.as_deref());
                     window::mark("swivel-model");
                     self.open_fragment();
                     self.pump();
@@ -74,6 +109,17 @@ impl App {
                 Err(cause) => self.loading.set(Loading::Failed(cause)),
             }
         });
+    }
+
+    /// Gives up the model that is being loaded, and goes on with the one before.
+    pub(super) fn cancel_loading(self) {
+        self.next_generation();
+        self.still_loading.set_value(None);
+        self.loading
+            .set(match self.engine.with_value(Option::is_some) {
+                true => Loading::Live,
+                false => Loading::Failed("it was cancelled; what came of it is kept".to_owned()),
+            });
     }
 
     fn next_generation(self) -> u32 {
@@ -113,13 +159,13 @@ impl App {
 
     /// Reads tokenizer and config, and reaches the engine of the program that serves the page.
     async fn load_on_machine(self, source: &ModelSource, generation: u32) -> Result<(), String> {
-        let text = |problem: Problem| problem.to_string();
         let name = source.name();
         let address = fetch::socket_address(&name)?;
-        let (texts, client) =
-            futures_util::join!(source.texts(&|_, _, _| ()), Client::connect(&address));
-        let ((config, tokenizer), (client, loaded)) = (texts?, client.map_err(text)?);
-        self.take_model(name, &config, tokenizer, &loaded.sha256, generation)?;
+        let folder = fetch::address_in(MODELS, &name);
+        let (described, client) =
+            futures_util::join!(Description::in_folder(&folder), Client::connect(&address));
+        let (client, loaded) = client.map_err(|problem| problem.to_string())?;
+        self.take_model(name, described?, &loaded.sha256, generation)?;
         if self.generation.get_value() != generation {
             return Ok(());
         }
@@ -127,30 +173,30 @@ impl App {
             devices.current = Device::Machine;
             devices.machine = Some(DeviceState::ready(loaded.adapter));
         });
+        self.files.set_value(Vec::new());
         self.engine.set_value(Some(Rc::new(client)));
         Ok(())
     }
 
-    /// Reads the files while a worker starts.
+    /// Has a worker read the files and put the model on the CPU.
     async fn load_in_tab(self, source: &ModelSource, generation: u32) -> Result<(), String> {
-        let files = async {
-            let files = self.read(source, generation).await?;
-            if self.generation.get_value() == generation {
-                self.loading.set(Loading::Preparing);
-            }
-            Ok::<ModelFiles, String>(files)
-        };
-        let (files, client) = futures_util::join!(files, Client::start(Device::Cpu));
-        let (files, client) = (files?, client.map_err(|problem| problem.to_string())?);
-        let ModelFiles {
-            name,
-            config,
-            tokenizer,
-            weights,
-        } = files;
-        let loaded = client.load(config.clone(), weights).await;
-        let loaded = loaded.map_err(|problem| problem.to_string())?;
-        self.take_model(name, &config, tokenizer, &loaded.sha256, generation)?;
+        let text = |problem: Problem| problem.to_string();
+        let client = Client::start(Device::Cpu).await.map_err(text)?;
+        let (for_worker, blobs) = source.for_worker();
+        let opened = client.open(for_worker, &blobs, self.hears_fetching(generation));
+        let opened = opened.await.map_err(text)?;
+        // A file that does not fit is said before its weights are fetched.
+        let described = Description::of(&opened)?;
+        let sizes = &described.config.sizes;
+        let checked = described.tokenizer.check(sizes);
+        checked.map_err(|error| error.to_string())?;
+        let LoadedInTab {
+            loaded,
+            files,
+            not_kept,
+            memory,
+        } = client.load(None).await.map_err(text)?;
+        self.take_model(source.name(), described, &loaded.sha256, generation)?;
         if self.generation.get_value() != generation {
             return Ok(());
         }
@@ -158,7 +204,14 @@ impl App {
             devices.current = Device::Cpu;
             devices.cpu = DeviceState::ready(loaded.adapter);
         });
+        self.memory.update(|own| own.engine = memory);
+        self.files.set_value(files);
         self.engine.set_value(Some(Rc::new(client)));
+        if let Some(cause) = not_kept {
+            self.tell(format!(
+                "The model works, but this browser does not keep it for the next visit: {cause}."
+            ));
+        }
         Ok(())
     }
 
@@ -166,12 +219,11 @@ impl App {
     fn take_model(
         self,
         name: String,
-        config: &str,
-        tokenizer: Tokenizer,
+        described: Description,
         sha256: &str,
         generation: u32,
     ) -> Result<(), String> {
-        let config = Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
+        let Description { config, tokenizer } = described;
         let (family, sizes) = (config.family.model_type, config.sizes);
         tokenizer.check(&sizes).map_err(|error| error.to_string())?;
         if self.generation.get_value() != generation {
@@ -199,24 +251,34 @@ impl App {
         Ok(())
     }
 
-    async fn read(self, source: &ModelSource, generation: u32) -> Result<ModelFiles, String> {
-        let start = window::now();
-        let progress = |name: &str, done: f64, total: Option<f64>| {
+    /// Shows how much of a file is there; its speed is that of this time alone, since a part may have been kept.
+    fn hears_fetching(self, generation: u32) -> impl Fn(Fetching) + 'static {
+        let started: RefCell<Option<(String, f64, f64)>> = RefCell::default();
+        move |Fetching { name, done, total }| {
             if self.generation.get_value() != generation {
                 return;
             }
-            let secs = (window::now() - start) / 1000.0;
-            let seconds_left = total
-                .filter(|_| done > 0.0)
-                .map(|total| secs / done * (total - done));
-            self.loading.set(Loading::Fetching {
-                name: name.to_owned(),
-                done,
-                total,
-                seconds_left,
+            let (now, done) = (window::now(), done as f64);
+            let mut started = started.borrow_mut();
+            let (_, from, since) = match &*started {
+                Some(own) if own.0 == name => own.clone(),
+                _ => started.insert((name.clone(), done, now)).clone(),
+            };
+            let total = total.map(|total| total as f64);
+            let speed = (done - from) / (now - since).max(1.0) * 1000.0;
+            let is_known = now - since > 500.0 && speed > 0.0;
+            let speed = is_known.then_some(speed);
+            let is_whole = total == Some(done);
+            self.loading.set(match is_whole {
+                true => Loading::Preparing,
+                false => Loading::Fetching {
+                    name,
+                    done,
+                    total,
+                    speed,
+                },
             });
-        };
-        source.read(&progress).await
+        }
     }
 }
 

@@ -12,9 +12,13 @@ use futures_channel::oneshot;
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use swivel_engine::protocol::{Cost, FromEngine, Request, Response, ToEngine};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-use web_sys::{Event, MessageEvent, WebSocket, Worker, WorkerOptions, WorkerType};
+use web_sys::{Blob, Event, MessageEvent, WebSocket, Worker, WorkerOptions, WorkerType};
 
-use super::{error_text, worker::ToWorker};
+use super::{
+    error_text,
+    files::model::Source,
+    worker::{Fetching, FromWorker, ToWorker},
+};
 use crate::{device::Device, waiting::Waiting};
 
 /// Why a request has no answer.
@@ -62,22 +66,53 @@ impl Loaded {
     }
 }
 
+/// What the page needs of a model's files before it is loaded.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The start of a GGUF file, or `config.json` and the tokenizer's files, by name.
+    pub described_by: Vec<(String, Vec<u8>)>,
+    /// Bytes of the weights.
+    pub n_bytes: u64,
+}
+
+/// A model that a worker of this tab has.
+#[derive(Clone, Debug)]
+pub struct LoadedInTab {
+    /// What the device said.
+    pub loaded: Loaded,
+    /// Its files, for another worker to read; none if they cannot be had a second time.
+    pub files: Vec<(String, Blob)>,
+    /// Why the browser did not keep them for the next visit, where it was to.
+    pub not_kept: Option<String>,
+    /// Bytes of memory that the worker holds.
+    pub memory: f64,
+}
+
+/// A message of the host, and what came with it.
+type Answer = (FromWorker, Vec<JsValue>);
+
 /// Shared with what listens to the host.
-type Askers = Rc<RefCell<Waiting<oneshot::Sender<FromEngine>>>>;
+type Askers = Rc<RefCell<Waiting<oneshot::Sender<Answer>>>>;
+
+/// Hears how much of a file is there.
+type OnFetching = Rc<RefCell<Option<Box<dyn Fn(Fetching)>>>>;
 
 /// Tells everybody who waits that it is in vain.
 fn die(askers: &Askers, cause: &str) {
     let waiting = askers.borrow_mut().die(cause);
     for sender in waiting {
         // Who does not listen any more need not know.
-        let _ = sender.send(FromEngine::Died(cause.to_owned()));
+        let _ = sender.send((
+            FromWorker::Engine(FromEngine::Died(cause.to_owned())),
+            Vec::new(),
+        ));
     }
 }
 
 /// Hands an answer to who waits for it.
-fn deliver(askers: &Askers, number: u32, answer: FromEngine) {
+fn deliver(askers: &Askers, number: u32, answer: Answer) {
     match answer {
-        FromEngine::Died(cause) => die(askers, &cause),
+        (FromWorker::Engine(FromEngine::Died(cause)), _) => die(askers, &cause),
         answer => {
             let asker = askers.borrow_mut().take(number);
             // Nobody waits for an answer that was given up.
@@ -101,6 +136,7 @@ pub struct Client {
     next: Cell<u32>,
     /// Directions that the engine was given, by the names that plans have for them.
     given: RefCell<BTreeSet<String>>,
+    on_fetching: OnFetching,
     _listeners: Vec<Closure<dyn Fn(Event)>>,
 }
 
@@ -130,6 +166,7 @@ impl Client {
             askers,
             next: Cell::new(1),
             given: RefCell::default(),
+            on_fetching: OnFetching::default(),
             _listeners: listeners,
         }
     }
@@ -148,6 +185,8 @@ impl Client {
         let (sender, ready) = oneshot::channel();
         askers.borrow_mut().wait(0, sender).map_err(Problem::Died)?;
         let listening = Rc::clone(&askers);
+        let on_fetching = OnFetching::default();
+        let hearing = Rc::clone(&on_fetching);
         let on_message = Closure::<dyn Fn(Event)>::new(move |event: Event| {
             let Ok(event) = event.dyn_into::<MessageEvent>() else {
                 return;
@@ -155,9 +194,21 @@ impl Client {
             let message: Array = event.data().unchecked_into();
             let number = message.get(0).as_f64().unwrap_or(0.0) as u32;
             let json = message.get(1).as_string().unwrap_or_default();
-            let answer = serde_json::from_str(&json)
-                .unwrap_or_else(|error| FromEngine::Refused(error.to_string()));
-            deliver(&listening, number, answer);
+            match serde_json::from_str(&json) {
+                Ok(FromWorker::Fetching(fetching)) => {
+                    if let Some(hears) = &*hearing.borrow() {
+                        hears(fetching);
+                    }
+                }
+                Ok(answer) => {
+                    let with = message.iter().skip(2).collect();
+                    deliver(&listening, number, (answer, with));
+                }
+                Err(error) => {
+                    let refused = FromWorker::Engine(FromEngine::Refused(error.to_string()));
+                    deliver(&listening, number, (refused, Vec::new()));
+                }
+            }
         });
         let listening = Rc::clone(&askers);
         let on_error = Closure::<dyn Fn(Event)>::new(move |event: Event| {
@@ -176,10 +227,12 @@ impl Client {
             Reflect::set(&start, &name.into(), &value).map_err(died)?;
         }
         worker.post_message(&start).map_err(died)?;
-        let client = Self::new(Host::Worker(worker), askers, vec![on_message, on_error]);
+        let listeners = vec![on_message, on_error];
+        let mut client = Self::new(Host::Worker(worker), askers, listeners);
+        client.on_fetching = on_fetching;
         match ready.await {
-            Ok(FromEngine::Ready) => Ok(client),
-            Ok(FromEngine::Died(error)) => Err(Problem::Died(error)),
+            Ok((FromWorker::Engine(FromEngine::Ready), _)) => Ok(client),
+            Ok((FromWorker::Engine(FromEngine::Died(error)), _)) => Err(Problem::Died(error)),
             _ => Err(Problem::Died("the worker did not start".to_owned())),
         }
     }
@@ -199,7 +252,10 @@ impl Client {
             let data = event.dyn_ref::<MessageEvent>().map(MessageEvent::data);
             let json = data.and_then(|data| data.as_string()).unwrap_or_default();
             match serde_json::from_str(&json) {
-                Ok((number, answer)) => deliver(&listening, number, answer),
+                Ok((number, answer)) => {
+                    let answer = FromWorker::Engine(answer);
+                    deliver(&listening, number, (answer, Vec::new()));
+                }
                 Err(error) => die(&listening, &format!("an answer of another form: {error}")),
             }
         });
@@ -217,16 +273,60 @@ impl Client {
         let client = Self::new(Host::Socket(socket), askers, vec![on_message, on_end]);
         let loaded = loaded.await;
         let loaded = loaded.map_err(|_| Problem::Died("the socket was closed".to_owned()))?;
-        Ok((client, Loaded::of(loaded)?))
+        Ok((client, Loaded::of(engines(loaded)?)?))
     }
 
-    /// Puts a model on the worker's device; `files` are handed over, not copied.
+    /// Has the worker find a model's files; `blobs` are those of [`Source::Blobs`], and `on_fetching` hears how much of a file
+    /// is there, also while it is loaded.
     ///
     /// # Errors
-    /// - [`Problem::Refused`] if the files hold no such model, or the device is not there.
-    pub async fn load(&self, config: String, files: Vec<Uint8Array>) -> Result<Loaded, Problem> {
-        let message = ToWorker::Load { config };
-        Loaded::of(self.send(message, &files).await?)
+    /// - [`Problem::Refused`] if a file is missing, cannot be had, or is not what its name says.
+    pub async fn open(
+        &self,
+        source: Source,
+        blobs: &[Blob],
+        on_fetching: impl Fn(Fetching) + 'static,
+    ) -> Result<Opened, Problem> {
+        *self.on_fetching.borrow_mut() = Some(Box::new(on_fetching));
+        match self.send(ToWorker::Open(source), blobs).await? {
+            (FromWorker::Opened { names, n_bytes }, with) => {
+                let bytes = with.iter().map(|bytes| Uint8Array::new(bytes).to_vec());
+                Ok(Opened {
+                    described_by: names.into_iter().zip(bytes).collect(),
+                    n_bytes,
+                })
+            }
+            other => Err(unexpected(engines(other)?)),
+        }
+    }
+
+    /// Puts the model that was opened on the worker's device; `sha256` is that of its weights, where it is known.
+    ///
+    /// # Errors
+    /// - [`Problem::Refused`] if the files hold no such model, or the device is not there or has no room.
+    pub async fn load(&self, sha256: Option<String>) -> Result<LoadedInTab, Problem> {
+        let answer = self.send(ToWorker::Load { sha256 }, &[]).await;
+        *self.on_fetching.borrow_mut() = None;
+        match answer? {
+            (
+                FromWorker::Loaded {
+                    loaded,
+                    names,
+                    not_kept,
+                    memory,
+                },
+                with,
+            ) => {
+                let blobs = with.into_iter().map(JsCast::unchecked_into);
+                Ok(LoadedInTab {
+                    loaded: Loaded::of(loaded)?,
+                    files: names.into_iter().zip(blobs).collect(),
+                    not_kept,
+                    memory,
+                })
+            }
+            other => Err(unexpected(engines(other)?)),
+        }
     }
 
     /// The answer and what it cost. Directions that the plan names are given to the engine before, once; `file` has them. Who
@@ -248,19 +348,19 @@ impl Client {
                 continue;
             };
             let message = ToEngine::Direction(BASE64_STANDARD.encode(file));
-            match self.send(ToWorker::Engine(message), &[]).await? {
+            match engines(self.send(ToWorker::Engine(message), &[]).await?)? {
                 FromEngine::Taken => self.given.borrow_mut().insert(name.to_owned()),
                 other => return Err(unexpected(other)),
             };
         }
         let message = ToWorker::Engine(ToEngine::Ask(request));
-        match self.send(message, &[]).await? {
+        match engines(self.send(message, &[]).await?)? {
             FromEngine::Answered(response, cost) => Ok((response, cost)),
             other => Err(unexpected(other)),
         }
     }
 
-    async fn send(&self, message: ToWorker, files: &[Uint8Array]) -> Result<FromEngine, Problem> {
+    async fn send(&self, message: ToWorker, blobs: &[Blob]) -> Result<Answer, Problem> {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1).max(1));
         let (sender, answer) = oneshot::channel();
@@ -272,32 +372,29 @@ impl Client {
             client: self,
             number,
         };
-        self.post(number, &message, files)?;
+        self.post(number, &message, blobs)?;
         answer
             .await
             .map_err(|_| Problem::Died("the engine ended".to_owned()))
     }
 
-    fn post(&self, number: u32, message: &ToWorker, files: &[Uint8Array]) -> Result<(), Problem> {
+    fn post(&self, number: u32, message: &ToWorker, blobs: &[Blob]) -> Result<(), Problem> {
         let died = |error: JsValue| Problem::Died(error_text(&error));
         let refused = |error: serde_json::Error| Problem::Refused(error.to_string());
         match (&self.host, message) {
             (Host::Worker(worker), message) => {
                 let json = serde_json::to_string(message).map_err(refused)?;
                 let parts = Array::of2(&number.into(), &json.into());
-                let buffers = Array::new();
-                for file in files {
-                    parts.push(file);
-                    buffers.push(&file.buffer());
+                for blob in blobs {
+                    parts.push(blob);
                 }
-                let sent = worker.post_message_with_transfer(&parts, &buffers);
-                sent.map_err(died)
+                worker.post_message(&parts).map_err(died)
             }
             (Host::Socket(socket), ToWorker::Engine(message)) => {
                 let json = serde_json::to_string(&(number, message)).map_err(refused)?;
                 socket.send_with_str(&json).map_err(died)
             }
-            (Host::Socket(_), ToWorker::Load { .. }) => {
+            (Host::Socket(_), ToWorker::Open(_) | ToWorker::Load { .. }) => {
                 let text = "the machine has its models itself";
                 Err(Problem::Refused(text.to_owned()))
             }
@@ -320,6 +417,16 @@ impl Drop for Asked<'_> {
                 Host::Socket(socket) => socket.send_with_str(&format!("[{}]", self.number)),
             };
         }
+    }
+}
+
+/// The message where every host of an engine could have sent it.
+fn engines((message, _): Answer) -> Result<FromEngine, Problem> {
+    match message {
+        FromWorker::Engine(message) => Ok(message),
+        other => Err(Problem::Died(format!(
+            "an answer to another question: {other:?}"
+        ))),
     }
 }
 

@@ -6,6 +6,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     Blob, Cache, File, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
+    WorkerGlobalScope,
 };
 
 use super::error_text;
@@ -124,14 +125,26 @@ async fn fetch_js(address: &str, progress: Progress<'_>) -> Result<Option<Uint8A
     Ok(Some(bytes))
 }
 
+/// Asks a server, from the page or from a worker.
+///
+/// # Errors
+/// - if it cannot be reached, or the browser forbids it
+pub async fn request(address: &str, how: &RequestInit) -> Result<Response, JsValue> {
+    let answer = match js_sys::global().dyn_into::<WorkerGlobalScope>() {
+        Ok(scope) => scope.fetch_with_str_and_init(address, how),
+        Err(_) => {
+            let window = web_sys::window().ok_or("no window")?;
+            window.fetch_with_str_and_init(address, how)
+        }
+    };
+    JsFuture::from(answer).await?.dyn_into()
+}
+
 /// The answer of a server; `None` if it does not have what is asked for.
 async fn get(address: &str, cache: RequestCache) -> Result<Option<Response>, JsValue> {
-    let window = web_sys::window().ok_or("no window")?;
     let how = RequestInit::new();
     how.set_cache(cache);
-    let response: Response = JsFuture::from(window.fetch_with_str_and_init(address, &how))
-        .await?
-        .dyn_into()?;
+    let response = request(address, &how).await?;
     match response.status() {
         404 => Ok(None),
         _ if response.ok() => Ok(Some(response)),

@@ -60,11 +60,26 @@ pub fn set_fragment(fragment: &str) {
 /// A value of the address' query.
 pub fn query(name: &str) -> Option<String> {
     let search = window()?.location().search().ok()?;
-    let mut parts = search.trim_start_matches('?').split('&');
-    parts.find_map(|part| match part.split_once('=') {
-        Some((own, value)) if own == name => Some(value.to_owned()),
-        _ => None,
-    })
+    web_sys::UrlSearchParams::new_with_str(&search)
+        .ok()?
+        .get(name)
+}
+
+/// Puts a value into the address' query, or takes it out, without an entry in the history.
+pub fn set_query(name: &str, value: Option<&str>) {
+    let set = || {
+        let window = window()?;
+        let url = web_sys::Url::new(&window.location().href().ok()?).ok()?;
+        match value {
+            Some(value) => url.search_params().set(name, value),
+            None => url.search_params().delete(name),
+        }
+        let history = window.history().ok()?;
+        let replaced = history.replace_state_with_url(&JsValue::NULL, "", Some(&url.href()));
+        replaced.ok()
+    };
+    // An address that is too long stays as it was.
+    let _ = set();
 }
 
 /// A setting that was kept from an earlier visit.
@@ -123,6 +138,21 @@ pub async fn turn() -> Result<(), JsValue> {
     receiver.set_onmessage(None);
     sender.close();
     Ok(())
+}
+
+/// Waits for some milliseconds; in a window and in a worker.
+pub async fn sleep(ms: f64) {
+    let waited = js_sys::Promise::new(&mut |resolve, _| {
+        let set = Reflect::get(&js_sys::global(), &"setTimeout".into());
+        let set = set.and_then(|set| set.dyn_into::<js_sys::Function>());
+        let is_set = set.and_then(|set| set.call2(&JsValue::NULL, &resolve, &ms.into()));
+        if is_set.is_err() {
+            // Without a clock there is no waiting.
+            let _ = resolve.call0(&JsValue::NULL);
+        }
+    });
+    // Nobody rejects it.
+    let _ = JsFuture::from(waited).await;
 }
 
 /// Bytes of this program's memory.

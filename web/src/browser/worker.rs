@@ -1,7 +1,7 @@
 //! The side of the engine: a Web Worker in which the same program answers requests one after the other.
 //!
-//! A message to the worker is an array of a number, JSON, and buffers; one back is a number and JSON. A number alone takes that
-//! message back: nobody waits for its answer.
+//! A message to the worker is an array of a number, JSON, and blobs; one back is a number, JSON, and what belongs to it. A number
+//! alone takes that message back: nobody waits for its answer.
 //!
 //! What computes is said by the program that the worker runs: the page's own has the CPU in it ([`cpu`]), a second one WebGPU
 //! ([`webgpu`]), so that nobody waits for a device that is not used.
@@ -13,6 +13,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
     panic,
+    rc::Rc,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -20,27 +21,70 @@ use burn::tensor::backend::Backend;
 use futures_channel::mpsc;
 use js_sys::{Array, Uint8Array};
 use serde::{Deserialize, Serialize};
-use swivel_core::{Config, Weights};
+use swivel_core::{Loader, TensorError};
 use swivel_engine::{
-    Engine, Failure,
+    Engine, Failure, Limits,
     protocol::{Cost, FromEngine, Response, ToEngine},
 };
 use wasm_bindgen::{JsCast, closure::Closure};
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+use web_sys::{Blob, DedicatedWorkerGlobalScope, MessageEvent};
 
-use super::window;
+use super::{
+    files::model::{ModelFiles, Source},
+    window,
+};
 
 /// What the page sends to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// Put a model on the device; its weight files are the message's buffers.
+    /// Find the files of a model; those of [`Source::Blobs`] come with the message.
+    Open(Source),
+    /// Put the model that was opened last on the device.
     Load {
-        /// `config.json`.
-        config: String,
+        /// SHA-256 of its weights, where another worker has read them before.
+        sha256: Option<String>,
     },
     /// What every host of an engine understands.
     Engine(ToEngine),
+}
+
+/// What a worker sends to the page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// The files are found. What the page needs of them comes with the message, by these names.
+    Opened {
+        /// The start of a GGUF file, or `config.json` and the tokenizer's files.
+        names: Vec<String>,
+        /// Bytes of the weights.
+        n_bytes: u64,
+    },
+    /// How much of a file is there; an answer is still to come.
+    Fetching(Fetching),
+    /// The model is on the device. Its files come with the message as blobs, by these names, for another worker to read.
+    Loaded {
+        /// What an engine says of it.
+        loaded: FromEngine,
+        /// Names of the files; none if they cannot be had a second time.
+        names: Vec<String>,
+        /// Why the browser did not keep them for the next visit, where it was to.
+        not_kept: Option<String>,
+        /// Bytes of memory that the worker holds.
+        memory: f64,
+    },
+    /// What every host of an engine says.
+    Engine(FromEngine),
+}
+
+/// A file on its way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fetching {
+    /// Its name.
+    pub name: String,
+    /// Bytes that are there.
+    pub done: u64,
+    /// Bytes in all, where that is known.
+    pub total: Option<u64>,
 }
 
 thread_local! {
@@ -55,12 +99,17 @@ pub fn scope() -> Option<DedicatedWorkerGlobalScope> {
     js_sys::global().dyn_into().ok()
 }
 
-fn send(number: u32, message: &FromEngine) {
+fn send(number: u32, message: FromEngine) {
+    post(number, &FromWorker::Engine(message), &Array::new());
+}
+
+fn post(number: u32, message: &FromWorker, with: &Array) {
     let (Some(scope), Ok(json)) = (scope(), serde_json::to_string(message)) else {
         return;
     };
+    let parts = Array::of2(&number.into(), &json.into()).concat(with);
     // There is nobody to tell if the page cannot be reached.
-    let _ = scope.post_message(&Array::of2(&number.into(), &json.into()));
+    let _ = scope.post_message(&parts);
 }
 
 /// A device that a worker's program computes on.
@@ -70,6 +119,12 @@ pub trait Processor: Backend {
     /// # Errors
     /// - if there is none
     fn find() -> impl Future<Output = Result<Found<Self>, String>>;
+
+    /// Says whether the device has room for a model of so many bytes.
+    ///
+    /// # Errors
+    /// - if it has not, and why
+    fn check_room(n_bytes: u64) -> Result<(), String>;
 
     /// Has the model compute with the kernels that are fastest on this device.
     ///
@@ -96,7 +151,7 @@ pub fn serve<B: Processor>(scope: &DedicatedWorkerGlobalScope) {
     panic::set_hook(Box::new(|info| {
         // What happened, without the place in the source: people read it.
         let cause = info.payload_as_str().unwrap_or("a fault of the engine");
-        send(CURRENT.get(), &FromEngine::Died(cause.to_owned()));
+        send(CURRENT.get(), FromEngine::Died(cause.to_owned()));
     }));
     let (sender, receiver) = mpsc::unbounded::<Array>();
     let listener = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
@@ -113,7 +168,7 @@ pub fn serve<B: Processor>(scope: &DedicatedWorkerGlobalScope) {
     scope.set_onmessage(Some(listener.as_ref().unchecked_ref()));
     listener.forget();
     spawn_local(answer_all::<B>(receiver));
-    send(0, &FromEngine::Ready);
+    send(0, FromEngine::Ready);
 }
 
 fn number_of(message: &Array) -> u32 {
@@ -133,6 +188,7 @@ fn is_current_wanted() -> bool {
 
 async fn answer_all<B: Processor>(mut messages: mpsc::UnboundedReceiver<Array>) {
     let mut engine: Option<Engine<B>> = None;
+    let mut opened = None;
     while let Ok(message) = messages.recv().await {
         let number = number_of(&message);
         CURRENT.set(number);
@@ -140,29 +196,32 @@ async fn answer_all<B: Processor>(mut messages: mpsc::UnboundedReceiver<Array>) 
             continue;
         }
         let json = message.get(1).as_string().unwrap_or_default();
-        let answer = match serde_json::from_str(&json) {
-            Err(error) => FromEngine::Refused(error.to_string()),
-            Ok(ToWorker::Load { config }) => {
+        match serde_json::from_str(&json) {
+            Err(error) => send(number, FromEngine::Refused(error.to_string())),
+            Ok(ToWorker::Open(source)) => {
                 // The old model goes before the new one comes.
-                engine = None;
-                let files: Vec<Vec<u8>> = (2..message.length())
-                    .map(|idx| Uint8Array::new(&message.get(idx)).to_vec())
-                    .collect();
-                drop(message);
-                match load(&config, files).await {
-                    Ok((loaded, answer)) => {
-                        engine = Some(loaded);
-                        answer
-                    }
-                    Err(error) => FromEngine::Refused(error),
+                (engine, opened) = (None, None);
+                let blobs = message.iter().skip(2).map(JsCast::unchecked_into).collect();
+                match open(number, &source, blobs).await {
+                    Ok(files) => opened = Some(files),
+                    Err(error) => send(number, FromEngine::Refused(error)),
                 }
             }
-            Ok(ToWorker::Engine(message)) => match &mut engine {
-                None => FromEngine::Refused("no model is loaded".to_owned()),
-                Some(engine) => answer(engine, message).await,
+            Ok(ToWorker::Load { sha256 }) => match opened.take() {
+                None => send(number, FromEngine::Refused("no model is open".to_owned())),
+                Some(files) => match load(number, files, sha256).await {
+                    Ok(loaded) => engine = Some(loaded),
+                    Err(error) => send(number, FromEngine::Refused(error)),
+                },
             },
-        };
-        send(number, &answer);
+            Ok(ToWorker::Engine(message)) => {
+                let answer = match &mut engine {
+                    None => FromEngine::Refused("no model is loaded".to_owned()),
+                    Some(engine) => answer(engine, message).await,
+                };
+                send(number, answer);
+            }
+        }
         // Those before it are answered, or were skipped.
         TAKEN_BACK.with_borrow_mut(|numbers| numbers.retain(|own| *own > number));
     }
@@ -192,30 +251,80 @@ async fn answer<B: Backend>(engine: &mut Engine<B>, message: ToEngine) -> FromEn
     }
 }
 
+/// Finds the files of a model, and tells the page what it needs of them.
+async fn open(number: u32, source: &Source, blobs: Vec<Blob>) -> Result<ModelFiles, String> {
+    /// Milliseconds between two words about a file.
+    const PAUSE: f64 = 50.0;
+    let last = Cell::new(f64::NEG_INFINITY);
+    let progress = move |name: &str, done: u64, total: Option<u64>| {
+        let is_last = total == Some(done);
+        if !is_last && now() - last.get() < PAUSE {
+            return;
+        }
+        last.set(now());
+        let name = name.to_owned();
+        let fetching = FromWorker::Fetching(Fetching { name, done, total });
+        post(number, &fetching, &Array::new());
+    };
+    let mut files = ModelFiles::open(source, blobs, Rc::new(progress)).await?;
+    let (mut names, with) = (Vec::new(), Array::new());
+    for (name, bytes) in files.described_by.drain(..) {
+        names.push(name);
+        with.push(&Uint8Array::from(bytes.as_slice()));
+    }
+    let n_bytes = files.stored.iter().map(|file| file.n_bytes).sum();
+    post(number, &FromWorker::Opened { names, n_bytes }, &with);
+    Ok(files)
+}
+
+/// Puts a model on the device, range by range, and tells the page.
 async fn load<B: Processor>(
-    config: &str,
-    files: Vec<Vec<u8>>,
-) -> Result<(Engine<B>, FromEngine), String> {
-    let config = Config::from_json(config.as_bytes()).map_err(|error| error.to_string())?;
-    let views: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
-    let weights = Weights::new(&views).map_err(|error| error.to_string())?;
-    let sha256 = weights.sha256();
+    number: u32,
+    mut files: ModelFiles,
+    sha256: Option<String>,
+) -> Result<Engine<B>, String> {
     let failed = |failure: Failure| failure.to_string();
+    let wrong = |error: TensorError| error.to_string();
     let Found {
         device,
         adapter,
         is_software,
     } = B::find().await?;
-    let mut engine = Engine::load(&config, &weights, device).map_err(failed)?;
+    let mut loader = Loader::<B>::new(&files.config, &files.stored, &device).map_err(wrong)?;
+    B::check_room(loader.held_bytes())?;
+    if let Some(sha256) = sha256 {
+        loader = loader.known_as(sha256);
+    }
+    files.weights.iter_mut().for_each(|(_, bytes)| bytes.pass());
+    let mut part = Vec::new();
+    while let Some(wanted) = loader.wants() {
+        let (name, bytes) = &mut files.weights[wanted.file];
+        let read = bytes.read(&wanted.bytes, &mut part).await;
+        read.map_err(|error| format!("{name}: {error}"))?;
+        loader.give(&part).map_err(wrong)?;
+    }
+    drop(part);
+    let (model, sha256) = loader.finish().map_err(wrong)?;
+    let not_kept = files.keep(&sha256).await?;
+    let mut engine = Engine::new(files.config.sizes.clone(), model, Limits::PAGE);
     B::choose_kernels(&mut engine, is_software)
         .await
         .map_err(failed)?;
+    // Without them the other device fetches the files once more.
+    let (names, blobs) = files.blobs().await.unwrap_or_default();
     let loaded = FromEngine::Loaded {
         sha256,
         adapter,
         is_software,
     };
-    Ok((engine, loaded))
+    let message = FromWorker::Loaded {
+        loaded,
+        names,
+        not_kept,
+        memory: window::memory_bytes(),
+    };
+    post(number, &message, &blobs);
+    Ok(engine)
 }
 
 /// Milliseconds.

