@@ -159,6 +159,12 @@ pub enum TensorError {
         /// What the parser says.
         cause: ::safetensors::SafeTensorError,
     },
+    /// A text has the place of a weight file.
+    #[error("it is {what}, and no weight file")]
+    Text {
+        /// What kind of text.
+        what: &'static str,
+    },
     /// A GGUF file is truncated, damaged, or no GGUF file at all.
     #[error("GGUF: {what}: expected {expected}, found {found}")]
     Gguf {

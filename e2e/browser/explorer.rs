@@ -2,6 +2,7 @@
 
 mod broken;
 mod cells;
+mod fetched;
 mod files;
 mod folder;
 mod inside;

@@ -23,5 +23,5 @@ mod server;
 pub use browser::{Browser, Gpu};
 pub use page::Page;
 pub use program::Program;
-pub use server::{Overlay, Request, Server, checkout, dist};
+pub use server::{Manners, Overlay, Request, Server, checkout, dist};
 pub use thirtyfour::Key;

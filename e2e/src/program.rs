@@ -47,6 +47,8 @@ impl Program {
             .arg(dist())
             .arg("--directions")
             .arg(directions.path())
+            // Not the models of this machine.
+            .env("HF_HUB_CACHE", directions.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -31,6 +31,29 @@ pub enum Overlay {
     Status(u16),
     /// The file, so much later.
     Delayed(Duration),
+    /// These bytes, whole and in parts, with manners of their own.
+    Parts(Arc<Vec<u8>>, Manners),
+}
+
+/// How a server answers requests for parts of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manners {
+    /// As asked.
+    Usual,
+    /// With the whole file.
+    NoParts,
+    /// With the whole file, without saying how long that is.
+    NoLength,
+    /// With another part than is asked for, as it says.
+    OtherPart,
+    /// With fewer bytes than it says.
+    Short,
+    /// With the file's bytes, said to be so many.
+    SaidToBe(u64),
+    /// As asked, but only parts that begin before this byte; then with a connection that breaks.
+    BreaksAt(u64),
+    /// As asked, so much later.
+    Late(Duration),
 }
 
 /// One request that a server answered.
@@ -42,6 +65,8 @@ pub struct Request {
     pub status: u16,
     /// Bytes of the answer's body that were sent.
     pub body_bytes: usize,
+    /// The first byte of the part that was asked for, where it was one.
+    pub part: Option<u64>,
 }
 
 /// Serves the built page until it is dropped.
@@ -290,6 +315,59 @@ mod tests {
         assert!(get(&server, path).0.starts_with("HTTP/1.1 503"));
         server.restore(path);
         assert_eq!(get(&server, path).1, "<p>Hello");
+    }
+
+    fn ask(server: &Server, path: &str, range: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nrange: bytes={range}\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer));
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        (head.to_owned(), body.to_owned())
+    }
+
+    #[test]
+    fn parts_come_as_asked_and_with_bad_manners() {
+        let (server, _folder) = served();
+        let (head, body) = ask(&server, "/index.html", "3-4");
+        assert!(head.starts_with("HTTP/1.1 206"), "{head}");
+        assert!(head.contains("Content-Range: bytes 3-4/8"), "{head}");
+        assert_eq!(body, "He");
+        assert_eq!(server.requests()[0].part, Some(3));
+        // The file ends before.
+        assert_eq!(ask(&server, "/index.html", "6-99").1, "lo");
+        assert!(ask(&server, "/index.html", "8-9").0.contains("416"));
+
+        let bytes = Arc::new(b"0123456789".to_vec());
+        let with = |manners| {
+            server.replace("/x", Overlay::Parts(Arc::clone(&bytes), manners));
+            ask(&server, "/x", "2-3")
+        };
+        assert_eq!(with(Manners::Usual).1, "23");
+        let (head, body) = with(Manners::NoParts);
+        assert!(
+            head.starts_with("HTTP/1.1 200") && body.len() == 10,
+            "{head}"
+        );
+        let (head, body) = with(Manners::NoLength);
+        assert!(
+            !head.contains("Content-Length") && body.len() == 10,
+            "{head}"
+        );
+        let (head, body) = with(Manners::OtherPart);
+        assert!(head.contains("bytes 3-4/10"), "{head}");
+        assert_eq!(body, "34");
+        let (head, body) = with(Manners::Short);
+        assert!(head.contains("bytes 2-3/10"), "{head}");
+        assert_eq!(body, "2");
+        assert!(with(Manners::SaidToBe(77)).0.contains("bytes 2-3/77"));
+        assert_eq!(with(Manners::BreaksAt(3)).1, "23");
+        assert_eq!(with(Manners::BreaksAt(2)).1, "");
     }
 
     #[test]

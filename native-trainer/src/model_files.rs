@@ -1,7 +1,7 @@
 //! Where a model comes from: the embedded solver, a folder in Hugging Face's layout, a GGUF file, or the Hub.
 
 mod convert;
-mod hub;
+pub mod hub;
 mod ranges;
 mod rounding;
 
@@ -101,6 +101,16 @@ impl ModelFiles {
         let weights = weights.into_iter().map(WeightFile::Disk).collect();
         let source = Source::Folder(folder.to_owned());
         Self::of(name, source, config, tokenizer, weights)
+    }
+
+    /// Checks what can be known without the tensors: that a file is a GGUF file of a family that is computed.
+    ///
+    /// # Errors
+    /// - If it is not.
+    pub fn check_gguf(path: &Path) -> Result<()> {
+        let files = Self::gguf(&path.display().to_string(), path)?;
+        files.tokenizer()?.check(files.sizes())?;
+        Ok(())
     }
 
     fn gguf(name: &str, path: &Path) -> Result<Self> {

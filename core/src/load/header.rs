@@ -71,6 +71,7 @@ impl HeaderReader {
     ///
     /// # Errors
     /// - [`TensorError::Bytes`] if they are not as many as were wanted.
+    /// - [`TensorError::Text`] if the file is a text.
     /// - [`TensorError::Safetensors`], [`TensorError::Length`], [`TensorError::Gguf`], [`TensorError::Torch`] if the file is
     ///   none of the three formats, cut off, or says what cannot be.
     /// - [`TensorError::OldTorch`], [`TensorError::Global`], [`TensorError::Nested`] if a torch file is not a plain state dict.
@@ -109,6 +110,9 @@ impl HeaderReader {
         if torch::is_old(bytes) {
             return Err(TensorError::OldTorch);
         }
+        if let Some(what) = text(bytes) {
+            return Err(TensorError::Text { what });
+        }
         let (stage, step) = if bytes.starts_with(b"GGUF") {
             let step = gguf(bytes, self.n_bytes)?;
             (Stage::Gguf(bytes.to_vec()), step)
@@ -121,6 +125,22 @@ impl HeaderReader {
         };
         self.stage = stage;
         Ok(step)
+    }
+}
+
+/// What kind of text begins with these bytes, if it is one: as a number, they would be the length of a header that no file has.
+fn text(bytes: &[u8]) -> Option<&'static str> {
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    let is_whole = bytes.len() as u64 == N_FIRST && bytes.iter().all(is_text);
+    let start = bytes.trim_ascii_start();
+    if !is_whole || start.starts_with(b"GGUF") {
+        None
+    } else if start.starts_with(b"<") {
+        Some("a web page or another text in HTML or XML")
+    } else if start.starts_with(b"version") {
+        Some("a pointer of Git LFS to the file, which `git lfs pull` fetches")
+    } else {
+        Some("a text")
     }
 }
 

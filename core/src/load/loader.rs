@@ -122,7 +122,8 @@ impl<B: Backend> Loader<B> {
                 [_, _] => self.precision.n_bytes(),
                 _ => Precision::F32.n_bytes(),
             };
-            n_bytes as u64 * stored.shape.iter().product::<usize>() as u64
+            let sizes = stored.shape.iter().map(|size| *size as u64);
+            n_bytes as u64 * sizes.product::<u64>()
         });
         each.sum()
     }

@@ -1,15 +1,12 @@
 //! Safetensors: the length of a JSON header in 8 bytes, the header, the values.
 //!
 //! <https://github.com/huggingface/safetensors#format>. The header has at most 100 MB, tensors lie one after the other without
-//! holes, and the last one ends with the file; the crate `safetensors` checks that. Names are checked here: to the crate the
-//! second of two equal names is the only one.
+//! holes, and the last one ends with the file. That is checked here as the crate `safetensors` does, but for two things: to the
+//! crate the second of two equal names is the only one, and where addresses have 32 bits, it counts the bits of a tensor in 32.
 
 use std::{collections::HashMap, fmt, ops::Range};
 
-use ::safetensors::{
-    Dtype as Stored, SafeTensorError,
-    tensor::{Metadata, TensorInfo},
-};
+use ::safetensors::{Dtype as Stored, SafeTensorError};
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
@@ -69,15 +66,15 @@ pub(super) fn read(header: &[u8], n_bytes: u64) -> Result<StoredFile, TensorErro
         return Err(TensorError::Twice { name });
     }
     tensors.sort_by_key(|(_, info)| info.data_offsets);
-    let checked = Metadata::new(Some(metadata), tensors).map_err(wrong)?;
     let start = N_LENGTH + header.len() as u64;
-    let end = start.saturating_add(checked.data_len() as u64);
+    let end = start.saturating_add(checked(&tensors).map_err(wrong)?);
     if end != n_bytes {
         let (expected, found) = (end, n_bytes);
         return Err(TensorError::Length { expected, found });
     }
-    let metadata = checked.metadata().iter().flatten();
-    let metadata = metadata.map(|(key, text)| (key.clone(), Value::Text(text.clone())));
+    let metadata = metadata
+        .into_iter()
+        .map(|(key, text)| (key, Value::Text(text)));
     let mut file = StoredFile {
         format: FileFormat::Safetensors,
         n_bytes,
@@ -85,17 +82,14 @@ pub(super) fn read(header: &[u8], n_bytes: u64) -> Result<StoredFile, TensorErro
         unread: Vec::new(),
         metadata: metadata.collect(),
     };
-    for name in checked.offset_keys() {
-        let Some(info) = checked.info(&name) else {
-            continue;
-        };
+    for (name, info) in tensors {
         let (from, to) = info.data_offsets;
         match dtype(info.dtype) {
             Some(dtype) => file.tensors.push(StoredTensor {
                 name,
-                shape: info.shape.clone(),
+                shape: info.shape,
                 dtype,
-                bytes: start + from as u64..start + to as u64,
+                bytes: start + from..start + to,
             }),
             None => file.unread.push(UnreadTensor {
                 name,
@@ -104,6 +98,40 @@ pub(super) fn read(header: &[u8], n_bytes: u64) -> Result<StoredFile, TensorErro
         }
     }
     Ok(file)
+}
+
+/// What a header says of a tensor.
+#[derive(Deserialize)]
+struct Info {
+    dtype: Stored,
+    shape: Vec<usize>,
+    data_offsets: (u64, u64),
+}
+
+/// Bytes of all tensors, which are in the order of their offsets, one behind the other, each as long as its shape says.
+///
+/// # Errors
+/// - If they are not.
+fn checked(tensors: &[(String, Info)]) -> Result<u64, SafeTensorError> {
+    let mut at = 0;
+    for (name, info) in tensors {
+        let (from, to) = info.data_offsets;
+        if from != at || to < from {
+            return Err(SafeTensorError::InvalidOffset(name.clone()));
+        }
+        let mut sizes = info.shape.iter().map(|size| *size as u64);
+        let n_values = sizes.try_fold(1u64, |n, size| n.checked_mul(size));
+        let n_bits = n_values.and_then(|n| n.checked_mul(info.dtype.bitsize() as u64));
+        let n_bits = n_bits.ok_or(SafeTensorError::ValidationOverflow)?;
+        if !n_bits.is_multiple_of(8) {
+            return Err(SafeTensorError::MisalignedSlice);
+        }
+        if to - from != n_bits / 8 {
+            return Err(SafeTensorError::TensorInvalidInfo);
+        }
+        at = to;
+    }
+    Ok(at)
 }
 
 /// The format that is read, if it is.
@@ -119,7 +147,7 @@ fn dtype(stored: Stored) -> Option<Dtype> {
 /// The header as it is written, every entry of it.
 struct Json {
     metadata: HashMap<String, String>,
-    tensors: Vec<(String, TensorInfo)>,
+    tensors: Vec<(String, Info)>,
 }
 
 impl<'de> Deserialize<'de> for Json {

@@ -58,6 +58,15 @@ impl Page<'_> {
         );
     }
 
+    /// A disk on which pages of this origin may keep so many bytes.
+    #[track_caller]
+    pub fn limit_storage(&self, origin: &str, n_bytes: u64) {
+        self.cdp(
+            "Storage.overrideQuotaForOrigin",
+            json!({ "origin": origin, "quotaSize": n_bytes }),
+        );
+    }
+
     /// Ends Chromium's GPU process: every WebGPU device of the page and of its workers is lost.
     pub fn lose_gpu(&self) {
         // The process ends before it could answer.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Overlay, Request, Shared, folder, lock};
+use super::{Manners, Overlay, Request, Shared, folder, lock};
 
 impl Shared {
     pub(super) fn accept(self: &Arc<Self>, listener: &TcpListener) {
@@ -32,10 +32,13 @@ impl Shared {
         let Some(start) = lines.next().transpose()? else {
             return Ok(());
         };
+        let mut range = None;
         for line in lines {
-            if line?.is_empty() {
+            let line = line?;
+            if line.is_empty() {
                 break;
             }
+            range = range_of(&line).or(range);
         }
         let mut words = start.split(' ');
         let method = words.next().unwrap_or_default();
@@ -56,8 +59,11 @@ impl Shared {
             Some(_) => "swivel-serve: 0.1.0\r\n",
             None => "",
         };
+        if let Some(Overlay::Parts(bytes, manners)) = &overlay {
+            return self.answer_in_parts(&stream, &path, method, (bytes, *manners), range);
+        }
         let file = || live.or_else(|| self.file(&path));
-        let (status, mut body) = match (method, &overlay) {
+        let (mut status, mut body) = match (method, &overlay) {
             ("GET" | "HEAD", Some(Overlay::Bytes(bytes))) => (200, bytes.clone()),
             ("GET" | "HEAD", Some(Overlay::Status(status))) => (*status, Vec::new()),
             ("GET" | "HEAD", _) => file().map_or((404, Vec::new()), |bytes| (200, bytes)),
@@ -65,6 +71,18 @@ impl Shared {
         };
         if let Some(Overlay::Truncated(n_bytes)) = overlay {
             body.truncate(n_bytes);
+        }
+        let mut part_header = String::new();
+        if let (200, Some((first, last))) = (status, range) {
+            let n_bytes = body.len() as u64;
+            let end = last.saturating_add(1).min(n_bytes);
+            if first < end {
+                status = 206;
+                part_header = format!("Content-Range: bytes {first}-{}/{n_bytes}\r\n", end - 1);
+                body = body[first as usize..end as usize].to_vec();
+            } else {
+                (status, body) = (416, Vec::new());
+            }
         }
         let content_length = body.len();
         if let Some(Overlay::Broken(n_bytes)) = overlay {
@@ -79,6 +97,7 @@ impl Shared {
             path: path.clone(),
             status,
             body_bytes: body.len(),
+            part: range.map(|(first, _)| first),
         });
         let mut stream = &stream;
         write!(
@@ -87,12 +106,74 @@ impl Shared {
              Content-Type: {}\r\n\
              Content-Length: {content_length}\r\n\
              Cache-Control: no-cache\r\n\
-             Access-Control-Allow-Origin: *\r\n\
-             {live_header}\
+             {OPEN}\
+             {part_header}{live_header}\
              Connection: close\r\n\r\n",
             content_type(&path)
         )?;
         stream.write_all(&body)?;
+        stream.flush()
+    }
+
+    fn answer_in_parts(
+        &self,
+        mut stream: &TcpStream,
+        path: &str,
+        method: &str,
+        (bytes, manners): (&[u8], Manners),
+        range: Option<(u64, u64)>,
+    ) -> io::Result<()> {
+        if let Manners::Late(delay) = manners {
+            thread::sleep(delay);
+        }
+        let is_whole = matches!(manners, Manners::NoParts | Manners::NoLength);
+        let range = range.filter(|_| !is_whole);
+        let n_bytes = bytes.len() as u64;
+        let (first, end) = match range {
+            None => (0, n_bytes),
+            Some((first, last)) => (first, last.saturating_add(1).min(n_bytes)),
+        };
+        let is_broken = matches!(manners, Manners::BreaksAt(at) if first >= at);
+        if is_broken {
+            return Ok(()); // nothing comes
+        }
+        let (first, end) = match manners {
+            Manners::OtherPart => ((first + 1).min(n_bytes), (end + 1).min(n_bytes)),
+            _ => (first, end),
+        };
+        let mut body = bytes.get(first as usize..end as usize).unwrap_or_default();
+        let content_length = body.len();
+        if manners == Manners::Short {
+            body = &body[..body.len() / 2];
+        }
+        if method == "HEAD" {
+            body = &[];
+        }
+        let status = if range.is_some() { 206 } else { 200 };
+        lock(&self.requests).push(Request {
+            path: path.to_owned(),
+            status,
+            body_bytes: body.len(),
+            part: range.map(|_| first),
+        });
+        let total = match manners {
+            Manners::SaidToBe(total) => total,
+            _ => n_bytes,
+        };
+        let said = match (manners, range) {
+            (Manners::NoLength, _) => String::new(),
+            (_, None) => format!("Content-Length: {content_length}\r\n"),
+            (_, Some(_)) => format!(
+                "Content-Length: {content_length}\r\nContent-Range: bytes {first}-{}/{total}\r\n",
+                end.saturating_sub(1)
+            ),
+        };
+        write!(
+            stream,
+            "HTTP/1.1 {status} \r\nContent-Type: {}\r\n{said}{OPEN}Connection: close\r\n\r\n",
+            content_type(path)
+        )?;
+        stream.write_all(body)?;
         stream.flush()
     }
 
@@ -110,6 +191,19 @@ impl Shared {
             }
         })
     }
+}
+
+/// Pages of other servers may ask, and read what is said of parts.
+const OPEN: &str =
+    "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Content-Range\r\n";
+
+/// First and last byte of what a line of a request's head asks for, if it does.
+fn range_of(line: &str) -> Option<(u64, u64)> {
+    let (name, value) = line.split_once(':')?;
+    let range = value.trim().strip_prefix("bytes=")?;
+    let (first, last) = range.split_once('-')?;
+    let is_range = name.eq_ignore_ascii_case("range");
+    is_range.then_some((first.parse().ok()?, last.parse().unwrap_or(u64::MAX)))
 }
 
 fn content_type(path: &str) -> &'static str {

@@ -19,9 +19,10 @@ const LOCALHOST: &str = "127.0.0.1";
 /// Options of `serve`.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
-    /// Model folder in Hugging Face's layout to offer beside the page's own; may be given several times
-    #[arg(long = "model", value_name = "FOLDER")]
-    models: Vec<PathBuf>,
+    /// Model to offer beside the page's own and those of the Hub's cache: a folder in Hugging Face's layout, a GGUF file, or a
+    /// name of the Hub, as OWNER/NAME or OWNER/NAME:FILE.gguf; may be given several times
+    #[arg(long = "model", value_name = "MODEL")]
+    models: Vec<String>,
     /// Folder of learned directions and maps; what is written there later appears in the open page
     #[arg(long, value_name = "DIR", default_value = "directions")]
     directions: PathBuf,

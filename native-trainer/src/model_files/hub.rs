@@ -1,6 +1,10 @@
 //! Models of the Hugging Face Hub: their files in the Hub's cache, fetched where they are not there.
 
-use std::{env, fs, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use hf_hub::{
@@ -76,6 +80,53 @@ fn in_cache(id: &HubId) -> CacheRepo {
 fn repo(id: &HubId) -> Repo {
     let (repository, revision) = (id.repository.clone(), id.revision.clone());
     Repo::with_revision(repository, RepoType::Model, revision)
+}
+
+/// The models in the cache of which nothing is missing, by name, and where they lie.
+pub fn in_cache_now() -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    for repository in entries(cache().path()) {
+        let Some(repository) = repository.strip_prefix("models--") else {
+            continue;
+        };
+        // A repository's name has no `--` where its owner's ends, nearly always.
+        let repository = repository.replacen("--", "/", 1);
+        let Some(id) = HubId::parse(&repository) else {
+            continue;
+        };
+        if let Some(Fetched::Folder(folder)) = cached(&id) {
+            found.insert(id.to_string(), folder);
+            continue;
+        }
+        let Some(folder) = snapshot(&id) else {
+            continue;
+        };
+        for file in entries(&folder) {
+            let path = folder.join(&file);
+            if let Some(id) = HubId::parse(&format!("{repository}:{file}"))
+                && file.ends_with(".gguf")
+                && path.is_file()
+            {
+                found.insert(id.to_string(), path);
+            }
+        }
+    }
+    found
+}
+
+/// The folder of a revision in the cache.
+fn snapshot(id: &HubId) -> Option<PathBuf> {
+    let name = format!("models--{}", id.repository.replace('/', "--"));
+    let repository = cache().path().join(name);
+    let commit = fs::read_to_string(repository.join("refs").join(&id.revision)).ok()?;
+    let folder = repository.join("snapshots").join(commit.trim());
+    folder.is_dir().then_some(folder)
+}
+
+/// Names in a folder, none where there is no folder.
+fn entries(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
 }
 
 /// Where files of the Hub are kept, as `huggingface_hub` has it: `HF_HUB_CACHE`, else `hub` in `HF_HOME`.

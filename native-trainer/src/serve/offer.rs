@@ -1,7 +1,8 @@
 //! What is offered: the page, models, and the folder of directions, by the path that a browser asks for.
 //!
-//! `/models/NAME/…` are the files of which a model consists, and no others of its folder.
-//! They are found once, when the folder is checked; so a model of the Hub's cache, whose files are links, is served too.
+//! `/models/NAME/…` are the files of which a model consists, and no others of its folder; `/models/NAME` is a model that is one
+//! GGUF file. They are found once, when the model is checked; so one of the Hub's cache, whose files are links, is served too.
+//! A model of the Hub is called as it is there, so that its NAME has a slash in it.
 //! `/directions/…` are the direction files and sweep results that the folder has at that moment.
 //! Everything else is the page's. No link leads out of the page or of the directions, and hidden files are not there.
 
@@ -20,7 +21,12 @@ use super::{
     found::{Facts, Found, names_in},
     page::Page,
 };
-use crate::model_files::{ModelFolder, SOLVER};
+use swivel_core::hub::HubId;
+
+use crate::model_files::{
+    ModelFiles, ModelFolder, SOLVER,
+    hub::{self, Fetched},
+};
 
 /// What is served, and where it lies.
 #[derive(Clone)]
@@ -35,17 +41,25 @@ struct Folders {
 /// A model beside those of the page.
 struct Model {
     name: String,
-    folder: PathBuf,
-    files: BTreeMap<String, PathBuf>,
+    place: PathBuf,
+    files: Files,
+}
+
+/// What a model consists of.
+enum Files {
+    /// Files of a folder, by name.
+    Folder(BTreeMap<String, PathBuf>),
+    /// One file.
+    Gguf(PathBuf),
 }
 
 impl Offer {
-    /// Checks the folders.
+    /// Checks the models, folders, GGUF files or names of the Hub; those of the Hub's cache come behind them.
     ///
     /// # Errors
-    /// - If a folder is no model, or two models have one name.
+    /// - If one is no model, or two models have one name.
     /// - If `directions` is there and no folder.
-    pub fn new(page: Page, models: &[PathBuf], directions: PathBuf) -> Result<Self> {
+    pub fn new(page: Page, models: &[String], directions: PathBuf) -> Result<Self> {
         if directions.exists() && !directions.is_dir() {
             bail!("--directions {}: it is no folder", directions.display());
         }
@@ -55,17 +69,24 @@ impl Offer {
             .map(|name| (name, "the page's own".to_owned()))
             .collect();
         let mut offered = Vec::new();
-        for folder in models {
-            let model = Model::open(folder)
-                .with_context(|| format!("--model {}: it is no model", folder.display()))?;
-            let place = folder.display().to_string();
-            if let Some(other) = places.insert(model.name.clone(), place.clone()) {
+        for text in models {
+            let model =
+                Model::named(text).with_context(|| format!("--model {text}: it is no model"))?;
+            if let Some(other) = places.insert(model.name.clone(), text.clone()) {
                 bail!(
-                    "two models are called `{}`: {other} and {place}; give one folder another name",
+                    "two models are called `{}`: {other} and {text}; give one another name",
                     model.name
                 );
             }
             offered.push(model);
+        }
+        for (name, place) in hub::in_cache_now() {
+            // What is of no family that is computed, or damaged, is not offered.
+            if !places.contains_key(&name)
+                && let Ok(model) = Model::open(name, &place)
+            {
+                offered.push(model);
+            }
         }
         Ok(Self(Arc::new(Folders {
             page,
@@ -84,8 +105,8 @@ impl Offer {
     /// The models that this program can compute with: their names, and what is opened. The embedded one is there in any case.
     pub fn computable(&self) -> BTreeMap<String, String> {
         let models = self.0.models.iter();
-        let folders = models.filter_map(|Model { name, folder, .. }| {
-            Some((name.clone(), folder.to_str()?.to_owned()))
+        let folders = models.filter_map(|Model { name, place, .. }| {
+            Some((name.clone(), place.to_str()?.to_owned()))
         });
         let mut models = BTreeMap::from([(SOLVER.to_owned(), SOLVER.to_owned())]);
         models.extend(folders);
@@ -113,15 +134,25 @@ impl Offer {
             models,
             directions,
         } = &*self.0;
-        let model = |name: &str| models.iter().find(|model| model.name == name);
+        // Of a model that is offered, what is asked for; nothing of the page's is below one.
+        let model = |path: &str| {
+            models.iter().find_map(|model| {
+                let rest = path.strip_prefix(&model.name)?;
+                match (&model.files, rest.strip_prefix('/')) {
+                    (Files::Gguf(file), None) if rest.is_empty() => Some(Found::at(file)),
+                    (Files::Folder(files), Some(name)) => {
+                        Some(files.get(name).and_then(|path| Found::at(path)))
+                    }
+                    (_, None) if !rest.is_empty() => None, // another name that begins so
+                    _ => Some(None),
+                }
+            })
+        };
         match *parts.as_slice() {
             [] => Some(Found::folder()),
             ["directions", name] if is_direction(name) => Found::inside(directions, name),
             ["directions", ..] => None,
-            ["models", name, ref rest @ ..] if model(name).is_some() => match *rest {
-                [file] => Found::at(model(name)?.files.get(file)?),
-                _ => None,
-            },
+            ["models", ref rest @ ..] if let Some(found) = model(&rest.join("/")) => found,
             _ if parts.iter().any(|part| part.starts_with('.')) => None,
             _ => page.file(&parts.join("/")),
         }
@@ -129,27 +160,44 @@ impl Offer {
 }
 
 impl Model {
-    fn open(folder: &Path) -> Result<Self> {
-        // `.` has a name only in full.
-        let whole = folder.canonicalize().context("there is no such folder")?;
-        let name = folder.file_name().or(whole.file_name());
-        let name = name.and_then(|name| name.to_str());
-        let name = name
-            .context("a browser cannot ask for a folder of this name")?
-            .to_owned();
-        let model = ModelFolder::open(folder)?;
-        model.check()?;
-        let mut files = BTreeMap::new();
-        for path in model.files() {
-            if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
-                files.insert(name.to_owned(), path.canonicalize()?);
-            }
+    /// A folder, a GGUF file, or a model of the Hub, which is fetched where the cache does not have it.
+    fn named(text: &str) -> Result<Self> {
+        let path = Path::new(text);
+        if !path.exists()
+            && let Some(id) = HubId::parse(text)
+        {
+            let fetched = hub::fetch(&id).context("fetching it from the Hugging Face Hub")?;
+            return match fetched {
+                Fetched::Folder(place) | Fetched::File(place) => Self::open(id.to_string(), &place),
+            };
         }
-        Ok(Self {
-            name,
-            folder: whole,
-            files,
-        })
+        // `.` has a name only in full.
+        let whole = path
+            .canonicalize()
+            .context("there is no such folder or file, and it is no name of the Hub")?;
+        let name = path.file_name().or(whole.file_name());
+        let name = name.and_then(|name| name.to_str());
+        let name = name.context("a browser cannot ask for a folder of this name")?;
+        Self::open(name.to_owned(), &whole)
+    }
+
+    fn open(name: String, place: &Path) -> Result<Self> {
+        let files = if place.is_file() {
+            ModelFiles::check_gguf(place)?;
+            Files::Gguf(place.canonicalize()?)
+        } else {
+            let model = ModelFolder::open(place)?;
+            model.check()?;
+            let mut files = BTreeMap::new();
+            for path in model.files() {
+                if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                    files.insert(name.to_owned(), path.canonicalize()?);
+                }
+            }
+            Files::Folder(files)
+        };
+        let place = place.to_owned();
+        Ok(Self { name, place, files })
     }
 }
 

@@ -6,6 +6,9 @@ mod connections;
 mod directions;
 mod engine;
 mod garbage;
+#[allow(dead_code, reason = "the command line's tests use all of it")]
+#[path = "../cli/gguf.rs"]
+mod gguf;
 mod guard;
 mod models;
 mod page;

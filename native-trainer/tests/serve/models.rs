@@ -1,10 +1,13 @@
 //! Models: which are offered, by which names, and in parts.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::json;
 
-use crate::server::{Place, check_list_headers, weights};
+use crate::{
+    gguf,
+    server::{Place, check_list_headers, weights},
+};
 
 #[test]
 fn models_are_offered_by_name_and_served_in_parts() {
@@ -83,6 +86,98 @@ fn a_model_of_links_is_served() {
     assert!((weights.status, weights.body) == (200, expected));
 }
 
+fn gguf_file() -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/families/llama");
+    gguf::of_folder(&folder, "llama").bytes()
+}
+
+/// A GGUF file is a model of its own, and an engine computes with it.
+#[test]
+fn a_gguf_file_is_offered_and_served() {
+    let place = Place::new();
+    let bytes = gguf_file();
+    place.write("below/small.gguf", &bytes);
+    place.write("below/other.gguf", &bytes[..1000]);
+    let server = place.serve(&["--model", &place.text("below/small.gguf")]);
+    let list = server.get("/models/index.json").json();
+    assert_eq!(list, json!(["solver", "small.gguf"]));
+    assert_eq!(
+        server.get("/engines.json").json()["models"],
+        json!(["small.gguf", "solver"])
+    );
+    let whole = server.get("/models/small.gguf");
+    assert!((whole.status, &whole.body) == (200, &bytes));
+    let part = server.ask("GET", "/models/small.gguf", &[("Range", "bytes=0-3")]);
+    assert_eq!((part.status, &*part.body), (206, &b"GGUF"[..]));
+    for path in [
+        "/models/small.gguf/",
+        "/models/small.gguf/config.json",
+        "/models/small.gguf2",
+        "/models/other.gguf",
+    ] {
+        server.check_status(path, 404);
+    }
+    place.check_refused(
+        &["--model", &place.text("below/other.gguf")],
+        &["other.gguf: it is no model", "GGUF"],
+    );
+}
+
+/// What the Hub's cache has is offered by its names there, and nothing of which a part is missing.
+#[test]
+fn models_of_the_hubs_cache_are_offered() {
+    let place = Place::new();
+    let snapshot = |repository: &str| format!("hub/models--{repository}/snapshots/c0ffee");
+    for repository in ["owner--whole", "owner--two--dashes"] {
+        place.model(&snapshot(repository));
+    }
+    place.model(&snapshot("owner--part"));
+    fs::remove_file(place.path(&format!("{}/model.safetensors", snapshot("owner--part")))).unwrap();
+    place.write(&format!("{}/q/deep.gguf", snapshot("owner--files")), b"");
+    place.write(
+        &format!("{}/small.gguf", snapshot("owner--files")),
+        &gguf_file(),
+    );
+    place.write(
+        &format!("{}/broken.gguf", snapshot("owner--files")),
+        b"GGUF",
+    );
+    for repository in [
+        "owner--whole",
+        "owner--two--dashes",
+        "owner--part",
+        "owner--files",
+    ] {
+        place.write(&format!("hub/models--{repository}/refs/main"), b"c0ffee");
+    }
+    let server = place.serve(&[]);
+    let list = server.get("/models/index.json").json();
+    let names = [
+        "solver",
+        "owner/files:small.gguf",
+        "owner/two--dashes",
+        "owner/whole",
+    ];
+    assert_eq!(list, json!(names));
+    server.check_status("/models/owner/whole/config.json", 200);
+    // As a browser asks for one name.
+    server.check_status("/models/owner%2Fwhole/config.json", 200);
+    server.check_status("/models/owner/two--dashes/model.safetensors", 200);
+    server.check_status("/models/owner/files:small.gguf", 200);
+    for path in [
+        "/models/owner/whole",
+        "/models/owner",
+        "/models/owner/whole/../whole2/config.json",
+        "/models/owner/part/config.json",
+        "/models/owner/files/small.gguf",
+    ] {
+        server.check_status(path, 404);
+    }
+    // By its name, without a network.
+    let server = place.serve(&["--model", "owner/whole"]);
+    assert_eq!(server.started["models"][1], "owner/whole");
+}
+
 #[test]
 fn models_that_are_none_or_not_told_apart_are_refused() {
     let place = Place::new();
@@ -96,7 +191,7 @@ fn models_that_are_none_or_not_told_apart_are_refused() {
 
     place.check_refused(
         &["--model", "nowhere"],
-        &["nowhere: it is no model", "no such folder"],
+        &["nowhere: it is no model", "no such folder or file"],
     );
     place.check_refused(&["--model", "dist"], &["config.json"]);
     let weights = place.path("one/model.safetensors");
@@ -107,7 +202,7 @@ fn models_that_are_none_or_not_told_apart_are_refused() {
         (&whole[..4], "header too small"),
         (
             &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"[..],
-            "not a valid safetensors file",
+            "a pointer of Git LFS",
         ),
     ] {
         fs::write(&weights, bytes).unwrap();

@@ -84,6 +84,9 @@ impl Place {
             .arg("serve")
             .args(args)
             .current_dir(self.folder.path())
+            // Not the one of this machine.
+            .env("HF_HUB_CACHE", self.path("hub"))
+            .env("HF_HUB_OFFLINE", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -161,9 +161,13 @@ impl App {
     async fn load_on_machine(self, source: &ModelSource, generation: u32) -> Result<(), String> {
         let name = source.name();
         let address = fetch::socket_address(&name)?;
-        let folder = fetch::address_in(MODELS, &name);
-        let (described, client) =
-            futures_util::join!(Description::in_folder(&folder), Client::connect(&address));
+        let described = async {
+            match source {
+                ModelSource::Gguf(file) => Description::in_file(file).await,
+                _ => Description::in_folder(&fetch::address_in(MODELS, &name)).await,
+            }
+        };
+        let (described, client) = futures_util::join!(described, Client::connect(&address));
         let (client, loaded) = client.map_err(|problem| problem.to_string())?;
         self.take_model(name, described?, &loaded.sha256, generation)?;
         if self.generation.get_value() != generation {

@@ -1,5 +1,7 @@
 //! Where a model comes from, and what the page itself needs of its files.
 
+use std::rc::Rc;
+
 use swivel_core::{
     Config, HeaderReader, Tokenizer, TokenizerError,
     hub::{ENDPOINT, HubId},
@@ -9,7 +11,11 @@ use web_sys::{Blob, File};
 use super::{
     client::Opened,
     fetch::{self, fetch},
-    files::model::{Source, is_gguf},
+    files::{
+        bytes::{Bytes, Origin},
+        download::Download,
+        model::{Source, is_gguf},
+    },
     window,
 };
 
@@ -172,6 +178,24 @@ impl Description {
             config: Config::from_gguf(&stored).map_err(|error| error.to_string())?,
             tokenizer: Tokenizer::from_gguf(&stored.metadata).map_err(|error| error.to_string())?,
         })
+    }
+
+    /// Reads what the page's host has in a GGUF file, weights left out.
+    ///
+    /// # Errors
+    /// - if it is missing, or no such file
+    pub async fn in_file(address: &str) -> Result<Self, String> {
+        let download = Download::start(address, false, None, Rc::new(|_, _| ())).await?;
+        let download = download.ok_or_else(|| format!("{address}: there is no such file"))?;
+        let mut bytes = Bytes::new(Origin::Download(download));
+        let mut reader = HeaderReader::new(bytes.n_bytes());
+        let (mut start, mut part) = (Vec::new(), Vec::new());
+        while let Some(range) = reader.wants() {
+            bytes.read(&range, &mut part).await?;
+            start.extend_from_slice(&part);
+            reader.give(&part).map_err(|error| error.to_string())?;
+        }
+        Self::of_gguf(&start, bytes.n_bytes())
     }
 
     /// Reads what the page's host has in a folder, weights left out.

@@ -298,10 +298,12 @@ async fn load<B: Processor>(
     files.weights.iter_mut().for_each(|(_, bytes)| bytes.pass());
     let mut part = Vec::new();
     while let Some(wanted) = loader.wants() {
-        let (name, bytes) = &mut files.weights[wanted.file];
-        let read = bytes.read(&wanted.bytes, &mut part).await;
-        read.map_err(|error| format!("{name}: {error}"))?;
-        loader.give(&part).map_err(wrong)?;
+        let (_, bytes) = &mut files.weights[wanted.file];
+        bytes.read(&wanted.bytes, &mut part).await?;
+        if let Err(error) = loader.give(&part) {
+            files.forget().await;
+            return Err(wrong(error));
+        }
     }
     drop(part);
     let (model, sha256) = loader.finish().map_err(wrong)?;

@@ -65,6 +65,8 @@ enum Place {
 /// A folder on a server, and what the browser keeps of it.
 struct Server {
     folder: String,
+    /// The address of the one file that is meant, where it is that.
+    file: Option<String>,
     /// True if it is the page's own.
     is_own: bool,
     kept: Option<Folder>,
@@ -95,9 +97,13 @@ impl ModelFiles {
                 Self::in_folder(Place::Server(server)).await
             }
             Source::Gguf(address) => {
-                let (folder, name) = address.rsplit_once('/').unwrap_or((".", address));
-                let server = Server::of(folder, address, address, progress).await;
-                Self::gguf(Place::Server(server), name).await
+                let path = address.split(['?', '#']).next().unwrap_or_default();
+                let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
+                let mut server = Server::of(folder, address, address, progress).await;
+                server.file = Some(address.clone());
+                let decoded = js_sys::decode_uri_component(name).ok();
+                let name = decoded.map_or_else(|| name.to_owned(), String::from);
+                Self::gguf(Place::Server(server), &name).await
             }
             Source::Hub { endpoint, id } => Self::on_hub(endpoint, id, progress).await,
             Source::Blobs(names) => {
@@ -134,7 +140,7 @@ impl ModelFiles {
 
     async fn gguf(place: Place, name: &str) -> Result<Self, String> {
         let mut bytes = place.needed(name).await?;
-        let (stored, start) = header(name, &mut bytes).await?;
+        let (stored, start) = place.header(name, &mut bytes).await?;
         if stored.format != FileFormat::Gguf {
             let format = stored.format.name();
             return Err(format!("{name} is no GGUF file but one of {format}"));
@@ -173,7 +179,7 @@ impl ModelFiles {
         let mut weights = place.weights(&mut others).await?;
         let mut stored = Vec::new();
         for (name, bytes) in &mut weights {
-            stored.push(header(name, bytes).await?.0);
+            stored.push(place.header(name, bytes).await?.0);
         }
         Ok(Self {
             config,
@@ -183,6 +189,11 @@ impl ModelFiles {
             others,
             place,
         })
+    }
+
+    /// Throws away what is kept of it: it is not what it says.
+    pub async fn forget(&self) {
+        self.place.forget().await;
     }
 
     /// All files as the browser keeps them, so that another worker reads them without fetching them; everything was read.
@@ -235,30 +246,47 @@ pub fn is_gguf(name: &str) -> bool {
     path.to_ascii_lowercase().ends_with(".gguf")
 }
 
-/// What a weight file holds, and its bytes as far as that needed them.
-async fn header(name: &str, bytes: &mut Bytes) -> Result<(StoredFile, Vec<u8>), String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{name}: {error}");
-    let mut reader = HeaderReader::new(bytes.n_bytes());
-    let (mut part, mut end) = (Vec::new(), 0);
-    while let Some(range) = reader.wants() {
-        bytes
-            .read(&range, &mut part)
-            .await
-            .map_err(|error| failed(&error))?;
-        reader.give(&part).map_err(|error| failed(&error))?;
-        end = range.end;
-    }
-    let stored = reader.finish().map_err(|error| failed(&error))?;
-    if stored.format == FileFormat::Gguf {
-        bytes
-            .read(&(0..end), &mut part)
-            .await
-            .map_err(|error| failed(&error))?;
-    }
-    Ok((stored, part))
-}
-
 impl Place {
+    /// What a weight file holds, and its start as far as that needed it. A file that is none is not kept.
+    async fn header(&self, name: &str, bytes: &mut Bytes) -> Result<(StoredFile, Vec<u8>), String> {
+        let mut reader = HeaderReader::new(bytes.n_bytes());
+        let (mut part, mut end) = (Vec::new(), 0);
+        let mut wrong = None;
+        while let Some(range) = reader.wants() {
+            bytes.read(&range, &mut part).await?;
+            end = range.end;
+            if let Err(error) = reader.give(&part) {
+                wrong = Some(error);
+                break;
+            }
+        }
+        let stored = match wrong {
+            None => reader.finish(),
+            Some(error) => Err(error),
+        };
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(error) => {
+                self.forget().await;
+                return Err(format!("{name}: {error}"));
+            }
+        };
+        if stored.format == FileFormat::Gguf {
+            bytes.read(&(0..end), &mut part).await?;
+        }
+        Ok((stored, part))
+    }
+
+    /// Throws away what is kept of the model.
+    async fn forget(&self) {
+        if let Self::Server(Server {
+            kept: Some(folder), ..
+        }) = self
+        {
+            folder.remove().await;
+        }
+    }
+
     /// A file; `None` where there is none.
     async fn find(&self, name: &str) -> Result<Option<Bytes>, String> {
         match self {
@@ -323,6 +351,7 @@ impl Server {
         };
         Self {
             folder: folder.to_owned(),
+            file: None,
             is_own: is_own(folder),
             kept,
             manifest: RefCell::new(manifest.unwrap_or_else(|| Manifest {
@@ -342,9 +371,9 @@ impl Server {
     }
 
     async fn find(&self, name: &str) -> Result<Option<Bytes>, String> {
-        let address = match js_sys::encode_uri(name).as_string() {
-            Some(name) => format!("{}/{name}", self.folder),
-            None => format!("{}/{name}", self.folder),
+        let address = match &self.file {
+            Some(address) => address.clone(),
+            None => format!("{}/{}", self.folder, js_sys::encode_uri(name)),
         };
         let progress: download::Progress = {
             let (progress, name) = (Rc::clone(&self.progress), name.to_owned());
