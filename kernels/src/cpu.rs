@@ -9,8 +9,6 @@ use burn_flex::{Flex, FlexTensor};
 use swivel_core::kernel::{self, Kernels};
 use swivel_simd::Matrix;
 
-use crate::linear_by_burn;
-
 /// Kernels for burn's CPU backend, in a browser.
 pub const CPU: Kernels<Flex> = Kernels {
     linear,
@@ -35,9 +33,6 @@ fn linear(
     bias: Option<Tensor<Flex, 1>>,
 ) -> Tensor<Flex, 3> {
     let ([batch, pos, d_input], [_, d_output]) = (x.dims(), weight.dims());
-    if batch * pos < swivel_simd::HEIGHT {
-        return linear_by_burn(x, weight, bias);
-    }
     let device = x.device();
     let x = contiguous(x.into_primitive());
     let weight = weight.into_primitive().tensor();

@@ -17,8 +17,6 @@ use cubecl::{
 };
 use swivel_core::kernel::{self, Kernels};
 
-use crate::linear_by_burn;
-
 /// Kernels for WebGPU.
 pub const GPU: Kernels<Wgpu> = Kernels {
     linear,
@@ -69,7 +67,7 @@ fn linear(
     let w = weight.clone().into_primitive().tensor();
     let is_transposed = w.meta.strides()[0] == 1 && w.meta.strides()[1] == d_input;
     let (kernel, columns) = if !d_input.is_multiple_of(4) {
-        return linear_by_burn(x, weight, bias);
+        return kernel::linear(x, weight, bias);
     } else if is_transposed && bias.is_none() {
         let kernel = Kernel::LinearTransposed {
             d_input,
@@ -86,11 +84,11 @@ fn linear(
         };
         (kernel, 8)
     } else {
-        return linear_by_burn(x, weight, bias);
+        return kernel::linear(x, weight, bias);
     };
     let input = x.clone().into_primitive().tensor();
     if !input.is_contiguous() {
-        return linear_by_burn(x, weight, bias);
+        return kernel::linear(x, weight, bias);
     }
     let out = empty_like(&input, [batch, pos, d_output]);
     let mut buffers = vec![input, w];

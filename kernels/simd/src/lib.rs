@@ -52,6 +52,19 @@ mod vector {
         pub fn where_at_least(self, x: Self, limit: Self) -> Self {
             Self(v128_and(self.0, f32x4_ge(x.0, limit.0)))
         }
+        /// Columns of four rows as rows.
+        pub fn transposed([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+            let low = i32x4_shuffle::<0, 4, 1, 5>(a.0, b.0); // a0 b0 a1 b1
+            let high = i32x4_shuffle::<2, 6, 3, 7>(a.0, b.0);
+            let low2 = i32x4_shuffle::<0, 4, 1, 5>(c.0, d.0);
+            let high2 = i32x4_shuffle::<2, 6, 3, 7>(c.0, d.0);
+            [
+                Self(i32x4_shuffle::<0, 1, 4, 5>(low, low2)),
+                Self(i32x4_shuffle::<2, 3, 6, 7>(low, low2)),
+                Self(i32x4_shuffle::<0, 1, 4, 5>(high, high2)),
+                Self(i32x4_shuffle::<2, 3, 6, 7>(high, high2)),
+            ]
+        }
         pub fn array(self) -> [f32; 4] {
             [
                 f32x4_extract_lane::<0>(self.0),
@@ -116,6 +129,10 @@ mod vector {
                 if x.0[i] >= limit.0[i] { self.0[i] } else { 0.0 }
             }))
         }
+        /// Columns of four rows as rows.
+        pub fn transposed(rows: [Self; 4]) -> [Self; 4] {
+            std::array::from_fn(|i| Self(std::array::from_fn(|j| rows[j].0[i])))
+        }
         pub fn array(self) -> [f32; 4] {
             self.0
         }
@@ -138,6 +155,17 @@ type Panel = [[Vector; 2]];
 
 /// Adds `x @ weight` to `out`; `x` has `d_input` columns, rows one after the other.
 pub fn multiply(x: &[f32], d_input: usize, weight: &Matrix<'_>, out: &mut [f32]) {
+    // Of a few rows, each weight is read once and not kept: nothing is gained by copying it.
+    if x.len() < HEIGHT * d_input && (weight.row_stride == 1 || weight.column_stride == 1) {
+        let out = out.chunks_exact_mut(weight.n_columns);
+        return x
+            .chunks_exact(d_input)
+            .zip(out)
+            .for_each(|(x, out)| match weight.row_stride {
+                1 => weight.dot(x, out),
+                _ => weight.combine(x, out),
+            });
+    }
     let x = interleave(x, d_input);
     let mut strip = [[[Vector::splat(0.0); 2]; DEPTH]; STRIP];
     for column in (0..weight.n_columns).step_by(STRIP * WIDTH) {
@@ -196,6 +224,71 @@ fn tile_product(x: &[[f32; HEIGHT]], panel: &Panel) -> [[Vector; 2]; HEIGHT] {
 }
 
 impl Matrix<'_> {
+    /// Adds `x @ self` to `out` where columns lie one after the other.
+    fn dot(&self, x: &[f32], out: &mut [f32]) {
+        /// Columns at once: as many sums as hide how long an addition takes.
+        const N: usize = 4;
+        let depth = x.len();
+        let (vectors, rest) = x.as_chunks::<4>();
+        let column = |j: usize| &self.values[j * self.column_stride..][..depth];
+        let (groups, last) = out.as_chunks_mut::<N>();
+        for (group, out) in groups.iter_mut().enumerate() {
+            let columns: [&[f32]; N] = std::array::from_fn(|i| column(group * N + i));
+            let chunks = columns.map(|column| &column.as_chunks::<4>().0[..vectors.len()]);
+            let mut sums = [Vector::splat(0.0); N];
+            for (k, x) in vectors.iter().enumerate() {
+                let x = Vector::new(*x);
+                for (sum, chunks) in sums.iter_mut().zip(&chunks) {
+                    *sum = sum.add(x.mul(Vector::new(chunks[k])));
+                }
+            }
+            for ((out, sum), column) in out.iter_mut().zip(sums).zip(columns) {
+                *out += sum.array().iter().sum::<f32>()
+                    + dot_product(rest, &column[depth - rest.len()..]);
+            }
+        }
+        let first = groups.len() * N;
+        for (j, out) in last.iter_mut().enumerate() {
+            *out += dot_product(x, column(first + j));
+        }
+    }
+
+    /// Adds `x @ self` to `out` where rows lie one after the other.
+    fn combine(&self, x: &[f32], out: &mut [f32]) {
+        /// Rows at once: sums are written once for all of them.
+        const N: usize = 8;
+        let n_columns = self.n_columns;
+        let row = |i: usize| &self.values[i * self.row_stride..][..n_columns];
+        let (groups, last) = x.as_chunks::<N>();
+        for (group, x) in groups.iter().enumerate() {
+            let rows: [&[f32]; N] = std::array::from_fn(|i| row(group * N + i));
+            let (vectors, rest) = out.as_chunks_mut::<4>();
+            let chunks = rows.map(|row| &row.as_chunks::<4>().0[..vectors.len()]);
+            let first = 4 * vectors.len();
+            for (j, out) in vectors.iter_mut().enumerate() {
+                let mut sum = Vector::new(*out);
+                for (x, chunks) in x.iter().zip(&chunks) {
+                    sum = sum.add(Vector::splat(*x).mul(Vector::new(chunks[j])));
+                }
+                *out = sum.array();
+            }
+            for (j, out) in rest.iter_mut().enumerate() {
+                *out += x
+                    .iter()
+                    .zip(rows)
+                    .map(|(x, row)| x * row[first + j])
+                    .sum::<f32>();
+            }
+        }
+        let first = groups.len() * N;
+        for (i, x) in last.iter().enumerate() {
+            let row = row(first + i);
+            out.iter_mut()
+                .zip(row)
+                .for_each(|(out, weight)| *out += x * weight);
+        }
+    }
+
     /// Copies rows from `row` on of up to `WIDTH` columns from `column` on.
     fn copy(&self, panel: &mut Panel, row: usize, column: usize) {
         let width = WIDTH.min(self.n_columns - column);
@@ -209,6 +302,9 @@ impl Matrix<'_> {
                 ];
             }
             return;
+        }
+        if self.row_stride == 1 && width == WIDTH {
+            return self.copy_turned(panel, values);
         }
         let value = |i: usize, j: usize| match j < width {
             true => values[i * self.row_stride + j * self.column_stride],
@@ -225,6 +321,33 @@ impl Matrix<'_> {
             });
         }
     }
+}
+
+impl Matrix<'_> {
+    /// Copies rows of `WIDTH` columns, each of which lies in one piece; `values` start with the first of them.
+    fn copy_turned(&self, panel: &mut Panel, values: &[f32]) {
+        let depth = panel.len();
+        let columns: [&[f32]; WIDTH] =
+            std::array::from_fn(|j| &values[j * self.column_stride..][..depth]);
+        let (groups, rest) = panel.as_chunks_mut::<4>();
+        let chunks = columns.map(|column| &column.as_chunks::<4>().0[..groups.len()]);
+        for (k, to) in groups.iter_mut().enumerate() {
+            let [left, right] = [0, 4].map(|first| {
+                Vector::transposed(std::array::from_fn(|j| Vector::new(chunks[first + j][k])))
+            });
+            for (i, to) in to.iter_mut().enumerate() {
+                *to = [left[i], right[i]];
+            }
+        }
+        let first = depth - rest.len();
+        for (i, to) in rest.iter_mut().enumerate() {
+            *to = [0, 4].map(|j| Vector::new(std::array::from_fn(|l| columns[j + l][first + i])));
+        }
+    }
+}
+
+fn dot_product(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// `x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))` of each value.
@@ -338,6 +461,55 @@ fn exp(x: Vector) -> Vector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Products of every kind of layout and every number of rows, with sizes that fit no vector.
+    #[test]
+    fn products_equal_sums() {
+        let number = |i: usize| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0;
+        for n_rows in 1..=6 {
+            for (d_input, n_columns) in [(1, 1), (3, 9), (8, 16), (29, 21), (300, 37)] {
+                let x: Vec<f32> = (0..n_rows * d_input).map(number).collect();
+                let values: Vec<f32> = (0..2 * d_input * n_columns)
+                    .map(|i| number(i + 7))
+                    .collect();
+                for (row_stride, column_stride) in [
+                    (n_columns, 1),
+                    (1, d_input),
+                    (2 * n_columns, 2),
+                    (n_columns + 3, 1),
+                ] {
+                    let n_needed = (d_input - 1) * row_stride + (n_columns - 1) * column_stride + 1;
+                    if n_needed > values.len() {
+                        continue;
+                    }
+                    let weight = Matrix {
+                        values: &values,
+                        row_stride,
+                        column_stride,
+                        n_columns,
+                    };
+                    let mut out: Vec<f32> =
+                        (0..n_rows * n_columns).map(|i| number(i + 3)).collect();
+                    let before = out.clone();
+                    multiply(&x, d_input, &weight, &mut out);
+                    for (at, found) in out.iter().enumerate() {
+                        let (row, column) = (at / n_columns, at % n_columns);
+                        let sum: f64 = (0..d_input)
+                            .map(|k| {
+                                let weight = values[k * row_stride + column * column_stride];
+                                f64::from(x[row * d_input + k]) * f64::from(weight)
+                            })
+                            .sum();
+                        let expected = f64::from(before[at]) + sum;
+                        assert!(
+                            (f64::from(*found) - expected).abs() < 1e-4,
+                            "{n_rows} x {d_input} x {n_columns}, strides {row_stride} {column_stride}: {found} for {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn exp_is_close() {
