@@ -5,6 +5,7 @@ mod cells;
 mod files;
 mod folder;
 mod inside;
+mod large;
 mod machine;
 mod maps;
 mod measured;

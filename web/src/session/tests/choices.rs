@@ -36,7 +36,7 @@ fn prompts_are_never_trimmed() {
     let base = &session.choices.base;
     assert_eq!(base.text, "  milk \n");
     assert_eq!(base.pieces.concat(), "  milk \n");
-    assert_eq!(visible(&base.pieces.concat()), "␣␣milk␣⏎");
+    assert_eq!(look::visible(&base.pieces.concat()), "␣␣milk␣⏎");
 }
 
 #[test]

@@ -1,0 +1,198 @@
+//! A model of many layers, and tokens of all sorts: everything has its place on the page.
+
+use serde_json::{Value, json};
+use swivel_e2e::{Browser, Gpu, Overlay, Page, Server};
+
+use super::{CPU, IS_CURRENT, LONG, SOON, server};
+
+const N_LAYERS: usize = 30;
+const N_TOKENS: usize = 40;
+const N_HEADS: usize = 8;
+const WIDTH: usize = 16;
+/// Tokens of the vocabulary, which has a part of Gemma's.
+const VOCABULARY: usize = 551;
+const TOKENIZER: &[u8] = include_bytes!("../../../tests/fixtures/tokenizers/gemma.json");
+
+/// Random numbers between -1 and 1, the same each time.
+struct Random(u32);
+
+impl Random {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 8) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// `config.json` and weights of a Llama of many layers, which says nothing.
+fn deep() -> (Value, Vec<u8>) {
+    let config = json!({
+        "model_type": "llama", "hidden_act": "silu", "hidden_size": WIDTH, "intermediate_size": 24,
+        "num_hidden_layers": N_LAYERS, "num_attention_heads": N_HEADS, "num_key_value_heads": 1, "head_dim": 4,
+        "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 1000.0, "tie_word_embeddings": true,
+        "vocab_size": VOCABULARY,
+    });
+    let mut tensors = vec![
+        (
+            "model.embed_tokens.weight".to_owned(),
+            vec![VOCABULARY, WIDTH],
+        ),
+        ("model.norm.weight".to_owned(), vec![WIDTH]),
+    ];
+    let heads = N_HEADS * 4;
+    for layer in 0..N_LAYERS {
+        let parts = [
+            ("input_layernorm", vec![WIDTH]),
+            ("self_attn.q_proj", vec![heads, WIDTH]),
+            ("self_attn.k_proj", vec![4, WIDTH]),
+            ("self_attn.v_proj", vec![4, WIDTH]),
+            ("self_attn.o_proj", vec![WIDTH, heads]),
+            ("post_attention_layernorm", vec![WIDTH]),
+            ("mlp.gate_proj", vec![24, WIDTH]),
+            ("mlp.up_proj", vec![24, WIDTH]),
+            ("mlp.down_proj", vec![WIDTH, 24]),
+        ];
+        let named = |(part, shape)| (format!("model.layers.{layer}.{part}.weight"), shape);
+        tensors.extend(parts.map(named));
+    }
+    let mut random = Random(1);
+    let (mut header, mut values) = (serde_json::Map::new(), Vec::new());
+    for (name, shape) in tensors {
+        let start = values.len();
+        let is_norm = shape.len() == 1;
+        for _ in 0..shape.iter().product() {
+            let value = if is_norm { 1.0 } else { random.next() / 2.0 };
+            values.extend(value.to_le_bytes());
+        }
+        let about =
+            json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, values.len()] });
+        header.insert(name, about);
+    }
+    let header = Value::Object(header).to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    (config, [&length[..], header.as_bytes(), &values].concat())
+}
+
+/// The page's server, which has the model too.
+fn server_of_deep() -> Server {
+    let server = server();
+    let (config, weights) = deep();
+    for (name, bytes) in [
+        ("config.json", config.to_string().into_bytes()),
+        ("tokenizer.json", TOKENIZER.to_vec()),
+        ("model.safetensors", weights),
+    ] {
+        server.replace(&format!("/models/deep/{name}"), Overlay::Bytes(bytes));
+    }
+    server
+}
+
+/// Opens the page with the model, and types.
+fn open_deep(page: &Page<'_>, base: &str, source: &str) {
+    page.open(&format!("{CPU}&model=models/deep"));
+    page.wait_script(
+        "performance.getEntriesByName('swivel-model').length === 1",
+        LONG,
+    );
+    page.type_into("#base", base);
+    page.type_into("#source", source);
+    page.wait_script(IS_CURRENT, LONG);
+}
+
+/// A text of as many tokens as the pictures should have room for, with the one before it.
+fn sentence(first: &str) -> String {
+    let words = "the river gave that they there over still wind and".split(' ');
+    let rest: Vec<_> = words.cycle().take(N_TOKENS - 2).collect();
+    format!(" {first} {}", rest.join(" "))
+}
+
+const IS_COMPUTED: &str = "document.querySelectorAll('#grid td').length > 0
+     && document.querySelectorAll('#grid td.unknown').length === 0";
+
+/// Neither the page nor the picture is wider than what it stands in, and cells can be hit.
+#[track_caller]
+fn assert_fits(page: &Page<'_>, n_cells: usize) {
+    assert_eq!(page.count("#grid td"), n_cells);
+    let sizes = page.script(
+        "const frame = document.querySelector('.inside .scroll');
+         const cells = [...document.querySelectorAll('#grid td')].map((cell) => cell.getBoundingClientRect());
+         return [
+           document.documentElement.scrollWidth - innerWidth, frame.scrollWidth - frame.clientWidth,
+           Math.min(...cells.map((cell) => cell.width)), Math.min(...cells.map((cell) => cell.height)),
+         ];",
+        &[],
+    );
+    let [beyond, hidden, width, height] = [0, 1, 2, 3].map(|idx| sizes[idx].as_f64().unwrap());
+    assert!(beyond <= 0.0, "the page is {beyond} px too wide");
+    assert!(hidden <= 0.0, "the picture is {hidden} px too wide");
+    assert!(width >= 20.0 && height >= 20.0, "{width} x {height} px");
+}
+
+#[test]
+fn pictures_of_a_large_model_fit_the_page() {
+    let server = server_of_deep();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_deep(&page, &sentence("John"), &sentence("Mary"));
+    assert_eq!(page.count("#base-tokens li"), N_TOKENS);
+    page.wait_script(IS_COMPUTED, LONG);
+    assert_fits(&page, N_LAYERS * N_TOKENS);
+    page.viewport(1280, 1900);
+    page.screenshot("large-lens");
+
+    // A cell shows a part, the rest is where it is pointed at and below.
+    page.click("#cell-7-31");
+    page.wait_for("#cell-7-31.cursor", SOON);
+    let title = page.attr("#cell-7-31", "title").unwrap();
+    page.wait_text("#detail", SOON, |text| {
+        text.contains("layer 7, token 31 “␣") && text.contains(&title)
+    });
+    assert!(
+        title.contains("nats towards the source's answer"),
+        "{title}"
+    );
+    page.click("#arm");
+    page.wait_for("#cell-7-31.armed", SOON);
+    page.wait_script(IS_CURRENT, LONG);
+    page.click("#shown-difference");
+    page.wait_script(IS_COMPUTED, LONG);
+    assert_fits(&page, N_LAYERS * N_TOKENS);
+
+    page.click("#picture-attention");
+    page.wait_until("attention", LONG, || {
+        (page.count("#grid td:not(.unknown)") == N_HEADS * 32).then_some(())
+    });
+    assert_fits(&page, N_HEADS * N_TOKENS);
+    page.screenshot("large-attention");
+
+    page.click("#picture-interchange");
+    page.click("#scan");
+    page.wait_text("#scan-progress", 2 * LONG, |text| text == "done");
+    assert_fits(&page, N_LAYERS * N_TOKENS);
+    page.screenshot("large-map");
+
+    // On a phone the picture scrolls, and the page does not.
+    page.phone();
+    page.wait_script("document.documentElement.scrollWidth <= 390", SOON);
+    page.script("document.querySelector('.inside').scrollIntoView();", &[]);
+    page.screenshot("large-phone");
+    page.assert_clean_console();
+}
+
+#[test]
+fn pictures_of_a_small_model_have_room() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    super::open_live(&page, CPU);
+    page.wait_script(IS_COMPUTED, LONG);
+    assert_eq!(page.count("#grid.narrow, #grid.low"), 0);
+    let sizes = page.script(
+        "const cell = document.querySelector('#cell-0-0').getBoundingClientRect();
+         const head = document.querySelector('#grid tfoot code');
+         return [cell.width, cell.height, getComputedStyle(head).writingMode];",
+        &[],
+    );
+    assert!(sizes[0].as_f64() >= Some(54.0), "{sizes}");
+    assert_eq!(sizes[1], 32, "{sizes}");
+    assert_eq!(sizes[2], "horizontal-tb");
+}

@@ -1,0 +1,96 @@
+//! How much room a cell of a picture has, and what is shown in little of it.
+
+use super::numbers;
+
+/// Columns up to which cells have room for a word.
+const ROOMY_COLUMNS: usize = 18;
+/// Rows up to which they are as high as what is pressed.
+const ROOMY_ROWS: usize = 12;
+/// Characters of a number in a narrow cell.
+const NARROW: usize = 4;
+
+/// The room of a picture's cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fit {
+    /// Columns share the width of the page.
+    pub is_narrow: bool,
+    /// Rows are low, so that many can be seen at once.
+    pub is_low: bool,
+}
+
+impl Fit {
+    /// The room in a picture of so many cells.
+    pub fn of(n_rows: usize, n_columns: usize) -> Self {
+        Self {
+            is_narrow: n_columns > ROOMY_COLUMNS,
+            is_low: n_rows > ROOMY_ROWS,
+        }
+    }
+
+    /// What a cell shows of its text: in a narrow one a number has fewer digits or is a dot where all are 0, and a word stands
+    /// without the space before it.
+    pub fn shown(self, text: &str) -> String {
+        if !self.is_narrow {
+            return text.to_owned();
+        }
+        if text == ".00" {
+            return "·".to_owned();
+        }
+        let number = text.trim_end_matches('!');
+        let flag = &text[number.len()..];
+        if let Some(number) = numbers::within(number, NARROW - flag.len().min(1)) {
+            return number + flag;
+        }
+        let text = match text.strip_prefix('␣') {
+            Some(word) if !word.is_empty() && !word.starts_with(['␣', '×']) => word,
+            _ => text,
+        };
+        text.replace("‹0x", "‹").replace("‹U+", "‹")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pictures_have_room() {
+        // The solver with ten tokens, GPT-2 with a sentence, SmolLM2 with a long one.
+        let fits = [(3, 10), (12, 18), (30, 10), (9, 40), (30, 40)].map(|(rows, columns)| {
+            let Fit { is_narrow, is_low } = Fit::of(rows, columns);
+            (is_narrow, is_low)
+        });
+        let expected = [
+            (false, false),
+            (false, false),
+            (false, true),
+            (true, false),
+            (true, true),
+        ];
+        assert_eq!(fits, expected);
+    }
+
+    #[test]
+    fn narrow_cells_show_less() {
+        let [roomy, narrow] = [Fit::of(3, 10), Fit::of(3, 40)];
+        for (text, shown) in [
+            ("␣Steven", "Steven"),
+            ("is", "is"),
+            ("␣", "␣"),
+            ("␣␣␣", "␣␣␣"),
+            ("␣×8", "␣×8"),
+            ("·", "·"),
+            ("", ""),
+            (".00", "·"),
+            ("‹0x0A›", "‹0A›"),
+            ("+.97", "+.97"),
+            ("+1.02", "+1.0"),
+            ("−12.36", "−12"),
+            ("1.000", "1.00"),
+            (".874!", ".87!"),
+        ] {
+            assert_eq!(narrow.shown(text), shown);
+            assert_eq!(roomy.shown(text), text);
+        }
+    }
+}
