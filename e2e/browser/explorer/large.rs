@@ -1,9 +1,11 @@
 //! A model of many layers, and tokens of all sorts: everything has its place on the page.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use swivel_e2e::{Browser, Gpu, Overlay, Page, Server};
 
-use super::{CPU, IS_CURRENT, LONG, SOON, server};
+use super::{CPU, IS_CURRENT, LONG, SOON, server, texts};
 
 const N_LAYERS: usize = 30;
 const N_TOKENS: usize = 40;
@@ -185,7 +187,7 @@ fn pictures_of_a_small_model_have_room() {
     let page = browser.page(&server);
     super::open_live(&page, CPU);
     page.wait_script(IS_COMPUTED, LONG);
-    assert_eq!(page.count("#grid.narrow, #grid.low"), 0);
+    assert_eq!(page.count("#grid.even, #grid.low"), 0);
     let sizes = page.script(
         "const cell = document.querySelector('#cell-0-0').getBoundingClientRect();
          const head = document.querySelector('#grid tfoot code');
@@ -195,4 +197,116 @@ fn pictures_of_a_small_model_have_room() {
     assert!(sizes[0].as_f64() >= Some(54.0), "{sizes}");
     assert_eq!(sizes[1], 32, "{sizes}");
     assert_eq!(sizes[2], "horizontal-tb");
+}
+
+#[test]
+fn tokens_that_are_no_text_are_told_apart() {
+    let server = server_of_deep();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    // Line breaks, and many spaces, have tokens of their own; x has none and is a byte.
+    let text = "<start_of_turn>\n\n     and\tx é";
+    open_deep(&page, text, "the river");
+    let chips = || {
+        let found = page.script(
+            "return [...document.querySelectorAll('#base-tokens li')].map((li) => [
+               li.querySelector('.piece').textContent, li.querySelector('.piece').className, li.title]);",
+            &[],
+        );
+        let found: Vec<[String; 3]> = serde_json::from_value(found).unwrap();
+        found
+    };
+    let chips = chips();
+    let has = |text: &str, sort: &str, part: &str| {
+        let is_it = |[own, class, title]: &[String; 3]| {
+            own == text && class.ends_with(sort) && title.contains(part)
+        };
+        assert!(
+            chips.iter().any(is_it),
+            "no {text} with {part:?}: {chips:?}"
+        );
+    };
+    has("<bos>", "special", "a special token: a text begins");
+    has(
+        "<bos>",
+        "special",
+        "the tokenizer puts it before every text",
+    );
+    has(
+        "<start_of_turn>",
+        "special",
+        "a turn of a conversation begins",
+    );
+    has("⏎⏎", "blank", "nothing but 2 line breaks");
+    has("⇥", "blank", "nothing but a tab");
+    has("‹0x78›", "bytes", "a byte, not a character");
+    has("é", "text", "U+00E9");
+    let [first, ..] = &texts(&page, "#base-tokens li")[..] else {
+        panic!("no tokens")
+    };
+    assert_eq!(first, "0<bos>added");
+    // A special token is drawn as something else than text.
+    let looks = page.script(
+        "return ['special', 'blank', 'bytes', 'text'].map((sort) => {
+           const { borderRadius, borderStyle, backgroundColor } =
+             getComputedStyle(document.querySelector(`#base-tokens .${sort}`));
+           return [borderRadius, borderStyle, backgroundColor].join();
+         });",
+        &[],
+    );
+    let looks: Vec<String> = serde_json::from_value(looks).unwrap();
+    assert!(looks[0] != looks[1] && looks[1] != looks[3], "{looks:?}");
+    page.screenshot("special-tokens");
+    // What is typed is not added.
+    page.type_into("#base", "<bos>the river");
+    page.wait_until("the strip", SOON, || {
+        (texts(&page, "#base-tokens li").first()? == "0<bos>").then_some(())
+    });
+    page.assert_clean_console();
+}
+
+#[test]
+fn answers_of_any_token_keep_their_columns() {
+    let server = server_of_deep();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_deep(&page, " there", " wind");
+    let mut sorts = BTreeSet::new();
+    for word in [
+        "and", "the", "river", "gave", "that", "they", "over", "still",
+    ] {
+        page.type_into("#base", &format!(" {word} wind"));
+        page.type_into("#source", &format!(" wind {word}"));
+        page.wait_script(IS_CURRENT, LONG);
+        let found = page.script(
+            "const rows = [...document.querySelectorAll('table.answers tbody tr')];
+             const box = (e) => e.getBoundingClientRect();
+             const panel = box(document.querySelector('#answer'));
+             for (const row of rows) {
+               const [head, token] = [row.querySelector('th'), row.querySelector('th code')];
+               if (!head.title.includes(`id ${row.dataset.id}`)) throw Error(head.title);
+               if (box(row).right > panel.right + 1) throw Error('a row is wider than the panel');
+               if (Math.abs(box(row).height - box(rows[0]).height) > 2) throw Error(`${token.textContent} is higher`);
+             }
+             // Points stand below each other.
+             for (const run of ['base', 'intervened', 'source']) {
+               const ends = rows.map((row) => Math.round(box(row.querySelector(`td.${run} .number`)).right));
+               if (new Set(ends).size > 1) throw Error(`${run}: ${ends}`);
+             }
+             return rows.map((row) => [row.querySelector('th').textContent.trim(), row.querySelector('th code').className]);",
+            &[],
+        );
+        let found: Vec<[String; 2]> = serde_json::from_value(found).unwrap();
+        let shown: BTreeSet<_> = found.iter().map(|[text, _]| text).collect();
+        assert_eq!(shown.len(), found.len(), "two rows look alike: {found:?}");
+        assert!(shown.iter().all(|text| !text.is_empty()), "{found:?}");
+        sorts.extend(found.into_iter().map(|[_, sort]| sort));
+    }
+    assert!(
+        sorts.contains("bytes") && sorts.contains("text"),
+        "{sorts:?}"
+    );
+    page.wait_script("document.documentElement.scrollWidth <= 1280", SOON);
+    page.screenshot("odd-answers");
+    page.assert_clean_console();
 }

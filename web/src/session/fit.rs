@@ -2,18 +2,32 @@
 
 use super::numbers;
 
-/// Columns up to which cells have room for a word.
-const ROOMY_COLUMNS: usize = 18;
+/// Columns up to which each may be as wide as its words.
+const ROOMY_COLUMNS: usize = 14;
+/// Columns up to which there is room for a word where all are equally wide.
+const EVEN_COLUMNS: usize = 20;
 /// Rows up to which they are as high as what is pressed.
 const ROOMY_ROWS: usize = 12;
 /// Characters of a number in a narrow cell.
 const NARROW: usize = 4;
 
+/// How wide columns are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Columns {
+    /// As wide as their words.
+    #[default]
+    Roomy,
+    /// They share the width of the page, and have room for a word.
+    Even,
+    /// They share it, and have room for some letters.
+    Narrow,
+}
+
 /// The room of a picture's cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fit {
-    /// Columns share the width of the page.
-    pub is_narrow: bool,
+    /// How wide they are.
+    pub columns: Columns,
     /// Rows are low, so that many can be seen at once.
     pub is_low: bool,
 }
@@ -22,7 +36,11 @@ impl Fit {
     /// The room in a picture of so many cells.
     pub fn of(n_rows: usize, n_columns: usize) -> Self {
         Self {
-            is_narrow: n_columns > ROOMY_COLUMNS,
+            columns: match n_columns {
+                0..=ROOMY_COLUMNS => Columns::Roomy,
+                0..=EVEN_COLUMNS => Columns::Even,
+                _ => Columns::Narrow,
+            },
             is_low: n_rows > ROOMY_ROWS,
         }
     }
@@ -30,7 +48,7 @@ impl Fit {
     /// What a cell shows of its text: in a narrow one a number has fewer digits or is a dot where all are 0, and a word stands
     /// without the space before it.
     pub fn shown(self, text: &str) -> String {
-        if !self.is_narrow {
+        if self.columns != Columns::Narrow {
             return text.to_owned();
         }
         if text == ".00" {
@@ -57,15 +75,15 @@ mod tests {
     fn small_pictures_have_room() {
         // The solver with ten tokens, GPT-2 with a sentence, SmolLM2 with a long one.
         let fits = [(3, 10), (12, 18), (30, 10), (9, 40), (30, 40)].map(|(rows, columns)| {
-            let Fit { is_narrow, is_low } = Fit::of(rows, columns);
-            (is_narrow, is_low)
+            let Fit { columns, is_low } = Fit::of(rows, columns);
+            (columns, is_low)
         });
         let expected = [
-            (false, false),
-            (false, false),
-            (false, true),
-            (true, false),
-            (true, true),
+            (Columns::Roomy, false),
+            (Columns::Even, false),
+            (Columns::Roomy, true),
+            (Columns::Narrow, false),
+            (Columns::Narrow, true),
         ];
         assert_eq!(fits, expected);
     }

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     page_state::PageState,
-    session::{Cursor, Look, Picture, Session, Shown, Side, fit::Fit},
+    session::{
+        Cursor, Look, Picture, Session, Shown, Side,
+        fit::{Columns, Fit},
+    },
     view::scroll::show_inside,
 };
 
@@ -129,7 +132,8 @@ pub fn Grid(
             <table
                 class="grid"
                 class:plain=move || !is_signed()
-                class:narrow=move || fit.get().is_narrow
+                class:even=move || fit.get().columns != Columns::Roomy
+                class:narrow=move || fit.get().columns == Columns::Narrow
                 class:low=move || fit.get().is_low
                 style:--columns=move || n_columns.get().to_string()
                 role="grid"
