@@ -310,3 +310,69 @@ fn answers_of_any_token_keep_their_columns() {
     page.screenshot("odd-answers");
     page.assert_clean_console();
 }
+
+/// Lists what the engine is asked, and clicks on `window.wanted` right after it is asked for layer 20 of the lens.
+const LISTENING: &str = "
+    window.asked = [];
+    window.painted = [];
+    const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (message, ...rest) {
+      if (Array.isArray(message)) {
+        const read = message.length > 1 && JSON.parse(message[1]).Engine?.Ask?.read;
+        const kind = message.length === 1 ? 'taken back' : read && Object.keys(read)[0] + (read.Lens?.layer ?? '');
+        window.asked.push(kind || 'other');
+        if (read?.Lens) window.painted.push(document.querySelectorAll('#grid td:not(.unknown)').length);
+        if (kind === 'Lens20' && window.wanted) {
+          const wanted = document.querySelector(window.wanted);
+          window.wanted = null;
+          queueMicrotask(() => wanted.click());
+        }
+      }
+      return post.call(this, message, ...rest);
+    };";
+
+#[test]
+fn answer_comes_first_and_a_toggle_before_the_rest_of_the_lens() {
+    let server = server_of_deep();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    page.before_load(LISTENING);
+    page.viewport(1280, 1900);
+    open_deep(&page, &sentence("John"), &sentence("Mary"));
+    page.wait_script(IS_COMPUTED, LONG);
+    page.click("#cell-0-12");
+    page.click("#arm");
+    page.wait_script(IS_COMPUTED, LONG);
+    let asked = || -> Vec<String> {
+        let asked = page.script("return window.asked.splice(0);", &[]);
+        serde_json::from_value(asked).unwrap()
+    };
+    let lens = |layers: std::ops::Range<usize>| -> Vec<String> {
+        let layers = layers.rev();
+        layers.map(|layer| format!("Lens{layer}")).collect()
+    };
+    let all = [vec!["Answer".to_owned()], lens(0..N_LAYERS)].concat();
+    let mut before = asked();
+    assert_eq!(before.split_off(before.len() - all.len()), all);
+
+    // Rows are painted while others are computed.
+    let painted = page.script("return window.painted.slice(-30);", &[]);
+    let painted: Vec<usize> = serde_json::from_value(painted).unwrap();
+    assert!(painted[0] < 2 * N_TOKENS, "{painted:?}");
+    let is_behind = |(n, painted): (usize, &usize)| painted + 3 * N_TOKENS < n * N_TOKENS;
+    assert!(!painted.iter().enumerate().any(is_behind), "{painted:?}");
+
+    // In the middle of it the switch is pressed.
+    page.script("window.wanted = '#switch-2';", &[]);
+    page.click("#switch-2");
+    page.wait_for("#switch-2[aria-checked=true]", SOON);
+    page.wait_script(IS_COMPUTED, LONG);
+    let expected = [
+        &all[..1],
+        &lens(20..N_LAYERS),
+        &["taken back".to_owned()],
+        &all,
+    ];
+    assert_eq!(asked(), expected.concat());
+    page.assert_clean_console();
+}
