@@ -187,7 +187,7 @@ fn pictures_of_a_small_model_have_room() {
     let page = browser.page(&server);
     super::open_live(&page, CPU);
     page.wait_script(IS_COMPUTED, LONG);
-    assert_eq!(page.count("#grid.even, #grid.low"), 0);
+    assert_eq!(page.count("#grid.even, .low"), 0);
     let sizes = page.script(
         "const cell = document.querySelector('#cell-0-0').getBoundingClientRect();
          const head = document.querySelector('#grid tfoot code');

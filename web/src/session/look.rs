@@ -79,6 +79,14 @@ impl Look {
         }
     }
 
+    /// Its text, and what it is where that is no text.
+    pub fn quoted(&self) -> String {
+        match self.sort {
+            Sort::Text => format!("“{}”", self.text),
+            _ => format!("“{}” ({})", self.text, self.about),
+        }
+    }
+
     /// At most so many characters of it: the middle of a longer one is left out, since ends tell tokens apart.
     pub fn shortened(&self, most: usize) -> String {
         shortened(&self.text, most)

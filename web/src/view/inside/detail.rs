@@ -26,9 +26,9 @@ pub fn Detail(
                 Picture::Attention => session.head,
                 _ => layer,
             };
-            let token = session.look_at(Side::Base, position)?.text;
+            let token = session.look_at(Side::Base, position)?.quoted();
             let title = describe(session, row, position, page.metric.get()).title;
-            Some((format!("layer {layer}, token {position} “{token}”"), title))
+            Some((format!("layer {layer}, token {position} {token}"), title))
         })
     };
     let movable = Memo::new(move |_| {

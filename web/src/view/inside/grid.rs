@@ -128,13 +128,12 @@ pub fn Grid(
             (hidden() > 0)
                 .then(|| view! { <p class="hint">{format!("the first {} tokens are not shown", hidden())}</p> })
         }}
-        <div class="scroll" node_ref=frame>
+        <div class="scroll" class:low=move || fit.get().is_low node_ref=frame>
             <table
                 class="grid"
                 class:plain=move || !is_signed()
                 class:even=move || fit.get().columns != Columns::Roomy
                 class:narrow=move || fit.get().columns == Columns::Narrow
-                class:low=move || fit.get().is_low
                 style:--columns=move || n_columns.get().to_string()
                 role="grid"
                 id="grid"
@@ -186,7 +185,7 @@ pub fn Grid(
                                 .get()
                                 .into_iter()
                                 .map(|(position, look)| {
-                                    let title = format!("token {position} “{}” {}", look.text, look.about);
+                                    let title = format!("token {position}, {}", look.quoted());
                                     view! {
                                         <th scope="col" title=title>
                                             <span>

@@ -209,9 +209,9 @@ pub fn LearnedDetail(
         page.session.with(|session| {
             let (_, map) = session.learned()?;
             let Cursor { layer, position } = map.cursor;
-            let token = session.learned_token(map, position).text;
+            let token = session.learned_token(map, position).quoted();
             Some((
-                format!("layer {layer}, token {position} “{token}”"),
+                format!("layer {layer}, token {position} {token}"),
                 paint(session, map.cursor).title,
             ))
         })
