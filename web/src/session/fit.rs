@@ -37,8 +37,8 @@ impl Fit {
     pub fn of(n_rows: usize, n_columns: usize) -> Self {
         Self {
             columns: match n_columns {
-                0..=ROOMY_COLUMNS => Columns::Roomy,
-                0..=EVEN_COLUMNS => Columns::Even,
+                n if n <= ROOMY_COLUMNS => Columns::Roomy,
+                n if n <= EVEN_COLUMNS => Columns::Even,
                 _ => Columns::Narrow,
             },
             is_low: n_rows > ROOMY_ROWS,
