@@ -72,5 +72,5 @@ pub use question::causal;
 pub use site::{Component, PlaceError, Site};
 pub use sizes::{PromptError, Sizes};
 pub use tensor_file::FileError;
-pub use tokenizer::{Tokenizer, TokenizerError};
+pub use tokenizer::{TokenKind, Tokenizer, TokenizerError};
 pub use tokens::{NamedPosition, Tokens};

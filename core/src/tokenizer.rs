@@ -4,6 +4,7 @@
 //! `tokenizer.json`, the metadata of a GGUF file. Special tokens are text like any other, in both ways.
 
 mod gguf;
+mod kind;
 mod pieces;
 mod pre;
 
@@ -16,6 +17,8 @@ use std::{
 use tokenizers::{AddedToken, models::bpe::BPE, pre_tokenizers::byte_level::ByteLevel};
 
 use crate::{Sizes, gguf::Value};
+
+pub use kind::TokenKind;
 
 /// A tokenizer of a language model; a copy shares its vocabulary.
 #[derive(Clone)]

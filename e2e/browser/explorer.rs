@@ -6,6 +6,7 @@ mod fetched;
 mod files;
 mod folder;
 mod inside;
+mod large;
 mod machine;
 mod maps;
 mod measured;

@@ -3,9 +3,11 @@
 pub mod card;
 mod cards;
 pub mod code;
+pub mod fit;
 pub mod job;
 pub mod learned;
 pub mod lint;
+pub mod look;
 pub mod map;
 pub mod numbers;
 pub mod picture;
@@ -18,14 +20,15 @@ mod typing;
 use std::sync::Arc;
 
 use swivel_core::{
-    Component, Result, Site, Sizes, Tokenizer,
+    Component, Result, Site, Sizes, TokenKind, Tokenizer,
     question::{Form, programs::AskedProgram},
 };
 use swivel_engine::protocol::{Answer, AttentionRows, Cell, LensRow};
 
 pub use card::{Card, Opened, Probe};
+pub use look::{Look, Sort};
 pub use picture::{Cursor, Picture, Shown};
-pub use prompt::{Prompt, Prompts, Side, visible};
+pub use prompt::{Prompt, Prompts, Side};
 
 use learned::OpenedSweep;
 use map::PatchMap;
@@ -349,6 +352,32 @@ impl Session {
             Some(model) => model.tokenizer.token(id),
             None => recorded::token(id),
         }
+    }
+
+    /// How a token looks.
+    pub fn look(&self, id: u32) -> Look {
+        match &self.model {
+            Some(model) => Look::of(&model.tokenizer.token(id), &model.tokenizer.kind(id)),
+            None => Look::of(&recorded::token(id), &TokenKind::Text),
+        }
+    }
+
+    /// How the token of a prompt at a position looks; its text is known before there is a model.
+    pub fn look_at(&self, side: Side, position: usize) -> Option<Look> {
+        let prompt = self.choices.prompt(side);
+        match &self.model {
+            Some(_) => prompt.ids.get(position).map(|id| self.look(*id)),
+            None => (prompt.pieces.get(position)).map(|piece| Look::of(piece, &TokenKind::Text)),
+        }
+    }
+
+    /// True if the tokenizer put the first token of a prompt there, and nobody typed it.
+    pub fn is_added(&self, side: Side) -> bool {
+        let prompt = self.choices.prompt(side);
+        let model = self.model.as_ref();
+        let first = model.and_then(|model| model.tokenizer.first_token());
+        let is_first = first.is_some() && prompt.ids.first() == first.as_ref();
+        is_first && !(prompt.pieces.first()).is_some_and(|piece| prompt.text.starts_with(piece))
     }
 
     /// True if a swap at this site, at this base token, can change the answer.

@@ -257,3 +257,29 @@ fn a_token_without_an_embedding_is_named() {
     let error = tokenizer.check(&config(3)).unwrap_err().to_string();
     assert!(error.contains("`</s>` has id 3"), "{error}");
 }
+
+#[test]
+fn bytes_and_special_tokens_are_told_from_text() {
+    let gemma = include_bytes!("../../../tests/fixtures/tokenizers/gemma.json");
+    let qwen2 = include_bytes!("../../../tests/fixtures/tokenizers/qwen2.json");
+    let [gemma, qwen2] = [&gemma[..], qwen2].map(|file| Tokenizer::from_json(file).unwrap());
+    let bytes = |bytes: &[u8]| TokenKind::Bytes(bytes.to_vec());
+    let id = |tokenizer: &Tokenizer, written: &str| tokenizer.library.token_to_id(written).unwrap();
+    for (tokenizer, written, kind) in [
+        (&gemma, "<bos>", TokenKind::Special),
+        (&gemma, "\n", TokenKind::Text),
+        (&gemma, "<0x0A>", bytes(&[0x0A])),
+        (&gemma, "<0xE2>", bytes(&[0xE2])),
+        (&gemma, "▁", TokenKind::Text),
+        (&qwen2, "<|im_start|>", TokenKind::Special),
+        // As byte-level BPE writes a space, a line break, and three bytes that begin characters or are inside one.
+        (&qwen2, "Ġ", TokenKind::Text),
+        (&qwen2, "Ċ", TokenKind::Text),
+        (&qwen2, "â", bytes(&[0xE2])),
+        (&qwen2, "Ģ", bytes(&[0x80])),
+        (&qwen2, "Ń", bytes(&[0xAD])),
+    ] {
+        assert_eq!(tokenizer.kind(id(tokenizer, written)), kind, "{written}");
+    }
+    assert_eq!(gemma.kind(99_999), TokenKind::Missing);
+}

@@ -1,20 +1,23 @@
 //! One intervention at many tokens, each in a run of its own.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, backend::Backend};
 use swivel_core::{
-    Error, Site,
+    Error, Site, Sizes,
     intervention::{Source, Units},
 };
 
 use super::{Asked, Engine};
 use crate::{
-    failure::{Result, refused},
+    failure::{Result, look, refused},
     protocol::Cell,
     readback::cells,
     stage::Stage,
 };
+
+/// Products of numbers after which it is asked whether the answer is still wanted: a toggle waits for them.
+const STEP_PRODUCTS: usize = 2_000_000_000;
 
 impl<B: Backend> Engine<B> {
     /// The plan's only intervention at each of its tokens, one run a token.
@@ -72,13 +75,64 @@ impl<B: Backend> Engine<B> {
             }
             source => source,
         };
-        let normed = self.model.intervene_each(
-            &base.cached,
-            &edit.intervention,
-            &source,
-            (edit.site, head),
-            &positions,
-        );
+        let n_products = self.products_above(edit.site);
+        let mut normed = Vec::new();
+        for step in steps(&positions, base.cached.n_tokens(), n_products) {
+            if step.start > 0 {
+                look(is_wanted).await?;
+            }
+            normed.push(self.model.intervene_each(
+                &base.cached,
+                &edit.intervention,
+                &source.narrow_positions(step.start, step.len()),
+                (edit.site, head),
+                &positions[step],
+            ));
+        }
+        let normed = Tensor::cat(normed, 1);
         cells(&self.model, normed.squeeze_dim(0), pair).await
+    }
+
+    /// About how many products of numbers a token costs in the layers that an intervention at a site can change.
+    fn products_above(&self, site: Site) -> usize {
+        let Sizes {
+            n_layers,
+            d_model,
+            d_mlp,
+            ..
+        } = self.sizes;
+        let layers = n_layers - site.resumes_at(n_layers).min(n_layers);
+        layers * (4 * d_model * d_model + 3 * d_model * d_mlp)
+    }
+}
+
+/// Which of the positions are computed in one step, where a token costs so many products: as many as the first of them allows,
+/// at least one.
+fn steps(positions: &[usize], n_tokens: usize, n_products: usize) -> Vec<Range<usize>> {
+    let mut steps = Vec::new();
+    let mut done = 0;
+    while let Some(first) = positions.get(done) {
+        let n = STEP_PRODUCTS / (n_products * (n_tokens - first)).max(1);
+        let n = n.clamp(1, positions.len() - done);
+        steps.push(done..done + n);
+        done += n;
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_costs_much_is_computed_in_small_steps() {
+        let all: Vec<usize> = (32..40).collect();
+        assert_eq!(steps(&all, 40, 1000), [0..8]);
+        assert_eq!(steps(&all, 40, 0), [0..8]);
+        let half = STEP_PRODUCTS / 12;
+        assert_eq!(steps(&all, 40, half), [0..1, 1..2, 2..4, 4..7, 7..8]);
+        let each = steps(&all, 40, STEP_PRODUCTS);
+        assert_eq!(each, (0..8).map(|at| at..at + 1).collect::<Vec<_>>());
+        assert!(steps(&[], 40, 1).is_empty());
     }
 }

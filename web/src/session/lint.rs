@@ -86,7 +86,7 @@ impl Session {
                         Level::Hint,
                         format!(
                             "both are answered “{}”: no flip to see",
-                            super::visible(&self.token(top))
+                            self.look(top).text
                         ),
                     ),
                 });

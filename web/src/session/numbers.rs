@@ -56,6 +56,23 @@ pub fn duration(secs: f64) -> String {
     }
 }
 
+/// A number in at most so many characters, rounded to fewer digits where it has more; `None` if it is no number as this module
+/// writes them.
+pub fn within(text: &str, most: usize) -> Option<String> {
+    let digits = text.strip_prefix(['+', '−']).unwrap_or(text);
+    let sign = text.strip_suffix(digits)?;
+    let (_, fraction) = digits.split_once('.')?;
+    let value: f64 = digits.parse().ok()?;
+    let forms = (0..=fraction.len()).rev();
+    let mut forms = forms.map(|n| {
+        let digits = format!("{value:.n$}");
+        let digits = if n > 0 { without_zero(digits) } else { digits };
+        format!("{sign}{digits}")
+    });
+    let fits = |form: &String| form.chars().count() <= most;
+    Some(forms.find(fits).unwrap_or_else(|| text.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +93,23 @@ mod tests {
             (1.0, "+1.00"),
         ] {
             assert_eq!(signed_share(value), text);
+        }
+    }
+
+    #[test]
+    fn numbers_lose_digits_where_there_is_no_room() {
+        for (text, most, shorter) in [
+            ("+.97", 4, "+.97"),
+            ("+.97", 3, "+1"),
+            ("+1.09", 4, "+1.1"),
+            ("−12.3", 4, "−12"),
+            (".999", 3, "1.0"),
+            ("+1234.5", 4, "+1234.5"),
+        ] {
+            assert_eq!(within(text, most).as_deref(), Some(shorter));
+        }
+        for text in ["·", "is", "v1.0", "1", ""] {
+            assert_eq!(within(text, 4), None);
         }
     }
 }

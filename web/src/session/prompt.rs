@@ -105,18 +105,3 @@ pub fn rotated(request: &Request, n_tokens: usize) -> Request {
     }
     request
 }
-
-/// Text of a token with what cannot be seen made visible.
-pub fn visible(piece: &str) -> String {
-    piece
-        .chars()
-        .map(|c| match c {
-            ' ' => '␣',
-            '\n' => '⏎',
-            '\t' => '⇥',
-            '\r' => '␍',
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}

@@ -6,15 +6,18 @@ use swivel_engine::protocol::{Answer, AnswerRow};
 use crate::{
     page_state::PageState,
     session::{
-        Session,
+        Look, Session,
         numbers::{milliseconds, nats, probability, signed_share},
-        visible,
     },
 };
 
 const RUNS: [&str; 3] = ["base", "intervened", "source"];
 /// Probability from which a token has a row: below it, every digit that is shown is 0.
 const SEEN: f32 = 0.005;
+
+/// Characters of a token in its row, and in the sentence below the rows.
+const MOST_CHARS: usize = 14;
+const MOST_SAID: usize = 40;
 
 /// What the panel shows.
 #[derive(Clone, PartialEq)]
@@ -37,7 +40,9 @@ struct Said {
 #[derive(Clone, PartialEq)]
 struct Row {
     id: u32,
-    token: String,
+    look: Look,
+    /// Another row shows the same text.
+    is_twin: bool,
     logits: [f32; 3],
     probabilities: [f32; 3],
     is_top: [bool; 3],
@@ -60,12 +65,19 @@ fn said(session: &Session) -> Option<Said> {
         let is_top = top.contains(&row.id);
         is_top || row.scores.iter().any(|score| score.probability >= SEEN)
     };
-    let rows = rows.iter().filter(is_seen).map(|row| {
+    let looks = (rows.iter().filter(is_seen)).map(|row| (row, session.look(row.id)));
+    let looks: Vec<_> = looks.collect();
+    let rows = looks.iter().map(|(row, look)| {
+        let shown = look.shortened(MOST_CHARS);
+        let twins = looks
+            .iter()
+            .filter(|(_, other)| other.shortened(MOST_CHARS) == shown);
         let [before, after, _] = row.scores.map(|score| score.probability);
         Row {
             id: row.id,
             logits: row.scores.map(|score| score.logit),
-            token: visible(&session.token(row.id)),
+            look: look.clone(),
+            is_twin: twins.count() > 1,
             probabilities: row.scores.map(|score| score.probability),
             is_top: top.map(|top| top == row.id),
             change: after - before,
@@ -78,7 +90,7 @@ fn said(session: &Session) -> Option<Said> {
     });
     Some(Said {
         rows: rows.collect(),
-        tops: top.map(|id| visible(&session.token(id))),
+        tops: top.map(|id| session.look(id).shortened(MOST_SAID)),
         is_flipped: answer.is_flipped(),
         is_armed,
         is_on_task: session.is_on_task(),
@@ -218,10 +230,16 @@ fn row_view(row: Row, is_armed: bool) -> impl IntoView {
     });
     // With all digits, for whoever compares.
     let logits = row.logits.map(|logit| logit.to_string()).join(" ");
+    let Look { text, sort, about } = &row.look;
+    let title = format!("“{text}”, id {} {about}", row.id);
+    let id = row
+        .is_twin
+        .then(|| view! { <span class="at">{row.id}</span> });
     view! {
         <tr data-id=row.id data-logits=logits>
-            <th scope="row">
-                <code>{row.token}</code>
+            <th scope="row" title=title>
+                <code class=sort.name()>{row.look.shortened(MOST_CHARS)}</code>
+                {id}
             </th>
             {cells.collect_view()}
         </tr>

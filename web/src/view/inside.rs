@@ -69,6 +69,8 @@ pub fn Inside(
                 </Show>
             </div>
             <LearnedWarnings page />
+            // What stays in sight at the window's end stays beside the picture.
+            <div>
             <Show
                 when=move || is_table.get() && matches!(picture(), Picture::Map | Picture::Learned(_))
                 fallback=move || view! { <Grid page /> }
@@ -87,6 +89,7 @@ pub fn Inside(
             >
                 <LearnedDetail page />
             </Show>
+            </div>
         </section>
     }
 }

@@ -7,12 +7,13 @@ use super::scroll::show_inside;
 use crate::{
     page_state::{Action, PageState},
     session::{
-        Session, Side,
+        Look, Session, Side,
         lint::{Level, Note},
-        visible,
     },
 };
 
+/// Characters of a token that its chip shows.
+const MOST_CHARS: usize = 24;
 /// Demonstrations that a new pair can have.
 const SHOTS: [usize; 5] = [0, 1, 3, 5, 10];
 
@@ -127,9 +128,11 @@ fn note_view(page: PageState, note: Note) -> impl IntoView {
 /// A token as the strip shows it.
 #[derive(Clone, PartialEq)]
 struct Chip {
-    text: String,
+    look: Look,
     id: u32,
     position: usize,
+    /// The tokenizer put it there, nobody typed it.
+    is_added: bool,
     /// What is done at it, and by which cards; nothing where nothing is.
     marks: Vec<[String; 2]>,
 }
@@ -172,7 +175,7 @@ fn PromptBox(page: PageState, side: Side) -> impl IntoView {
                         .get()
                         .into_iter()
                         .map(|chip| {
-                            let mut title = format!("token {}, id {}", chip.position, chip.id);
+                            let mut title = title(&chip);
                             let mut done: Vec<String> = Vec::new();
                             for [what, by] in chip.marks {
                                 title += &format!("; {what}: {by}");
@@ -184,7 +187,8 @@ fn PromptBox(page: PageState, side: Side) -> impl IntoView {
                             view! {
                                 <li class:marked=is_marked title=title>
                                     <span class="at">{chip.position}</span>
-                                    <span class="piece">{chip.text}</span>
+                                    <span class=format!("piece {}", chip.look.sort.name())>{chip.look.shortened(MOST_CHARS)}</span>
+                                    {chip.is_added.then(|| view! { <span class="at">"added"</span> })}
                                     {is_marked.then(|| view! { <span class="mark">{done.join(" + ")}</span> })}
                                 </li>
                             }
@@ -194,6 +198,21 @@ fn PromptBox(page: PageState, side: Side) -> impl IntoView {
             </ol>
         </div>
     }
+}
+
+/// What a chip says when it is pointed at, before its marks.
+fn title(chip: &Chip) -> String {
+    let mut title = format!("token {}, id {}", chip.position, chip.id);
+    if chip.look.shortened(MOST_CHARS) != chip.look.text {
+        title += &format!(": {}", chip.look.text);
+    }
+    if !chip.look.about.is_empty() {
+        title += &format!("; {}", chip.look.about);
+    }
+    if chip.is_added {
+        title += "; the tokenizer puts it before every text";
+    }
+    title
 }
 
 fn chips(session: &Session, side: Side) -> Vec<Chip> {
@@ -210,12 +229,14 @@ fn chips(session: &Session, side: Side) -> Vec<Chip> {
             marks[position].push([what.to_owned(), by]);
         }
     }
-    let pieces = prompt.pieces.iter().zip(&prompt.ids).zip(marks).enumerate();
-    pieces
-        .map(|(position, ((piece, id), marks))| Chip {
-            text: visible(piece),
+    let is_added = session.is_added(side);
+    let tokens = prompt.ids.iter().zip(marks).enumerate();
+    tokens
+        .map(|(position, (id, marks))| Chip {
+            look: session.look_at(side, position).unwrap_or_default(),
             id: *id,
             position,
+            is_added: is_added && position == 0,
             marks,
         })
         .collect()

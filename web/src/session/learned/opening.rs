@@ -6,7 +6,7 @@ use swivel_core::{
 };
 
 use super::{Facet, OpenedFile, OpenedSweep};
-use crate::session::{Cursor, Picture, Session, Side, visible};
+use crate::session::{Cursor, Look, Picture, Session, Side};
 
 impl Session {
     /// Opens a direction file or a sweep result.
@@ -74,15 +74,14 @@ impl Session {
         layers.into_iter().rev().collect()
     }
 
-    /// Text of a sweep's token: the page's own where its prompts are as long as the example pair's, else the example's.
-    pub fn learned_token(&self, map: &OpenedSweep, position: usize) -> String {
+    /// A sweep's token: the page's own where its prompts are as long as the example pair's, else the example's.
+    pub fn learned_token(&self, map: &OpenedSweep, position: usize) -> Look {
         let ids = &map.result.facts().base;
-        let own = &self.choices.base.pieces;
-        let piece = match own.len() == ids.len() {
-            true => own.get(position).cloned(),
-            false => ids.get(position).map(|id| self.token(*id)),
+        let look = match self.choices.base.ids.len() == ids.len() {
+            true => self.look_at(Side::Base, position),
+            false => ids.get(position).map(|id| self.look(*id)),
         };
-        visible(&piece.unwrap_or_default())
+        look.unwrap_or_default()
     }
 
     /// What a person should know about a sweep result before reading it.

@@ -1,5 +1,7 @@
 //! Answers, map, lens and attention: what the page shows of a swap.
 
+use std::cell;
+
 use super::{super::map::Metric, *};
 
 #[test]
@@ -113,5 +115,39 @@ fn probes_of_the_embedded_directions_pass() {
     for idx in 0..session.directions.len() {
         assert_eq!(session.directions[idx].probe, Probe::Same);
         assert_eq!(session.card_warning(&session.choices.cards[idx]), None);
+    }
+}
+
+#[test]
+fn lens_of_the_base_is_read_once_for_all_that_is_done_to_it() {
+    let mut session = live();
+    session.change(|choices| choices.cards[0].is_on = false);
+    let mut engine = engine();
+    settle(&mut engine, &mut session);
+    let before = session.lens.clone();
+    for position in [3, 7] {
+        let cell = Cursor { layer: 0, position };
+        arm(&mut session, Component::BlockOutput, cell);
+        let mut fresh = super::engine();
+        while let Some(job) = session.next_job() {
+            let looks = cell::Cell::new(0);
+            let is_wanted = async || {
+                looks.set(looks.get() + 1);
+                true
+            };
+            give(&mut engine, &session, &job.request);
+            let response = block_on(engine.handle(0, &job.request, &is_wanted)).unwrap();
+            let expected = handle(&mut fresh, &session, &job.request).unwrap();
+            if let (Response::Lens(row), Response::Lens(expected)) = (&response, &expected) {
+                assert_eq!(row, expected);
+                let Read::Lens { layer, .. } = job.request.read else {
+                    panic!("{:?}", job.request.read)
+                };
+                assert_eq!(Some(&row.base), before[layer].as_ref().map(|row| &row.base));
+                // Only what the swap can change is read.
+                assert_eq!(looks.get(), 1, "layer {layer}");
+            }
+            session.take(&job, response, 1.0);
+        }
     }
 }

@@ -36,7 +36,7 @@ fn prompts_are_never_trimmed() {
     let base = &session.choices.base;
     assert_eq!(base.text, "  milk \n");
     assert_eq!(base.pieces.concat(), "  milk \n");
-    assert_eq!(visible(&base.pieces.concat()), "␣␣milk␣⏎");
+    assert_eq!(look::visible(&base.pieces.concat()), "␣␣milk␣⏎");
 }
 
 #[test]
@@ -84,4 +84,27 @@ fn notes_name_the_fault_and_mend_it() {
             .iter()
             .any(|note| note.text.contains("1 and 10 tokens"))
     );
+}
+
+#[test]
+fn token_that_the_tokenizer_puts_first_is_told_from_a_typed_one() {
+    let mut session = live();
+    assert!(!session.is_added(Side::Base));
+    let tokenizer = file("tests/fixtures/tokenizers/gemma.json");
+    session.set_model(Model {
+        tokenizer: Tokenizer::from_json(&tokenizer).unwrap(),
+        program: None,
+        ..model()
+    });
+    session.type_prompt(Side::Base, "the river\n\n").unwrap();
+    session.type_prompt(Side::Source, "<bos>the river").unwrap();
+    assert_eq!(Side::BOTH.map(|side| session.is_added(side)), [true, false]);
+    let base = &session.choices.base;
+    let looks = (0..base.ids.len()).filter_map(|at| session.look_at(Side::Base, at));
+    let quoted: Vec<_> = looks.map(|look| look.quoted()).collect();
+    assert_eq!(quoted[0], "“<bos>” (a special token: a text begins)");
+    assert_eq!(quoted.last().unwrap(), "“⏎⏎” (nothing but 2 line breaks)");
+    let [byte, space] = [110, 334].map(|id| session.look(id));
+    assert_eq!((&byte.text[..], byte.sort), ("‹0x62›", Sort::Bytes));
+    assert_eq!((&space.text[..], space.sort), ("␣", Sort::Blank));
 }

@@ -189,7 +189,7 @@ fn map_shows_its_layers_and_tokens_and_how_much_there_is() {
     let cells = map.result.cells();
     assert!((map.share(&cells[0]) - 0.94).abs() < 1e-6);
     assert_eq!(map.share(&cells[3]), 0.0, "below chance");
-    assert_eq!(session.learned_token(map, 9), "=");
+    assert_eq!(session.learned_token(map, 9).text, "=");
     assert!(session.learned_warnings(map).is_empty());
     assert!(map.facets().is_empty());
     let missing = Cursor {
@@ -289,7 +289,7 @@ fn map_of_longer_prompts_offers_its_pair() {
     let map = shown(&session);
     assert!(session.has_other_prompts(map));
     let last = long.base.len() - 1;
-    assert_eq!(session.learned_token(map, last), "=");
+    assert_eq!(session.learned_token(map, last).text, "=");
     let warnings = session.learned_warnings(map).join(" ");
     assert!(
         warnings.contains("46 tokens, your prompts have 10"),

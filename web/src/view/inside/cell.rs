@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use crate::session::fit::Fit;
+
 /// A cell as it is painted.
 #[derive(Clone, PartialEq, Default)]
 pub struct Painted {
@@ -38,6 +40,7 @@ pub fn cell_view(
     row: usize,
     position: usize,
     painted: Painted,
+    fit: Fit,
     pick: impl Fn(usize, usize) + Copy + 'static,
 ) -> impl IntoView {
     let Painted {
@@ -65,7 +68,7 @@ pub fn cell_view(
             title=title
             on:click=move |_| pick(row, position)
         >
-            {text}
+            {fit.shown(&text)}
         </td>
     }
 }

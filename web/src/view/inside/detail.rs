@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     page_state::PageState,
-    session::{Cursor, Picture, visible},
+    session::{Cursor, Picture, Side},
 };
 
 /// What stands at the cursor, and what can be done there.
@@ -26,12 +26,9 @@ pub fn Detail(
                 Picture::Attention => session.head,
                 _ => layer,
             };
-            let piece = session.choices.base.pieces.get(position)?;
+            let token = session.look_at(Side::Base, position)?.quoted();
             let title = describe(session, row, position, page.metric.get()).title;
-            Some((
-                format!("layer {layer}, token {position} “{}”", visible(piece)),
-                title,
-            ))
+            Some((format!("layer {layer}, token {position} {token}"), title))
         })
     };
     let movable = Memo::new(move |_| {

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     page_state::PageState,
-    session::{Cursor, Picture, Session, Shown, visible},
+    session::{
+        Cursor, Look, Picture, Session, Shown, Side,
+        fit::{Columns, Fit},
+    },
     view::scroll::show_inside,
 };
 
@@ -60,15 +63,15 @@ fn cursor(session: &Session) -> (usize, usize) {
     }
 }
 
-/// Columns of the picture: what stands below them.
-fn columns(session: &Session) -> Vec<(usize, String)> {
-    let text = |position: usize| match session.learned() {
+/// Columns of the picture: the tokens that stand below them.
+fn columns(session: &Session) -> Vec<(usize, Look)> {
+    let look = |position: usize| match session.learned() {
         Some((_, map)) => session.learned_token(map, position),
-        None => visible(&session.choices.base.pieces[position]),
+        None => session.look_at(Side::Base, position).unwrap_or_default(),
     };
     let (positions, _) = positions(session);
     (positions.into_iter())
-        .map(|position| (position, text(position)))
+        .map(|position| (position, look(position)))
         .collect()
 }
 
@@ -82,6 +85,8 @@ pub fn Grid(
     // One for all rows: a card is checked as a plan each time it is asked for.
     let written = Memo::new(move |_| page.session.with(written));
     let columns = Memo::new(move |_| page.session.with(columns));
+    let n_columns = Memo::new(move |_| columns.with(Vec::len));
+    let fit = Memo::new(move |_| Fit::of(row_names.with(Vec::len), n_columns.get()));
     let is_signed = move || {
         page.session
             .with(|s| s.picture != Picture::Attention || s.shown == Shown::Difference)
@@ -123,10 +128,13 @@ pub fn Grid(
             (hidden() > 0)
                 .then(|| view! { <p class="hint">{format!("the first {} tokens are not shown", hidden())}</p> })
         }}
-        <div class="scroll" node_ref=frame>
+        <div class="scroll" class:low=move || fit.get().is_low node_ref=frame>
             <table
                 class="grid"
                 class:plain=move || !is_signed()
+                class:even=move || fit.get().columns != Columns::Roomy
+                class:narrow=move || fit.get().columns == Columns::Narrow
+                style:--columns=move || n_columns.get().to_string()
                 role="grid"
                 id="grid"
                 tabindex="0"
@@ -156,10 +164,11 @@ pub fn Grid(
                                     <tr>
                                         <th scope="row">{name}</th>
                                         {move || {
+                                            let fit = fit.get();
                                             cells
                                                 .get()
                                                 .into_iter()
-                                                .map(|(position, painted)| cell_view(row, position, painted, pick))
+                                                .map(|(position, painted)| cell_view(row, position, painted, fit, pick))
                                                 .collect_view()
                                         }}
                                     </tr>
@@ -175,11 +184,14 @@ pub fn Grid(
                             columns
                                 .get()
                                 .into_iter()
-                                .map(|(position, piece)| {
+                                .map(|(position, look)| {
+                                    let title = format!("token {position}, {}", look.quoted());
                                     view! {
-                                        <th scope="col" title=format!("token {position}")>
-                                            <code>{piece}</code>
-                                            <span class="at">{position}</span>
+                                        <th scope="col" title=title>
+                                            <span>
+                                                <code>{fit.get().shown(&look.text)}</code>
+                                                <span class="at">{position}</span>
+                                            </span>
                                         </th>
                                     }
                                 })

@@ -209,9 +209,9 @@ pub fn LearnedDetail(
         page.session.with(|session| {
             let (_, map) = session.learned()?;
             let Cursor { layer, position } = map.cursor;
-            let token = session.learned_token(map, position);
+            let token = session.learned_token(map, position).quoted();
             Some((
-                format!("layer {layer}, token {position} “{token}”"),
+                format!("layer {layer}, token {position} {token}"),
                 paint(session, map.cursor).title,
             ))
         })
@@ -318,7 +318,7 @@ fn lines(session: &Session) -> Vec<(Cursor, [String; 8], Option<&'static str>)> 
     for layer in session.learned_layers(map) {
         for position in map.positions() {
             let place = Cursor { layer, position };
-            let token = session.learned_token(map, position);
+            let token = session.learned_token(map, position).text;
             let found = map.find(place).zip(map.cell(place));
             let score_of = |value: Option<f64>| value.map_or_else(dash, score);
             let controls = found.and_then(|(_, cell)| cell.controls.as_ref());

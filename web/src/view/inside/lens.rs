@@ -6,7 +6,6 @@ use super::cell::{Painted, unknown};
 use crate::session::{
     Cursor, Session, Shown,
     numbers::{nats, probability},
-    visible,
 };
 
 /// Nats at which the colour of the lens is nearly full.
@@ -20,7 +19,7 @@ pub fn paint(session: &Session, cell: Cursor) -> Painted {
     let likeliest = |name: &str, cell: &Cell| {
         format!(
             "{name}: {} {} ({} nats towards the source's answer)",
-            visible(&session.token(cell.top)),
+            session.look(cell.top).text,
             probability(cell.probability),
             nats(cell.difference)
         )
@@ -31,7 +30,7 @@ pub fn paint(session: &Session, cell: Cursor) -> Painted {
         likeliest("intervened", &intervened)
     );
     let leaning = |cell: &Cell| (cell.difference / LENS_SCALE).tanh();
-    let top = |cell: &Cell| visible(&session.token(cell.top));
+    let top = |cell: &Cell| session.look(cell.top).text;
     let (text, value) = match session.shown {
         Shown::Base => (top(&base), leaning(&base)),
         Shown::Intervened => (top(&intervened), leaning(&intervened)),

@@ -13,7 +13,6 @@ use crate::{
         Cursor, Session,
         map::Metric,
         numbers::{probability, signed_share},
-        visible,
     },
 };
 
@@ -90,7 +89,7 @@ pub fn paint(session: &Session, cell: Cursor, metric: Metric) -> Painted {
                 title: format!(
                     "recovered share {}, answer {} {}",
                     signed_share(map.value(found, Metric::Recovered)),
-                    visible(&session.token(found.top)),
+                    session.look(found.top).text,
                     probability(found.probability)
                 ),
                 value: (value / map.full_scale(metric)).clamp(-1.0, 1.0),
@@ -118,9 +117,9 @@ pub fn MapTable(
                     Some([
                         layer.to_string(),
                         position.to_string(),
-                        visible(&session.choices.base.pieces[position]),
+                        session.look(session.choices.base.ids[position]).text,
                         metric.text(map.value(cell, metric)),
-                        visible(&session.token(cell.top)),
+                        session.look(cell.top).text,
                         probability(cell.probability),
                     ])
                 })
