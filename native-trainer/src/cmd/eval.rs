@@ -11,9 +11,8 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use clap::Args as ClapArgs;
 use serde_json::json;
 use swivel_core::{
-    Decoder, Place, Position, Sizes,
+    Decoder, Place, Sizes,
     direction::{Direction, Facts},
-    intervention::Intervention,
     question::{Pair, TokenName},
 };
 
@@ -24,11 +23,12 @@ use super::options::{
 use crate::{
     cached::{CacheConfig, Cached},
     device::{self, Job},
-    direction_file::{Opened, check_weights, no_map},
+    direction_file::{Opened, no_map},
     known,
     map::cell_name,
     model_files::ModelFiles,
-    pairs::{self, Counts, place, read_pairs},
+    pairs::{self, Counts, read_pairs},
+    probe::{self, LearnedOn},
     report::Report,
     score::{Bases, swap_along},
     site::check_head,
@@ -52,7 +52,7 @@ pub struct Args {
     cell: Option<String>,
     #[command(flatten)]
     common: Common,
-    /// Accept a direction that was learned on other weights, with a warning
+    /// Accept a direction that was learned on another model, with a warning
     #[arg(long, help_heading = heading::MODEL)]
     any_model: bool,
     #[command(flatten)]
@@ -87,8 +87,9 @@ struct Eval {
     choices: Option<Vec<u32>>,
     /// Whether pairs are kept that the model answers wrong by itself.
     keep_wrong: bool,
-    /// Whether it was learned on these weights.
-    has_own_model: bool,
+    learned_on: LearnedOn,
+    /// Whether a direction of another model is accepted.
+    any_model: bool,
     at_least: Option<f64>,
     seed: u64,
     cache: CacheConfig,
@@ -128,7 +129,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let files = ModelFiles::open(common.model.as_deref().unwrap_or(model))?;
     let files = files.held_in(common.dtype);
     direction.check(files.sizes())?;
-    let has_own_model = check_weights(&direction, &files, any_model, report)?;
+    let learned_on = LearnedOn::of(&direction, &files, report)?;
     let (mut stands_for, mut choices) = (None, None);
     let pairs = match test_data {
         Some(path) => {
@@ -174,7 +175,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
             pairs,
             choices,
             keep_wrong,
-            has_own_model,
+            learned_on,
+            any_model,
             at_least,
             seed,
             cache,
@@ -218,7 +220,8 @@ impl Job for Eval {
             mut pairs,
             choices,
             keep_wrong,
-            has_own_model,
+            learned_on,
+            any_model,
             at_least,
             seed,
             cache,
@@ -227,9 +230,14 @@ impl Job for Eval {
         } = self;
         let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
         let learned = swap_along(direction.basis(&device));
-        if has_own_model {
-            check_probe(&model, files.sizes(), &direction, &learned, cache)?;
-        }
+        probe::check(
+            &model,
+            files.sizes(),
+            &direction,
+            &learned_on,
+            any_model,
+            report,
+        )?;
         if !keep_wrong {
             let sets = &mut [("test", &mut pairs)];
             known::keep(&model, files.sizes(), sets, choices.as_deref(), report)?;
@@ -285,38 +293,4 @@ fn cache_pairs<B: Backend>(
     cache: CacheConfig,
 ) -> Result<Cached<B>> {
     Ok(Cached::run(model, sizes, place, pairs, cache, "test pairs")?.0)
-}
-
-/// Runs the pair that the file carries: the right file on the right model gives the recorded answer.
-fn check_probe<B: Backend>(
-    model: &Decoder<B>,
-    sizes: &Sizes,
-    direction: &Direction,
-    learned: &Intervention<B>,
-    cache: CacheConfig,
-) -> Result<()> {
-    let probe = &direction.facts.probe;
-    let mut pair = [Pair {
-        base: probe.base.clone(),
-        source: probe.source.clone(),
-        label: probe.top_1,
-        ..Pair::default()
-    }];
-    place(&mut pair, direction.facts.place.position)?;
-    if let Some(position) = probe.source_position {
-        pair[0].source_position = Position::Index(position).resolve(probe.source.len())?;
-    }
-    let cached = cache_pairs(model, sizes, direction.facts.place, &pair, cache)?;
-    let swaps = cached.swaps(model, learned, &pair)?;
-    let found = &swaps[0].probe;
-    if !probe.agrees(found.top_1, found.logit) {
-        bail!(
-            "the file's probe gives token {} with logit {:.3}, recorded were {} and {:.3}: this direction does not belong to this model",
-            found.top_1,
-            found.logit,
-            probe.top_1,
-            probe.logit
-        );
-    }
-    Ok(())
 }

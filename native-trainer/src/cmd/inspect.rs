@@ -23,6 +23,7 @@ use crate::{
     model_files::{ModelFiles, SOLVER},
     output::Output,
     plan_file::PlanFile,
+    probe::LearnedOn,
     report::Report,
     verdict,
     weight_file::WeightFile,
@@ -428,7 +429,11 @@ fn inspect_plan(file: &PlanFile, report: Report) -> Result<ExitCode> {
         report.line(line);
     }
     // Other weights are no error: nothing is run.
-    file.check_directions(true, report)?;
+    for learned_on in file.learned_on(report)? {
+        if let LearnedOn::Others(why) = learned_on {
+            report.warn(why);
+        }
+    }
     report.event(&json!({ "kind": "plan", "model": model, "lines": words }));
     Ok(ExitCode::SUCCESS)
 }

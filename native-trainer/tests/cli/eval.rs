@@ -48,7 +48,7 @@ fn bad_direction_files_are_refused() {
     );
     check_error(&["inspect", &bad], &["inf"]);
 
-    // The same width, other weights: refused, or accepted with a warning.
+    // Another hash, the same answer to the probe: the same model in another format.
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let hash = text
         .split("model_sha256\":\"")
@@ -63,19 +63,30 @@ fn bad_direction_files_are_refused() {
         .unwrap();
     fs::write(&bad, &bytes).unwrap();
     patch(Path::new(&bad), at, b"00000000");
-    check_error(
-        &["eval", &bad, "--shots", "0"],
-        &["other weights", "--any-model"],
+    let scored = ["eval", &bad, "--shots", "0", "--test-pairs", "20"];
+    let output = swivel(&scored);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let expected = "learned on other weights";
+    assert!(
+        said.contains(expected) && said.contains("another format"),
+        "{said}"
     );
-    let output = swivel(&[
-        "eval",
-        &bad,
-        "--shots",
-        "0",
-        "--any-model",
-        "--test-pairs",
-        "20",
-    ]);
+
+    // The same width and vocabulary, other weights: refused, or accepted with a warning.
+    let other = folder.path().join("other");
+    let solver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/solver");
+    fs::create_dir(&other).unwrap();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(solver.join(name), other.join(name)).unwrap();
+    }
+    let weights = other.join("model.safetensors");
+    let n_bytes = fs::metadata(&weights).unwrap().len() as usize;
+    // The last tensor's values become small ones.
+    patch(&weights, n_bytes - 20_000, &[0; 20_000]);
+    let other = [&scored[..], &["--model", other.to_str().unwrap()]].concat();
+    check_error(&other, &["other weights", "probe gives", "--any-model"]);
+    let output = swivel(&[&other[..], &["--any-model", "--keep-wrong"]].concat());
     assert_ne!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("learned on other weights"));
 

@@ -9,7 +9,7 @@ use swivel_core::question::programs::AskedProgram;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::RequestCache;
 
-use super::{App, BUILT_IN};
+use super::{App, SOLVER};
 use crate::{
     browser::{
         client::{Client, LoadedInTab, Problem},
@@ -20,6 +20,7 @@ use crate::{
         worker::Fetching,
     },
     device::{Device, DeviceState},
+    offered::BUILT_IN,
     page_state::{KeptModel, Loading},
     session::Model,
 };
@@ -46,7 +47,7 @@ impl App {
         spawn_local(async move {
             match fetch::list(MODELS, RequestCache::NoStore).await {
                 Ok(Some(list)) => {
-                    let is_other = |name: &String| name != BUILT_IN;
+                    let is_other = |name: &String| name != SOLVER;
                     let others = list.names.into_iter().filter(is_other);
                     self.models.set(others.collect());
                 }
@@ -82,6 +83,7 @@ impl App {
         let (still_wanted, given_up) = oneshot::channel();
         // What was being loaded before is given up: its worker ends, and with it all that is on its way.
         self.still_loading.set_value(Some(still_wanted));
+        self.loading.set(Loading::Preparing);
         spawn_local(async move {
             let load = std::pin::pin!(self.load(&source, generation));
             let Either::Left((result, _)) = select(load, given_up).await else {
@@ -93,8 +95,7 @@ impl App {
             match result {
                 Ok(()) => {
                     self.loading.set(Loading::Live);
-                    let built_in = fetch::address_in(MODELS, BUILT_IN);
-                    let text = source.text().filter(|text| *text != built_in);
+                    let text = source.text().filter(|text| text != BUILT_IN);
                     window::set_query("model", text.as_deref());
                     window::mark("swivel-model");
                     self.open_fragment();

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use swivel_core::{
     Component, Error, Place, Position, Result,
-    direction::Direction,
+    direction::{Direction, Facts},
+    hub::HubId,
     plan::{Operation, PlanError},
 };
 
 use super::{Card, Cursor, Opened, Probe, Session, numbers::score};
+use crate::offered::{BUILT_IN, OFFERED};
 
 impl Session {
     /// Opens a direction file; a new card, switched off, shows it, unless one shows the same swap.
@@ -18,7 +20,10 @@ impl Session {
     /// - those of [`Direction::check`] if a model is there and it does not fit
     pub fn open_direction(&mut self, name: &str, bytes: &[u8], is_embedded: bool) -> Result<usize> {
         let direction = Direction::from_bytes(bytes)?;
-        if let Some(model) = &self.model {
+        // One of another model that can be fetched is shown, and offers that.
+        if let Some(model) = &self.model
+            && where_learned(&direction.facts).is_none()
+        {
             direction.check(&model.sizes)?;
         }
         let known =
@@ -176,11 +181,16 @@ impl Session {
     /// What a person should know about a card that can be done.
     pub fn card_warning(&self, card: &Card) -> Option<String> {
         let (opened, model) = (&self.directions[card.direction?], self.model.as_ref()?);
-        if opened.direction.facts.model_sha256 != model.sha256 {
-            return Some(format!(
-                "learned on other weights ({}): its scores say nothing about this model",
-                opened.direction.facts.model
-            ));
+        if !self.is_of_this_model(opened) {
+            let learned_on = &opened.direction.facts.model;
+            return Some(match opened.probe {
+                Probe::Unknown => format!(
+                    "learned on other weights ({learned_on}): whether they are the same model in another format is not known yet"
+                ),
+                _ => format!(
+                    "learned on another model ({learned_on}): its probe gives another answer here, and its scores say nothing about this one"
+                ),
+            });
         }
         if let Err(error) = opened.direction.check_tokenizer(&model.tokenizer) {
             return Some(error.to_string());
@@ -198,10 +208,38 @@ impl Session {
         })
     }
 
+    /// True if a direction was learned on the weights of the page, or on the same model's in another format: then its probe
+    /// agrees.
+    pub fn is_of_this_model(&self, opened: &Opened) -> bool {
+        let facts = &opened.direction.facts;
+        let model = self.model.as_ref();
+        model.is_some_and(|model| facts.model_sha256 == model.sha256 || opened.probe == Probe::Same)
+    }
+
+    /// What opens the model that a card's direction was learned on, where that is another than the page's and can be fetched.
+    pub fn model_to_open(&self, card: &Card) -> Option<String> {
+        let opened = self.directions.get(card.direction?)?;
+        if self.model.is_none() || self.is_of_this_model(opened) {
+            return None;
+        }
+        let built_in = || opened.is_embedded.then(|| BUILT_IN.to_owned());
+        where_learned(&opened.direction.facts).or_else(built_in)
+    }
+
     /// The cards that are done: those that are on and can be.
     pub fn active(&self) -> impl Iterator<Item = &Card> {
         let cards = self.choices.cards.iter();
         cards.filter(|card| card.is_on && self.card_problem(card).is_none())
+    }
+}
+
+/// What opens the model that a direction was learned on, where that is on the Hub.
+fn where_learned(facts: &Facts) -> Option<String> {
+    let mut offered = OFFERED.iter();
+    let offered = offered.find(|own| own.sha256 == Some(facts.model_sha256.as_str()));
+    match offered {
+        Some(offered) => Some(offered.id.to_owned()),
+        None => HubId::parse(&facts.model).map(|id| id.to_string()),
     }
 }
 

@@ -91,11 +91,15 @@ impl Session {
     }
 
     fn probe_job(&self, model: &Model) -> Option<(JobKind, Request)> {
+        // Also where the weights are others: they may be the same model's in another format.
         let idx = self.directions.iter().position(|opened| {
             let facts = &opened.direction.facts;
+            let prompts = [&facts.probe.base, &facts.probe.source];
             opened.probe == Probe::Unknown
-                && facts.model_sha256 == model.sha256
                 && opened.direction.check(&model.sizes).is_ok()
+                && prompts
+                    .iter()
+                    .all(|ids| model.sizes.check_ids(&[ids]).is_ok())
         })?;
         Some((JobKind::Probe(idx), self.probe_request(idx)?))
     }

@@ -56,6 +56,8 @@ struct Facts {
     learned: Option<String>,
     problem: Option<String>,
     warning: Option<String>,
+    /// What opens the model that it was learned on, where that is another one.
+    model_to_open: Option<String>,
     is_removable: bool,
 }
 
@@ -83,7 +85,13 @@ fn facts(session: &Session, card: &Card) -> Facts {
             Probe::Different => "run again here: another answer",
         };
         let [pairs, epochs] = [pairs, epochs].map(Option::unwrap_or_default);
-        format!("learned on {}{pairs}{epochs}; {probe}", facts.model)
+        let own = session.model.as_ref().map(|model| &model.sha256);
+        let is_other = own != Some(&facts.model_sha256) && opened.probe == Probe::Same;
+        let format = match is_other {
+            true => ", there in another format",
+            false => "",
+        };
+        format!("learned on {}{format}{pairs}{epochs}; {probe}", facts.model)
     };
     let problem = session.card_problem(card);
     Facts {
@@ -107,6 +115,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
                 .or_else(|| no_effect(session, card)),
         },
         problem,
+        model_to_open: session.model_to_open(card),
         is_removable: direction.is_none_or(|opened| opened.origin.is_some()),
     }
 }
@@ -253,6 +262,22 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                 facts
                     .with(|facts| facts.as_ref().and_then(|f| f.warning.clone()))
                     .map(|text| view! { <p class="hint">"△ " {text}</p> })
+            }}
+            {move || {
+                facts
+                    .with(|facts| facts.as_ref().and_then(|f| f.model_to_open.clone()))
+                    .map(|model| {
+                        let open = model.clone();
+                        view! {
+                            <button
+                                class="own-model"
+                                title=model
+                                on:click=move |_| page.act(Action::OpenAddress(open.clone()))
+                            >
+                                "Open the model that it was learned on"
+                            </button>
+                        }
+                    })
             }}
         </article>
     }

@@ -84,7 +84,12 @@ fn LoadingLine(page: PageState) -> impl IntoView {
                 Loading::Preparing => {
                     view! {
                         <progress aria-label="loading"></progress>
-                        <span>"Recorded example below; the engine starts …"</span>
+                        <span>
+                            {match page.session.with(|session| session.is_recorded) {
+                                true => "Recorded example below; the engine starts …",
+                                false => "The model is prepared …",
+                            }}
+                        </span>
                     }
                         .into_any()
                 }

@@ -145,6 +145,7 @@ fn OfferedModels(page: PageState, menu: Details) -> impl IntoView {
             id,
             megabytes,
             licence,
+            ..
         } = *offered;
         view! {
             <li>

@@ -1,6 +1,7 @@
 //! Direction files and cards: which are taken, which cannot be done, what is said of them.
 
 use super::{super::lint::Level, *};
+use crate::offered::OFFERED;
 
 #[test]
 fn a_card_that_cannot_be_done_says_why_and_is_left_out() {
@@ -91,6 +92,72 @@ fn direction_finds_its_token_in_prompts_of_its_form() {
     session.type_prompt(Side::Base, "milk").unwrap();
     assert!(!place(&session).2);
     assert_eq!(name(&session), None);
+}
+
+/// Other weights, which may be the same model's in another format: the probe tells, and what can be fetched is offered.
+#[test]
+fn directions_of_other_weights_are_told_by_their_probe() {
+    let mut session = live();
+    let mut direction = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    direction.facts.model_sha256 = "00ff".to_owned();
+    direction.facts.model = "owner/name:file.gguf".to_owned();
+    direction.facts.variable = Some("another".to_owned());
+    let idx = session
+        .open_direction("x.safetensors", &direction.to_bytes(), false)
+        .unwrap();
+    let last = |session: &Session| session.choices.cards.last().unwrap().clone();
+    let warning = session.card_warning(&last(&session)).unwrap();
+    assert!(warning.contains("is not known yet"), "{warning}");
+
+    // It is asked for, although the weights are others.
+    let mut engine = engine();
+    settle(&mut engine, &mut session);
+    assert_eq!(session.directions[idx].probe, Probe::Same);
+    assert!(session.is_of_this_model(&session.directions[idx]));
+    assert_eq!(session.model_to_open(&last(&session)), None);
+    let warning = session.card_warning(&last(&session)).unwrap_or_default();
+    assert!(!warning.contains("weights"), "{warning}");
+
+    session.directions[idx].probe = Probe::Different;
+    let warning = session.card_warning(&last(&session)).unwrap();
+    assert!(
+        warning.contains("another model (owner/name:file.gguf)"),
+        "{warning}"
+    );
+    let offered = session.model_to_open(&last(&session));
+    assert_eq!(offered.as_deref(), Some("owner/name:file.gguf"));
+    // By its hash, where its name says nothing.
+    let known = OFFERED
+        .iter()
+        .find_map(|own| Some((own.id, own.sha256?)))
+        .unwrap();
+    let shown = &mut session.directions[idx].direction;
+    let facts = &mut Arc::make_mut(shown).facts;
+    (facts.model, facts.model_sha256) = ("/tmp/x.gguf".to_owned(), known.1.to_owned());
+    assert_eq!(
+        session.model_to_open(&last(&session)).as_deref(),
+        Some(known.0)
+    );
+}
+
+/// A direction that does not fit the model of the page is shown where its own can be fetched, and refused where not.
+#[test]
+fn directions_that_do_not_fit_offer_their_model() {
+    let mut session = live();
+    let mut direction = Direction::from_bytes(recorded::DIRECTIONS[0].1).unwrap();
+    direction.facts.model_sha256 = "00ff".to_owned();
+    direction.facts.place.site.layer = 20;
+    direction.facts.model = "nowhere".to_owned();
+    let bytes = |direction: &Direction| direction.to_bytes();
+    let refused = session.open_direction("x", &bytes(&direction), false);
+    assert!(refused.is_err());
+    direction.facts.model = "owner/name".to_owned();
+    session
+        .open_direction("x", &bytes(&direction), false)
+        .unwrap();
+    let card = session.choices.cards.last().unwrap().clone();
+    assert!(session.card_problem(&card).unwrap().contains("layer 20"));
+    assert_eq!(session.model_to_open(&card).as_deref(), Some("owner/name"));
 }
 
 #[test]
