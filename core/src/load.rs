@@ -235,6 +235,16 @@ pub enum TensorError {
         /// The largest that can be written.
         largest: f32,
     },
+    /// A matrix is larger than what a device takes in one piece.
+    #[error("tensor `{name}` has {found} bytes, and the device takes {largest} in one piece")]
+    Large {
+        /// Name of the tensor.
+        name: String,
+        /// Its bytes on the device.
+        found: u64,
+        /// Most bytes of one.
+        largest: u64,
+    },
     /// A safetensors file is shorter or longer than its header says.
     #[error(
         "not a valid safetensors file: by its header it has {expected} bytes, but there are {found}; was it cut?"

@@ -9,6 +9,7 @@ mod head;
 mod norm;
 mod part;
 mod rotary;
+mod vocabulary;
 
 pub use attention::{Attention, KeyValue};
 pub use config::{Activation, Config, Family, NormKind};
@@ -18,3 +19,4 @@ pub(crate) use fields::Fields;
 pub use norm::Norm;
 pub(crate) use part::{Layout, Part};
 pub use rotary::{Rotary, RotaryEncoding, Scaling};
+pub use vocabulary::{Head, TokenEmbedding};

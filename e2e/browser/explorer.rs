@@ -12,6 +12,7 @@ mod maps;
 mod measured;
 mod numbers;
 mod opening;
+mod real;
 mod sharing;
 mod sweep;
 mod switching;

@@ -143,6 +143,41 @@ impl Browser {
         let session = self.session.as_ref().context("the browser is gone")?;
         self.runtime.block_on(command(session)).map_err(Into::into)
     }
+
+    /// Bytes of memory that the browser's processes hold, what they share counted once; `None` where the system does not say.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<u64> {
+        let mut processes = vec![self.pid?];
+        let all: Vec<(u64, u64)> = std::fs::read_dir("/proc")
+            .ok()?
+            .flatten()
+            .filter_map(|entry| {
+                let pid = entry.file_name().to_str()?.parse().ok()?;
+                Some((pid, parent(pid)?))
+            })
+            .collect();
+        let mut at = 0;
+        while let Some(pid) = processes.get(at).copied() {
+            processes.extend(all.iter().filter(|own| own.1 == pid).map(|own| own.0));
+            at += 1;
+        }
+        Some(processes.into_iter().filter_map(held).sum())
+    }
+}
+
+fn parent(pid: u64) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may have spaces.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// A process' share of the memory that it uses, bytes.
+fn held(pid: u64) -> Option<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes << 10)
 }
 
 impl Drop for Browser {

@@ -27,10 +27,19 @@ impl Program {
     /// `SWIVEL_DIST`.
     #[track_caller]
     pub fn start() -> Program {
-        Self::try_start().unwrap_or_else(|error| panic!("{error:#}"))
+        Self::start_with(&[])
     }
 
-    fn try_start() -> Result<Program> {
+    /// The same, with these models beside the page's own.
+    ///
+    /// # Panics
+    /// - if it was not built, or does not start
+    #[track_caller]
+    pub fn start_with(models: &[&Path]) -> Program {
+        Self::try_start(models).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    fn try_start(models: &[&Path]) -> Result<Program> {
         let directions = tempfile::tempdir().context("making a folder")?;
         let program = program()?;
         let mut process = Command::new(&program)
@@ -47,6 +56,11 @@ impl Program {
             .arg(dist())
             .arg("--directions")
             .arg(directions.path())
+            .args(
+                models
+                    .iter()
+                    .flat_map(|model| [Path::new("--model"), model]),
+            )
             // Not the models of this machine.
             .env("HF_HUB_CACHE", directions.path())
             .stdout(Stdio::piped())

@@ -16,8 +16,9 @@ use crate::tensors::read_floats;
 pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Parts of a decoder's paths, and what GPT-2's checkpoints call them; burn's norms have other names for their two.
-const GPT2: [(&str, &str); 13] = [
-    ("embed_tokens", "wte"),
+const GPT2: [(&str, &str); 14] = [
+    ("embed_tokens.parts.0", "wte"),
+    ("lm_head.parts.0", "lm_head"),
     ("embed_positions", "wpe"),
     ("layers.", "h."),
     ("input_norm", "ln_1"),

@@ -5,6 +5,7 @@ mod gradient;
 mod half;
 mod interventions;
 mod sites;
+mod split;
 
 use swivel_core::{
     Component, Config, Decoder, Recorder, Site, Sizes, Weights, intervention::Source,

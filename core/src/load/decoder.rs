@@ -12,7 +12,9 @@ use super::{TensorError, expected::Target};
 use crate::{
     Config, Decoder,
     kernel::Kernels,
-    model::{self, Attention, Layer, Mlp, Norm, Part as Name, RotaryEncoding},
+    model::{
+        self, Attention, Head, Layer, Mlp, Norm, Part as Name, RotaryEncoding, TokenEmbedding,
+    },
 };
 
 /// A part of the decoder on the device.
@@ -76,11 +78,11 @@ pub(super) fn build<B: Backend>(
         });
     }
     Ok(Decoder {
-        embed_tokens: parts.embedding(Name::TokenEmbedding)?,
+        embed_tokens: TokenEmbedding::new(parts.split(Name::TokenEmbedding)?),
         embed_positions: parts.embedding(Name::PositionEmbedding).ok(),
         layers,
         norm: parts.norm(0, Name::FinalNorm)?,
-        lm_head: parts.linear(0, Name::Head).ok(),
+        lm_head: parts.split(Name::Head).ok().map(Head::new),
         embedding_scale: config.embedding_scale,
         logit_cap: config.logit_cap.unwrap_or_default(),
         kernels: Kernels::default(),
@@ -100,10 +102,29 @@ impl<B: Backend> Parts<'_, B> {
             layer,
             part,
             is_bias: false,
+            split: 0,
         };
         match self.parts.remove(&target) {
             Some(Part::Matrix(matrix)) => Ok(matrix),
             _ => Err(self.missing(part)),
+        }
+    }
+
+    /// A matrix outside the blocks, in the parts that it is held in.
+    fn split(&mut self, part: Name) -> Result<Vec<Tensor<B, 2>>, TensorError> {
+        let mut found = Vec::new();
+        loop {
+            let target = Target {
+                layer: 0,
+                part,
+                is_bias: false,
+                split: found.len(),
+            };
+            match self.parts.remove(&target) {
+                Some(Part::Matrix(matrix)) => found.push(matrix),
+                _ if found.is_empty() => return Err(self.missing(part)),
+                _ => return Ok(found),
+            }
         }
     }
 
@@ -112,6 +133,7 @@ impl<B: Backend> Parts<'_, B> {
             layer,
             part,
             is_bias,
+            split: 0,
         };
         match self.parts.remove(&target) {
             Some(Part::Vector(vector)) => Some(vector),

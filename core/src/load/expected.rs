@@ -9,6 +9,8 @@ pub(super) struct Target {
     pub(super) layer: usize,
     pub(super) part: Part,
     pub(super) is_bias: bool,
+    /// Which of the parts that it is held in, where it is split.
+    pub(super) split: usize,
 }
 
 /// A tensor that a model needs.
@@ -69,6 +71,7 @@ impl Names {
                             layer,
                             part,
                             is_bias,
+                            split: 0,
                         },
                         first_row,
                     });
@@ -97,6 +100,7 @@ pub(super) fn rotation_factors(config: &Config) -> Expected {
             layer: 0,
             part,
             is_bias: false,
+            split: 0,
         },
         first_row: 0,
     }

@@ -45,6 +45,8 @@ pub struct Loader<B: Backend> {
     config: Config,
     device: B::Device,
     precision: Precision,
+    /// Most bytes of a matrix on the device.
+    largest: u64,
     queue: VecDeque<Piece>,
     /// What is wanted of each tensor, by number.
     tensors: Vec<(Expected, StoredTensor)>,
@@ -100,6 +102,7 @@ impl<B: Backend> Loader<B> {
             config: config.clone(),
             device: device.clone(),
             precision: Precision::F32,
+            largest: u64::MAX,
             filling: BTreeMap::new(),
             parts: BTreeMap::new(),
             unused,
@@ -113,6 +116,39 @@ impl<B: Backend> Loader<B> {
         self.queue.retain(|piece| piece.rows.is_some());
         self.identity = Identity::Known(sha256);
         self
+    }
+
+    /// Holds the token embedding and the head in parts of at most so many bytes each, as a device takes no larger ones.
+    ///
+    /// # Errors
+    /// - [`TensorError::Large`] if another matrix is larger.
+    pub fn in_parts_of(mut self, n_bytes: u64) -> Result<Self, TensorError> {
+        self.largest = n_bytes;
+        for (expected, stored) in &self.tensors {
+            let part = expected.target.part;
+            let is_split = matches!(part, Name::TokenEmbedding | Name::Head);
+            let shape = shape(&self.config, part, Layout::Rows);
+            let sizes = shape.iter().map(|size| *size as u64);
+            let found = self.precision.n_bytes() as u64 * sizes.product::<u64>();
+            if !is_split && shape.len() == 2 && found > n_bytes {
+                return Err(TensorError::Large {
+                    name: stored.name.clone(),
+                    found,
+                    largest: n_bytes,
+                });
+            }
+        }
+        Ok(self)
+    }
+
+    /// Rows of the parts that a matrix is held in.
+    fn rows_of_parts(&self, part: Name) -> usize {
+        let is_split = matches!(part, Name::TokenEmbedding | Name::Head);
+        let row_bytes = self.precision.n_bytes() * self.config.sizes.d_model;
+        match is_split {
+            true => (self.largest / row_bytes as u64).clamp(1, usize::MAX as u64) as usize,
+            false => usize::MAX,
+        }
     }
 
     /// Bytes that the model has on the device.
@@ -194,43 +230,47 @@ impl<B: Backend> Loader<B> {
         if expected.layout == Layout::LessOne {
             values.iter_mut().for_each(|value| *value += 1.0);
         }
+        let (layout, first_row) = (expected.layout, expected.first_row);
         let target = expected.target;
-        let config = &self.config;
-        let matrix = self.filling.entry(target).or_insert_with(|| {
-            // Of embeddings, rows are read; of all else, products. These are fastest where a row is an input's weights.
-            let is_embedding =
-                matches!(target.part, Name::TokenEmbedding | Name::PositionEmbedding);
-            let layout = match is_embedding {
-                true => Layout::Rows,
-                false => Layout::Columns,
-            };
-            let shape = match target.is_bias {
-                true => vec![n_rows(config, target.part)],
-                false => shape(config, target.part, layout),
-            };
-            let n_values = shape.iter().product();
-            Matrix {
-                values: vec![0.0; n_values],
-                is_turned: shape.len() == 2
-                    && (layout == Layout::Columns) != (expected.layout == Layout::Columns),
-                n_missing: n_values,
-                shape,
+        let at_once = self.rows_of_parts(target.part);
+        // Rows that are split lie in their order.
+        let (mut first, mut values) = (first, &values[..]);
+        while !values.is_empty() {
+            let split = first / at_once;
+            let n_here = at_once.saturating_mul(split + 1).saturating_sub(first);
+            let (here, rest) = values.split_at(values.len().min(n_here.saturating_mul(columns)));
+            let target = Target { split, ..target };
+            let sizes = &self.config.sizes;
+            let at = |row: usize| first_row + place(layout, sizes, first + row) - split * at_once;
+            let config = &self.config;
+            let filling = self.filling.entry(target);
+            let matrix = filling.or_insert_with(|| Matrix::new(config, target, layout, at_once));
+            matrix.fill(here, columns, at);
+            if matrix.n_missing == 0
+                && let Some(matrix) = self.filling.remove(&target)
+            {
+                self.complete(target, tensor, matrix)?;
             }
-        });
-        let at =
-            |row: usize| expected.first_row + place(expected.layout, &config.sizes, first + row);
-        matrix.fill(&values, columns, at);
-        if matrix.n_missing == 0
-            && let Some(matrix) = self.filling.remove(&target)
-        {
-            match (target.part, &mut self.config.rotary) {
-                (Name::RotationFactors, Some(rotary)) => {
-                    rotary.scaling = Scaling::Factors(positive(stored, matrix.values)?);
-                }
-                _ => {
-                    self.parts
-                        .insert(target, matrix.upload(self.precision, &self.device));
-                }
+            (first, values) = (first + here.len() / columns, rest);
+        }
+        Ok(())
+    }
+
+    /// Puts a matrix onto the device.
+    fn complete(
+        &mut self,
+        target: Target,
+        tensor: usize,
+        matrix: Matrix,
+    ) -> Result<(), TensorError> {
+        match (target.part, &mut self.config.rotary) {
+            (Name::RotationFactors, Some(rotary)) => {
+                let (_, stored) = &self.tensors[tensor];
+                rotary.scaling = Scaling::Factors(positive(stored, matrix.values)?);
+            }
+            _ => {
+                let part = matrix.upload(self.precision, &self.device);
+                self.parts.insert(target, part);
             }
         }
         Ok(())
@@ -255,6 +295,34 @@ impl<B: Backend> Loader<B> {
 }
 
 impl Matrix {
+    /// Room for a part of the decoder; of one that is split, for so many of its rows at most.
+    fn new(config: &Config, target: Target, stored: Layout, at_once: usize) -> Self {
+        // Of embeddings, rows are read; of all else, products. These are fastest where a row is an input's weights.
+        let is_embedding = matches!(target.part, Name::TokenEmbedding | Name::PositionEmbedding);
+        let layout = match is_embedding {
+            true => Layout::Rows,
+            false => Layout::Columns,
+        };
+        let all = n_rows(config, target.part);
+        let n_rows = (all - (target.split * at_once.min(all))).min(at_once);
+        let shape = match target.is_bias {
+            true => vec![n_rows],
+            false => match *shape(config, target.part, layout) {
+                [_, columns] if layout == Layout::Rows => vec![n_rows, columns],
+                [rows, _] => vec![rows, n_rows],
+                _ => vec![n_rows],
+            },
+        };
+        let n_values = shape.iter().product();
+        Self {
+            values: vec![0.0; n_values],
+            is_turned: shape.len() == 2
+                && (layout == Layout::Columns) != (stored == Layout::Columns),
+            n_missing: n_values,
+            shape,
+        }
+    }
+
     /// Puts stored rows of `columns` values where they belong.
     fn fill(&mut self, values: &[f32], columns: usize, at: impl Fn(usize) -> usize) {
         /// Rows at a time: as many values as a cache line has.

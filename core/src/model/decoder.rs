@@ -14,7 +14,7 @@ use burn::{
     tensor::{Int, Tensor, TensorData, activation, backend::Backend},
 };
 
-use super::{Activation, Attention, KeyValue, Norm};
+use super::{Activation, Attention, Head, KeyValue, Norm, TokenEmbedding};
 use crate::{
     Component,
     Component::*,
@@ -43,7 +43,7 @@ pub fn ids_tensor<B: Backend>(
 #[derive(Module, Debug)]
 pub struct Decoder<B: Backend> {
     /// Token embedding, `[d_vocab, d_model]`.
-    pub embed_tokens: Embedding<B>,
+    pub embed_tokens: TokenEmbedding<B>,
     /// Position embedding, `[n_ctx, d_model]`; `None` where positions come in by rotation.
     pub embed_positions: Option<Embedding<B>>,
     /// The blocks, layer 0 first.
@@ -51,7 +51,7 @@ pub struct Decoder<B: Backend> {
     /// Norm before the head.
     pub norm: Norm<B>,
     /// Head of its own, `[d_model, d_vocab]`; `None` where it is tied to `embed_tokens`.
-    pub lm_head: Option<Linear<B>>,
+    pub lm_head: Option<Head<B>>,
     /// What token embeddings are multiplied by.
     pub embedding_scale: f64,
     /// Logits are kept between this and its negative; 0 where they are not.
@@ -74,7 +74,7 @@ impl<B: Backend> Decoder<B> {
 
     /// Device that it is on.
     pub fn device(&self) -> B::Device {
-        self.embed_tokens.weight.val().device()
+        self.embed_tokens.device()
     }
 
     /// Number of layers.

@@ -40,13 +40,14 @@ impl<B: Backend> Decoder<B> {
     /// # Shapes
     /// - `normed`: `[batch, pos, d_model]`, as the final norm gives it; result: `[batch, pos, d_vocab]`, nats
     pub fn head(&self, normed: Tensor<B, 3>) -> Tensor<B, 3> {
-        let logits = match &self.lm_head {
-            Some(head) => self.kernels.layer(head, normed),
-            // embed_tokens: [d_vocab, d_model]
-            None => {
-                let weight = self.embed_tokens.weight.val().transpose();
-                self.kernels.product(normed, weight, None)
-            }
+        let parts = self.held_ranges().into_iter().map(|part| {
+            let weight = self.held_rows(&part).transpose(); // [d_model, part]
+            self.kernels.product(normed.clone(), weight, None)
+        });
+        let mut parts: Vec<_> = parts.collect();
+        let logits = match parts.len() {
+            1 => parts.remove(0),
+            _ => Tensor::cat(parts, 2),
         };
         capped(logits, self.logit_cap)
     }
@@ -94,10 +95,8 @@ impl<B: Backend> Decoder<B> {
     pub fn logits_of(&self, normed: Tensor<B, 2>, ids: &[u32]) -> Tensor<B, 2> {
         let device = normed.device();
         let ids: Tensor<B, 1, Int> = ids_tensor(std::iter::once(ids), &device).squeeze_dim(0);
-        let bias = self.lm_head.as_ref().and_then(|head| head.bias.as_ref());
-        let bias = bias.map(|bias| bias.val().select(0, ids.clone()));
         let weight = self.head_rows_of(ids).transpose(); // [d_model, ids]
-        let logits = self.kernels.product(normed.unsqueeze(), weight, bias);
+        let logits = self.kernels.product(normed.unsqueeze(), weight, None);
         capped(logits.squeeze_dim(0), self.logit_cap)
     }
 
@@ -133,11 +132,13 @@ impl<B: Backend> Decoder<B> {
 
     /// Parts of the vocabulary whose logits are computed at once for so many rows.
     pub(crate) fn parts(&self, n_rows: usize) -> impl Iterator<Item = Range<usize>> + use<B> {
-        let d_vocab = self.d_vocab();
-        let n_parts = d_vocab.div_ceil(tokens_at_once::<B>(n_rows, &self.device()));
-        let n_tokens = d_vocab.div_ceil(n_parts);
-        let starts = (0..d_vocab).step_by(n_tokens);
-        starts.map(move |start| start..d_vocab.min(start + n_tokens))
+        let at_once = tokens_at_once::<B>(n_rows, &self.device());
+        self.held_ranges().into_iter().flat_map(move |held| {
+            let n_parts = held.len().div_ceil(at_once);
+            let n_tokens = held.len().div_ceil(n_parts);
+            let starts = held.clone().step_by(n_tokens);
+            starts.map(move |start| start..held.end.min(start + n_tokens))
+        })
     }
 
     fn over_parts<T>(
@@ -152,8 +153,12 @@ impl<B: Backend> Decoder<B> {
         }
     }
 
-    fn d_vocab(&self) -> usize {
-        self.head_weight().dims()[0]
+    /// Parts of the vocabulary that the head's weights are held in; nearly always one.
+    fn held_ranges(&self) -> Vec<Range<usize>> {
+        match &self.lm_head {
+            Some(head) => head.ranges(),
+            None => self.embed_tokens.ranges(),
+        }
     }
 
     /// Logits of a part of the vocabulary.
@@ -161,10 +166,8 @@ impl<B: Backend> Decoder<B> {
     /// # Shapes
     /// - `normed`: `[rows, d_model]`; result: `[rows, part]`, nats
     pub(crate) fn head_part(&self, normed: Tensor<B, 2>, part: &Range<usize>) -> Tensor<B, 2> {
-        let bias = self.lm_head.as_ref().and_then(|head| head.bias.as_ref());
-        let bias = bias.map(|bias| bias.val().narrow(0, part.start, part.len()));
         let weight = self.held_rows(part).transpose(); // [d_model, part]
-        let logits = self.kernels.product(normed.unsqueeze(), weight, bias);
+        let logits = self.kernels.product(normed.unsqueeze(), weight, None);
         capped(logits.squeeze_dim(0), self.logit_cap)
     }
 
@@ -178,10 +181,9 @@ impl<B: Backend> Decoder<B> {
 
     /// The same as they are held.
     fn held_rows(&self, part: &Range<usize>) -> Tensor<B, 2> {
-        let weight = self.head_weight();
-        match part.len() == weight.dims()[0] {
-            true => weight, // some backends copy what is cut out
-            false => weight.narrow(0, part.start, part.len()),
+        match &self.lm_head {
+            Some(head) => head.rows(part),
+            None => self.embed_tokens.rows(part),
         }
     }
 
@@ -190,7 +192,10 @@ impl<B: Backend> Decoder<B> {
     /// # Shapes
     /// - `ids`: `[rows]`; result: `[rows, d_model]`
     pub(crate) fn head_rows_of(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
-        widened(self.head_weight().select(0, ids))
+        widened(match &self.lm_head {
+            Some(head) => head.select(ids),
+            None => self.embed_tokens.select(ids),
+        })
     }
 
     /// What the head reads in the residual stream for some tokens: their rows, times the final norm's weight; a norm that takes
@@ -213,8 +218,8 @@ impl<B: Backend> Decoder<B> {
     /// - result: `[d_vocab, d_model]`
     pub fn head_weight(&self) -> Tensor<B, 2> {
         match &self.lm_head {
-            Some(head) => head.weight.val().transpose(),
-            None => self.embed_tokens.weight.val(),
+            Some(head) => head.whole(),
+            None => self.embed_tokens.whole(),
         }
     }
 

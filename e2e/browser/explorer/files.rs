@@ -121,7 +121,6 @@ fn direction_at_an_address_works() {
         &page,
         &["Opened mine.safetensors: op5, the output of 07065a."],
     );
-    page.click("#model-menu summary");
     third_direction_flips(&page);
     page.assert_clean_console();
 }
@@ -160,16 +159,32 @@ fn other_weights_are_named_and_old_directions_are_warned_of() {
     // The last number, a little different.
     let last = weights.len() - 4;
     weights[last] ^= 1;
-    fs::write(folder.path().join("model.safetensors"), weights).unwrap();
+    fs::write(folder.path().join("model.safetensors"), &weights).unwrap();
     let browser = Browser::start(Gpu::Off);
     let page = browser.page(&server);
     open_live(&page, CPU);
     page.upload("#model-folder", &[folder.path()]);
     wait_model(&page, 2);
+    // The probe agrees: the same model, written otherwise.
     page.wait_text(".card:nth-of-type(1)", SOON, |text| {
-        text.contains("learned on other weights")
+        text.contains("there in another format") && text.contains("same answer")
     });
     assert!(hidden_text(&page, "#model-menu summary").contains("your files"));
+
+    // Many numbers, by much: another model, and its own is one click away.
+    weights[last - 20_000..].fill(0);
+    fs::write(folder.path().join("model.safetensors"), &weights).unwrap();
+    page.upload("#model-folder", &[folder.path()]);
+    wait_model(&page, 3);
+    page.wait_text(".card:nth-of-type(1)", SOON, |text| {
+        text.contains("learned on another model (solver)")
+    });
+    page.screenshot("another-model");
+    super::click_button(&page, ".card", "Open the model that it was learned on");
+    wait_model(&page, 4);
+    page.wait_text(".card:nth-of-type(1)", SOON, |text| {
+        text.contains("same answer") && !text.contains("another")
+    });
     page.assert_clean_console();
 }
 
@@ -345,6 +360,7 @@ fn what_does_not_fit_says_why() {
     page.type_into("#address", "/nowhere");
     page.press(Key::Enter);
     wait_failure(&page, &["/nowhere has no config.json"]);
+    page.click("#model-menu summary");
     page.type_into("#address", "/nowhere/a.safetensors");
     page.press(Key::Enter);
     wait_notice(&page, &["/nowhere/a.safetensors: there is no such file"]);

@@ -14,7 +14,10 @@ use crate::{
     browser::{
         client::{Client, LoadedInTab, Problem},
         fetch,
-        files::store::{self, Folder},
+        files::{
+            model::SMALL,
+            store::{self, Folder},
+        },
         model::{Description, MODELS, ModelSource},
         window,
         worker::Fetching,
@@ -101,7 +104,8 @@ impl App {
                     self.open_fragment();
                     self.pump();
                     self.retry_refused();
-                    spawn_local(window::keep_for_offline(Vec::new()));
+                    let fetched = self.small_files_of(&source);
+                    spawn_local(window::keep_for_offline(fetched));
                     let devices = self.devices.get_untracked();
                     if devices.wish != Some(Device::Cpu) && devices.current == Device::Cpu {
                         self.try_web_gpu(generation).await;
@@ -110,6 +114,20 @@ impl App {
                 Err(cause) => self.loading.set(Loading::Failed(cause)),
             }
         });
+    }
+
+    /// Addresses of the files that a worker fetched in one piece from the page's own host, for the page's offline copy.
+    fn small_files_of(self, source: &ModelSource) -> Vec<String> {
+        let ModelSource::Folder(folder) = source else {
+            return Vec::new();
+        };
+        let is_own = source.listed_name().is_some();
+        self.files.with_value(|files| {
+            let small = files
+                .iter()
+                .filter(|(_, blob)| is_own && blob.size() <= SMALL as f64);
+            small.map(|(name, _)| format!("{folder}/{name}")).collect()
+        })
     }
 
     /// Gives up the model that is being loaded, and goes on with the one before.

@@ -144,6 +144,8 @@ pub struct Found<B: Backend> {
     pub adapter: String,
     /// True where a processor plays the graphics processor.
     pub is_software: bool,
+    /// Most bytes of a matrix in one piece.
+    pub largest: u64,
 }
 
 /// Answers messages until the page ends the worker.
@@ -284,13 +286,21 @@ async fn load<B: Processor>(
     sha256: Option<String>,
 ) -> Result<Engine<B>, String> {
     let failed = |failure: Failure| failure.to_string();
-    let wrong = |error: TensorError| error.to_string();
+    let wrong = |error: TensorError| match error {
+        TensorError::Large { .. } => {
+            format!("{error}: that is its limit maxStorageBufferBindingSize")
+        }
+        error => error.to_string(),
+    };
     let Found {
         device,
         adapter,
         is_software,
+        largest,
     } = B::find().await?;
-    let mut loader = Loader::<B>::new(&files.config, &files.stored, &device).map_err(wrong)?;
+    let loader = Loader::<B>::new(&files.config, &files.stored, &device);
+    let loader = loader.and_then(|loader| loader.in_parts_of(largest));
+    let mut loader = loader.map_err(wrong)?;
     B::check_room(loader.held_bytes())?;
     if let Some(sha256) = sha256 {
         loader = loader.known_as(sha256);

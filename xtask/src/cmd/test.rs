@@ -150,6 +150,7 @@ fn steps(browser: Option<&Browser>, real: Option<&str>) -> Vec<Step> {
     let mut tests = Shell::new("cargo test --release --workspace --exclude swivel-e2e");
     if let Some(folder) = real {
         tests = tests.variable(REAL, folder);
+        browser_tests = browser_tests.variable(REAL, folder);
     }
     vec![
         step("format", Runs::Always, "cargo fmt --all --check"),

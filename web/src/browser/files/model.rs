@@ -37,7 +37,7 @@ pub enum Source {
 }
 
 /// Bytes of files that are fetched in one piece where they are the page's own, so that the page's offline copy has them.
-const SMALL: u64 = 2 * CHUNK;
+pub const SMALL: u64 = 2 * CHUNK;
 
 /// Hears which file is read, how many of its bytes are there, and how many it has.
 pub type Progress = Rc<dyn Fn(&str, u64, Option<u64>)>;
@@ -157,7 +157,12 @@ impl ModelFiles {
     }
 
     async fn in_folder(place: Place) -> Result<Self, String> {
-        let mut others = vec![("config.json".to_owned(), place.needed("config.json").await?)];
+        let mut bytes = place.needed("config.json").await?;
+        let json = bytes.all().await?;
+        let config = Config::from_json(&json).map_err(|error| error.to_string())?;
+        let mut described_by = vec![("config.json".to_owned(), json)];
+        let config_file = ("config.json".to_owned(), bytes);
+        let mut others = Vec::new();
         match place.find("tokenizer.json").await? {
             Some(bytes) => others.push(("tokenizer.json".to_owned(), bytes)),
             None => {
@@ -167,7 +172,6 @@ impl ModelFiles {
                 others.push(("merges.txt".to_owned(), place.needed("merges.txt").await?));
             }
         }
-        let mut described_by = Vec::new();
         for (name, bytes) in &mut others {
             let all = bytes
                 .all()
@@ -175,7 +179,7 @@ impl ModelFiles {
                 .map_err(|error| format!("{name}: {error}"))?;
             described_by.push((name.clone(), all));
         }
-        let config = Config::from_json(&described_by[0].1).map_err(|error| error.to_string())?;
+        others.push(config_file);
         let mut weights = place.weights(&mut others).await?;
         let mut stored = Vec::new();
         for (name, bytes) in &mut weights {
@@ -379,6 +383,7 @@ impl Server {
             let (progress, name) = (Rc::clone(&self.progress), name.to_owned());
             Rc::new(move |done, total| progress(&name, done, total))
         };
+        progress(0, None);
         // What the page's own host has may be another file today.
         let facts = match self.is_own {
             true => match download::facts(&address).await {

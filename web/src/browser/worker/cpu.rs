@@ -14,6 +14,7 @@ impl Processor for Flex {
             device: FlexDevice,
             adapter: "CPU".to_owned(),
             is_software: true,
+            largest: u64::MAX,
         })
     }
 

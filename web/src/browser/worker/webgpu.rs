@@ -19,10 +19,14 @@ impl Processor for Wgpu {
             let text = format!("the graphics device was lost ({reason:?}) {message}");
             send(CURRENT.get(), FromEngine::Died(text));
         });
+        let limits = setup.device.limits();
         Ok(Found {
             device,
             adapter,
             is_software,
+            largest: limits
+                .max_storage_buffer_binding_size
+                .min(limits.max_buffer_size),
         })
     }
 

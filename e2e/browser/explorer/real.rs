@@ -1,0 +1,160 @@
+//! SmolLM2 135M and Gemma 3 270M in the tab, from their GGUF files: `SWIVEL_REAL` names the folder that has them.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use swivel_e2e::{Browser, Gpu, Page, Program};
+
+use super::{IS_CURRENT, click_button, largest_difference, logits, measured::median};
+
+/// For what a real model takes in the tab.
+const VERY_LONG: Duration = Duration::from_secs(100);
+/// Largest difference of a logit from the native one, nats.
+const TOLERANCE: f64 = 2e-3;
+/// Memory at most, as a multiple of the weights.
+const MOST_MEMORY: f64 = 1.3;
+/// From opening the page until the first answer, with a model that the browser keeps.
+const FIRST_ANSWER: Duration = Duration::from_secs(12);
+
+const PROMPTS: [&str; 10] = [
+    "The capital of France is",
+    "The keys near the window",
+    "After Brian and Steven came back from the store, Steven handed a ball to",
+    "Once upon a time there was a",
+    "1, 2, 3, 4,",
+    "def add(a, b):\n    return",
+    "Hello",
+    "The doctor said that she",
+    "Ein Satz auf Deutsch, der",
+    "To be, or not to be, that is the",
+];
+
+/// The file of a model; `None` where there is none, which the table of skipped tests says.
+fn real(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env::var_os("SWIVEL_REAL")?).join(name);
+    assert!(
+        path.is_file(),
+        "SWIVEL_REAL: {} is not there",
+        path.display()
+    );
+    Some(path)
+}
+
+/// Opens the model on a device, in a new document, and waits for its first answer.
+fn open(page: &Page<'_>, program: &Program, device: &str, file: &str) -> Duration {
+    let start = Instant::now();
+    let address = program.address();
+    page.open(&format!("{address}/?device={device}&model=models/{file}"));
+    page.wait_for(&format!("#badge[data-device={device}]"), VERY_LONG);
+    page.wait_script(IS_CURRENT, VERY_LONG);
+    start.elapsed()
+}
+
+fn ask(page: &Page<'_>, base: &str, source: &str) {
+    page.type_into("#base", base);
+    page.type_into("#source", source);
+    page.wait_script(IS_CURRENT, VERY_LONG);
+}
+
+/// The engine's memory, bytes.
+fn memory(page: &Page<'_>) -> f64 {
+    let bytes = page.attr("#memory", "data-bytes");
+    bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(0.0)
+}
+
+/// Answers in the tab equal the machine's, in memory that hardly exceeds the weights; a second visit answers soon.
+fn check(file: &str, n_values: f64) {
+    let Some(path) = real(file) else { return };
+    let program = Program::start_with(&[Path::new(&path)]);
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page_at(program.address());
+    open(&page, &program, "machine", file);
+    let pairs = || PROMPTS.iter().zip(PROMPTS.iter().cycle().skip(1));
+    let answer = |(base, source): (&&str, &&str)| {
+        ask(&page, base, source);
+        logits(&page)
+    };
+    let expected: Vec<_> = pairs().map(answer).collect();
+    let first = open(&page, &program, "cpu", file);
+    let found: Vec<_> = pairs().map(answer).collect();
+    let differences = expected.iter().zip(&found);
+    let largest = differences
+        .map(|(expected, found)| largest_difference(expected, found))
+        .fold(0.0, f64::max);
+    let share = memory(&page) / (4.0 * n_values);
+    let second = open(&page, &program, "cpu", file);
+    println!(
+        "{file}: logits off by {largest:.1e} nats, memory {share:.2} x weights, first answer {first:.1?}, kept {second:.1?}"
+    );
+    assert!(largest <= TOLERANCE, "off by {largest} nats");
+    assert!(share <= MOST_MEMORY, "{share} times the weights");
+    if file.starts_with("smollm2") {
+        assert!(second < FIRST_ANSWER, "{second:?}");
+    }
+    page.assert_clean_console();
+}
+
+#[test]
+fn smollm2_in_the_tab_answers_as_the_machine() {
+    check("smollm2.gguf", 134_515_008.0);
+}
+
+#[test]
+fn gemma3_in_the_tab_answers_as_the_machine() {
+    check("gemma3.gguf", 268_098_176.0);
+}
+
+/// A whole value at the noun, in an early layer: what a person clicks.
+#[test]
+fn gemma3_turns_from_are_to_is_in_the_tab() {
+    let Some(path) = real("gemma3.gguf") else {
+        return;
+    };
+    let program = Program::start_with(&[&path]);
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page_at(program.address());
+    open(&page, &program, "cpu", "gemma3.gguf");
+    ask(&page, "The keys near the window", "The key near the window");
+    page.wait_text("#verdict", VERY_LONG, |text| text.contains("are"));
+    // `<bos>`, `The`, `keys`.
+    page.click("#cell-6-2");
+    page.click("#arm");
+    let verdict = page.wait_text("#verdict", VERY_LONG, |text| text.contains("flipped"));
+    assert!(verdict.contains("from ␣are to ␣is"), "{verdict}");
+    page.viewport(1280, 1400);
+    page.screenshot("gemma-are-is");
+    page.assert_clean_console();
+}
+
+/// One model after the other: what an unloaded one held is given back.
+#[test]
+fn smollm2_comes_and_goes_twenty_times_without_growth() {
+    let Some(path) = real("smollm2.gguf") else {
+        return;
+    };
+    let program = Program::start_with(&[&path]);
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page_at(program.address());
+    open(&page, &program, "cpu", "smollm2.gguf");
+    let loads = "performance.getEntriesByName('swivel-model').length";
+    let mut held = Vec::new();
+    for turn in 1..=20 {
+        page.click("#model-menu > summary");
+        click_button(&page, "#model-menu", "Back to the built-in solver");
+        page.wait_script(&format!("{loads} === {}", 2 * turn), VERY_LONG);
+        page.click("#model-menu > summary");
+        click_button(&page, "#listed-models", "smollm2.gguf");
+        page.wait_script(&format!("{loads} === {}", 2 * turn + 1), VERY_LONG);
+        page.wait_script(IS_CURRENT, VERY_LONG);
+        held.extend(browser.memory_bytes().map(|bytes| bytes as f64 / 1e6));
+    }
+    println!("memory of the browser after each load, MB: {held:.0?}");
+    if held.is_empty() {
+        return; // the system does not say
+    }
+    let [early, late] = [&held[2..7], &held[15..20]].map(|part| median(part.to_vec()));
+    assert!(late < 1.1 * early, "{early} MB, then {late} MB");
+}
