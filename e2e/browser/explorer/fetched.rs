@@ -115,6 +115,28 @@ fn the_other_device_fetches_nothing() {
     page.assert_clean_console();
 }
 
+/// A graphics device that goes while it is given the model: the CPU, which has it already, goes on.
+#[test]
+fn a_device_that_is_lost_while_it_loads_is_said() {
+    let (weights, server) = (weights(PART as usize), server());
+    let far = far(&weights, Manners::Usual);
+    let browser = Browser::start(Gpu::Software);
+    let page = browser.page(&server);
+    page.open(&format!("/?device=webgpu&model={}/far", far.origin()));
+    page.wait_script(
+        "document.querySelector('#gpu-state')?.textContent.includes('being tested')",
+        LONG,
+    );
+    page.lose_gpu();
+    page.wait_text(".notice-line", Duration::from_secs(100), |text| {
+        text.contains("CPU")
+    });
+    page.wait_for("#badge[data-device=cpu]", SOON);
+    answers(&page, "far");
+    page.click("#new-pair");
+    page.wait_script(IS_CURRENT, LONG);
+}
+
 #[test]
 fn a_connection_that_breaks_is_gone_on_with() {
     let (weights, server) = (weights(3 * PART as usize), server());

@@ -119,12 +119,12 @@ fn gemma3_turns_from_are_to_is_in_the_tab() {
     open(&page, &program, "cpu", "gemma3.gguf");
     ask(&page, "The keys near the window", "The key near the window");
     page.wait_text("#verdict", VERY_LONG, |text| text.contains("are"));
-    // `<bos>`, `The`, `keys`.
+    // `<bos>`, `The`, `keys`; the whole picture is in sight.
+    page.viewport(1280, 1400);
     page.click("#cell-6-2");
     page.click("#arm");
     let verdict = page.wait_text("#verdict", VERY_LONG, |text| text.contains("flipped"));
     assert!(verdict.contains("from ␣are to ␣is"), "{verdict}");
-    page.viewport(1280, 1400);
     page.screenshot("gemma-are-is");
     page.assert_clean_console();
 }

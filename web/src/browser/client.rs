@@ -115,8 +115,10 @@ fn deliver(askers: &Askers, number: u32, answer: Answer) {
         (FromWorker::Engine(FromEngine::Died(cause)), _) => die(askers, &cause),
         answer => {
             let asker = askers.borrow_mut().take(number);
-            // Nobody waits for an answer that was given up.
-            let _ = asker.map(|sender| sender.send(answer));
+            if let Some(sender) = asker {
+                // Nobody waits for an answer that was given up.
+                let _ = sender.send(answer);
+            }
         }
     }
 }

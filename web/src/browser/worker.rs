@@ -259,8 +259,8 @@ async fn open(number: u32, source: &Source, blobs: Vec<Blob>) -> Result<ModelFil
     const PAUSE: f64 = 50.0;
     let last = Cell::new(f64::NEG_INFINITY);
     let progress = move |name: &str, done: u64, total: Option<u64>| {
-        let is_last = total == Some(done);
-        if !is_last && now() - last.get() < PAUSE {
+        let is_end = done == 0 || total == Some(done);
+        if !is_end && now() - last.get() < PAUSE {
             return;
         }
         last.set(now());

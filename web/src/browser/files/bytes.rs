@@ -22,13 +22,15 @@ pub enum Origin {
 }
 
 type Held = Rc<RefCell<BTreeMap<usize, Uint8Array>>>;
+/// Chunks, each with its number.
+type Coming = Pin<Box<dyn Stream<Item = Result<(usize, Uint8Array), String>>>>;
 
 /// A file, and what of it is in memory.
 pub struct Bytes {
     origin: Rc<Origin>,
     chunks: Chunks,
     /// The chunks one after the other.
-    coming: Pin<Box<dyn Stream<Item = Result<(usize, Uint8Array), String>>>>,
+    coming: Coming,
     /// Number of the next one that comes.
     next: usize,
     held: Held,
