@@ -37,7 +37,7 @@ impl App {
 
     /// Opens a model that the host of the page lists.
     pub(super) fn open_listed(self, name: &str) {
-        self.open_model(ModelSource::Folder(fetch::address_in(MODELS, name)));
+        self.open_model(ModelSource::at(&fetch::address_in(MODELS, name)));
     }
 
     /// Looks which models the browser keeps, and which the host of the page has beside the built-in one; a host without a list
