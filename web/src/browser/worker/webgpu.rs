@@ -1,6 +1,9 @@
 //! A graphics processor.
 
+use std::pin::pin;
+
 use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
+use futures_util::future::{Either, select};
 use js_sys::Reflect;
 use swivel_core::kernel::Kernels;
 use swivel_engine::{Engine, Failure, protocol::FromEngine};
@@ -8,13 +11,17 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
 use super::{CURRENT, Found, Processor, now, send};
-use crate::browser::error_text;
+use crate::browser::{error_text, window};
 
 impl Processor for Wgpu {
     async fn find() -> Result<Found<Self>, String> {
-        let (adapter, is_software) = adapter().await?;
+        let (adapter, is_software) = in_time(adapter()).await??;
         let device = WgpuDevice::default();
-        let setup = init_setup_async::<WebGpu>(&device, RuntimeOptions::default()).await;
+        let setup = in_time(init_setup_async::<WebGpu>(
+            &device,
+            RuntimeOptions::default(),
+        ))
+        .await?;
         setup.device.set_device_lost_callback(|reason, message| {
             let text = format!("the graphics device was lost ({reason:?}) {message}");
             send(CURRENT.get(), FromEngine::Died(text));
@@ -46,6 +53,16 @@ impl Processor for Wgpu {
             engine.set_kernels(swivel_kernels::GPU);
         }
         Ok(())
+    }
+}
+
+/// Waits for a device's answer, but not for ever: where the graphics process has just ended, there may be none.
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, String> {
+    const MOST_MS: f64 = 20_000.0;
+    let (answer, time) = (pin!(answer), pin!(window::sleep(MOST_MS)));
+    match select(answer, time).await {
+        Either::Left((answer, _)) => Ok(answer),
+        Either::Right(_) => Err("the graphics device does not answer".to_owned()),
     }
 }
 
