@@ -6,7 +6,7 @@ use serde_json::Value;
 use swivel_core::Tokenizer;
 use tempfile::TempDir;
 
-use crate::support::*;
+use crate::{model::changed_solver, support::*};
 
 /// A plan for the embedded solver: the whole last layer of one prompt from the other.
 pub const PLAN: &str = r#"{
@@ -165,13 +165,21 @@ fn plan_with_a_direction_wants_the_weights_that_it_was_learned_on() {
     let at = header.find("model_sha256\":\"").unwrap() + "model_sha256\":\"".len();
     bytes[at..at + 8].copy_from_slice(b"00000000");
     fs::write(&direction, bytes).unwrap();
+    // Another hash, the same answer to its probe: the same model in another format.
+    let output = swivel(&["apply", &plan]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("another format"));
+    let other = TempDir::new().unwrap();
+    let other = ["--model", &changed_solver(other.path())].map(str::to_owned);
+    let other = other.each_ref().map(String::as_str);
     let out = path_in(&folder, "out.safetensors");
+    let refused = ["apply", &plan, "--out", &out];
     check_error(
-        &["apply", &plan, "--out", &out],
-        &["other weights", "--any-model"],
+        &[&refused[..], &other].concat(),
+        &["other weights", "probe", "--any-model"],
     );
     assert_eq!(files_in(folder.path()), ["d.safetensors", "plan.json"]);
-    let output = swivel(&["apply", &plan, "--any-model"]);
+    let output = swivel(&[&["apply", &plan, "--any-model"], &other[..]].concat());
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("warning"));
 }

@@ -166,7 +166,7 @@ fn plan_is_said_in_words_before_it_is_run() {
             &PLAN.replace("\"version\": 1", "\"version\": 2"),
             &["`version`", "expected 1"],
         ),
-        (&unnamed, "{\"base\": 1}", &["safetensors"]),
+        (&unnamed, "{\"base\": 1}", &["it is a text"]),
         (&unnamed, "", &["safetensors"]),
     ] {
         fs::write(file, text).unwrap();

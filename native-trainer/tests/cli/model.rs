@@ -63,6 +63,20 @@ fn edit(file: &Path, from: &str, to: &str) {
     fs::write(file, text.replace(from, to)).unwrap();
 }
 
+/// The solver with other numbers in its last tensors, as a folder.
+pub fn changed_solver(folder: &Path) -> String {
+    let other = folder.join("changed");
+    let solver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/solver");
+    fs::create_dir(&other).unwrap();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(solver.join(name), other.join(name)).unwrap();
+    }
+    let weights = other.join("model.safetensors");
+    let n_bytes = fs::metadata(&weights).unwrap().len() as usize;
+    patch(&weights, n_bytes - 100_000, &[0; 100_000]);
+    other.to_str().unwrap().to_owned()
+}
+
 /// Replaces bytes in place.
 pub fn patch(file: &Path, at: usize, bytes: &[u8]) {
     let mut content = fs::read(file).unwrap();
