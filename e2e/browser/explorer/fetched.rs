@@ -1,6 +1,6 @@
 //! Models that come from elsewhere: by ranges, kept for the next visit, and all that a network does to them.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use serde_json::{Value, json};
 use swivel_e2e::{Browser, Gpu, Manners, Overlay, Page, Server, checkout};
@@ -123,10 +123,13 @@ fn a_device_that_is_lost_while_it_loads_is_said() {
     let browser = Browser::start(Gpu::Software);
     let page = browser.page(&server);
     page.open(&format!("/?device=webgpu&model={}/far", far.origin()));
-    page.wait_script(
-        "document.querySelector('#gpu-state')?.textContent.includes('being tested')",
-        LONG,
-    );
+    let is_module = |path: &str| path.ends_with("-webgpu_bg.wasm");
+    page.wait_until("the engine on WebGPU", LONG, || {
+        let mut requests = server.requests().into_iter();
+        requests.find(|request| is_module(&request.path))
+    });
+    // It takes some seconds to load; what is lost before it has a device is no loss.
+    thread::sleep(Duration::from_secs(1));
     page.lose_gpu();
     page.wait_text(".notice-line", Duration::from_secs(100), |text| {
         text.contains("CPU")
