@@ -5,7 +5,7 @@
 use burn::{
     module::{
         AutodiffModule, Content, Devices, EmptyRecord, Module, ModuleDisplay, ModuleDisplayDefault,
-        ModuleMapper, ModuleVisitor,
+        ModuleMapper, ModuleVisitor, Param,
     },
     nn::Linear,
     tensor::{
@@ -25,6 +25,11 @@ pub struct Kernels<B: Backend> {
     /// # Shapes
     /// - `[batch, pos, d_input]`, `[d_input, d_output]` of any strides, `[d_output]`; result: `[batch, pos, d_output]`
     pub linear: LinearKernel<B>,
+    /// A layer's weight as `linear` reads it fastest: the same values, in an order of the kernel's choice in memory.
+    ///
+    /// # Shapes
+    /// - `[d_input, d_output]`, result the same
+    pub hold: fn(Tensor<B, 2>) -> Tensor<B, 2>,
     /// GELU in the tanh approximation, value by value.
     pub gelu_new: fn(Tensor<B, 3>) -> Tensor<B, 3>,
     /// `x * sigmoid(x)`, value by value.
@@ -58,6 +63,7 @@ impl<B: Backend> Default for Kernels<B> {
     fn default() -> Self {
         Self {
             linear,
+            hold: |weight| weight,
             gelu_new,
             silu: activation::silu,
             rms_norm,
@@ -85,6 +91,17 @@ impl<B: Backend> Kernels<B> {
     pub(crate) fn layer(&self, layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let bias = layer.bias.as_ref().map(|bias| bias.val());
         self.product(x, layer.weight.val(), bias)
+    }
+
+    /// Puts the weights of layers in the order in memory that is read fastest, one after the other: the model is there once, and a
+    /// weight a second time. Those that are held in half precision stay: each product widens them first.
+    pub(crate) fn hold<'a>(&self, layers: impl IntoIterator<Item = &'a mut Linear<B>>) {
+        for layer in layers {
+            let weight = layer.weight.val();
+            if weight.dtype() == DType::F32 {
+                layer.weight = Param::initialized(layer.weight.id, (self.hold)(weight));
+            }
+        }
     }
 
     /// `x @ weight + bias`. With weights that are held in half precision `x` is rounded to it where the device has units for

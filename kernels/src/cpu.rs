@@ -12,6 +12,7 @@ use swivel_simd::Matrix;
 /// Kernels for burn's CPU backend, in a browser.
 pub const CPU: Kernels<Flex> = Kernels {
     linear,
+    hold,
     gelu_new,
     silu,
     rms_norm,
@@ -24,8 +25,31 @@ pub const CPU: Kernels<Flex> = Kernels {
 /// The same outside of it, where burn's matrix product has wider vectors than ours.
 pub const NATIVE: Kernels<Flex> = Kernels {
     linear: kernel::linear,
+    hold: |weight| weight,
     ..CPU
 };
+
+/// Columns that lie in one piece each are read in the order in which they lie, and none is copied.
+fn hold(weight: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
+    let ([d_input, d_output], device) = (weight.dims(), weight.device());
+    let weight = weight.into_primitive().tensor();
+    let matrix = matrix(&weight);
+    if matrix.row_stride == 1 {
+        return Tensor::from_primitive(TensorPrimitive::Float(weight));
+    }
+    let turned = TensorData::new(matrix.turned(d_input), [d_output, d_input]);
+    Tensor::from_data(turned, &device).transpose()
+}
+
+fn matrix(weight: &FlexTensor) -> Matrix<'_> {
+    let (layout, strides) = (weight.layout(), weight.layout().strides());
+    Matrix {
+        values: &weight.storage::<f32>()[layout.start_offset()..],
+        row_stride: strides[0].unsigned_abs(),
+        column_stride: strides[1].unsigned_abs(),
+        n_columns: layout.shape()[1],
+    }
+}
 
 fn linear(
     x: Tensor<Flex, 3>,
@@ -37,18 +61,11 @@ fn linear(
     let x = contiguous(x.into_primitive());
     let weight = weight.into_primitive().tensor();
     let bias = bias.map(|bias| contiguous(bias.into_primitive()));
-    let strides = weight.layout().strides();
-    let matrix = Matrix {
-        values: &weight.storage::<f32>()[weight.layout().start_offset()..],
-        row_stride: strides[0].unsigned_abs(),
-        column_stride: strides[1].unsigned_abs(),
-        n_columns: d_output,
-    };
     let mut out = match &bias {
         Some(bias) => bias.storage::<f32>().repeat(batch * pos),
         None => vec![0.0; batch * pos * d_output],
     };
-    swivel_simd::multiply(x.storage(), d_input, &matrix, &mut out);
+    swivel_simd::multiply(x.storage(), d_input, &matrix(&weight), &mut out);
     Tensor::from_data(TensorData::new(out, [batch, pos, d_output]), &device)
 }
 

@@ -20,6 +20,7 @@ use swivel_core::kernel::{self, Kernels};
 /// Kernels for WebGPU.
 pub const GPU: Kernels<Wgpu> = Kernels {
     linear,
+    hold: |weight| weight,
     gelu_new,
     silu: activation::silu,
     rms_norm: kernel::rms_norm,
