@@ -44,6 +44,11 @@ pub struct Kernels<B: Backend> {
     /// # Shapes
     /// - `[batch, head, pos, d_head]`, twice `[1, 1, pos, n_pairs]`; result: `[batch, head, pos, d_head]`
     pub rotate: fn(Tensor<B, 4>, &[Tensor<B, 4>; 2]) -> Tensor<B, 4>,
+    /// The product of each head's rows with the matrix of the head of keys and values that serves it, times a factor.
+    ///
+    /// # Shapes
+    /// - `[batch, head, pos, n]`, `[batch, kv_head, n, m]`; result: `[batch, head, pos, m]`
+    pub heads: fn(Tensor<B, 4>, Tensor<B, 4>, f64) -> Tensor<B, 4>,
     /// Heads side by side.
     ///
     /// # Shapes
@@ -68,6 +73,7 @@ impl<B: Backend> Default for Kernels<B> {
             silu: activation::silu,
             rms_norm,
             rotate,
+            heads,
             join_heads,
             causal: causal_mask,
             softmax: |x| activation::softmax(x, 3),
@@ -204,6 +210,21 @@ pub fn rotate<B: Backend>(x: Tensor<B, 4>, [cos, sin]: &[Tensor<B, 4>; 2]) -> Te
     let [cos, sin] = factors.map(|parts| Tensor::cat(parts, 3).reshape([1, pos * d_head]));
     let rows = |x: Tensor<B, 4>| x.reshape([batch * head, pos * d_head]);
     (rows(x) * cos + rows(exchanged) * sin).reshape([batch, head, pos, d_head])
+}
+
+/// [`Kernels::heads`] by burn's operations. Heads that share one are rows of one product, so that none is copied; the factor is
+/// that of the rows, which are fewer values than the result.
+pub fn heads<B: Backend>(x: Tensor<B, 4>, shared: Tensor<B, 4>, factor: f64) -> Tensor<B, 4> {
+    let ([batch, head, pos, n], [_, n_kv_heads, _, m]) = (x.dims(), shared.dims());
+    let x = match factor {
+        1.0 => x,
+        _ => x * factor,
+    };
+    if head == n_kv_heads {
+        return x.matmul(shared);
+    }
+    let x = x.reshape([batch, n_kv_heads, head / n_kv_heads * pos, n]);
+    x.matmul(shared).reshape([batch, head, pos, m])
 }
 
 /// [`Kernels::join_heads`] by burn's operations.

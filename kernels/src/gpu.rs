@@ -25,6 +25,7 @@ pub const GPU: Kernels<Wgpu> = Kernels {
     silu: activation::silu,
     rms_norm: kernel::rms_norm,
     rotate: kernel::rotate,
+    heads: kernel::heads,
     join_heads: kernel::join_heads,
     causal: kernel::causal_mask,
     softmax: |x| activation::softmax(x, 3),

@@ -50,9 +50,13 @@ pub fn rotate(row: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// Softmax of each row of `width` values.
+/// Softmax of each row of `width` values. Those at a row's end that are minus infinity, as where keys are hidden, cost nothing.
 pub fn softmax(values: &mut [f32], width: usize) {
     for row in values.chunks_mut(width.max(1)) {
+        let n_hidden = (row.iter().rev()).take_while(|x| **x == f32::NEG_INFINITY);
+        let n_visible = width - n_hidden.count();
+        let (row, hidden) = row.split_at_mut(n_visible);
+        hidden.fill(if n_visible == 0 { f32::NAN } else { 0.0 });
         let (vectors, rest) = row.as_chunks::<4>();
         let max = vectors
             .iter()
@@ -65,7 +69,8 @@ pub fn softmax(values: &mut [f32], width: usize) {
             .chain(rest)
             .copied()
             .fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
-        for_each(row, |x| exp(x.add(Vector::splat(-max))));
+        let max = Vector::splat(-max);
+        for_each(row, |x| exp(x.add(max)));
         let (vectors, rest) = row.as_chunks::<4>();
         let sum = vectors
             .iter()
@@ -82,8 +87,10 @@ fn for_each(values: &mut [f32], f: impl Fn(Vector) -> Vector) {
     for values in vectors {
         *values = f(Vector::new(*values)).array();
     }
-    for value in rest {
-        *value = f(Vector::splat(*value)).array()[0];
+    if !rest.is_empty() {
+        let mut padded = [0.0; 4];
+        padded[..rest.len()].copy_from_slice(rest);
+        rest.copy_from_slice(&f(Vector::new(padded)).array()[..rest.len()]);
     }
 }
 
@@ -94,10 +101,7 @@ fn exp(x: Vector) -> Vector {
     let constant = Vector::splat;
     let least = constant(-87.3);
     let bounded = x.max(least).min(constant(88.0));
-    let n = bounded
-        .mul(constant(std::f32::consts::LOG2_E))
-        .add(constant(0.5))
-        .floor();
+    let [n, power] = bounded.mul(constant(std::f32::consts::LOG2_E)).rounded();
     let r = bounded
         .add(n.mul(constant(-0.693_359_4)))
         .add(n.mul(constant(2.121_944_4e-4)));
@@ -112,7 +116,7 @@ fn exp(x: Vector) -> Vector {
         .into_iter()
         .fold(constant(1.987_569_1e-4), |p, c| p.mul(r).add(constant(c)));
     let p = p.mul(r).mul(r).add(r).add(constant(1.0));
-    p.mul(n.power_of_two()).where_at_least(x, least)
+    p.mul(power).where_at_least(x, least)
 }
 
 #[cfg(test)]

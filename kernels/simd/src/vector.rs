@@ -2,6 +2,9 @@
 
 pub use platform::Vector;
 
+/// `1.5 * 2^23`: beside it numbers are whole, and the last bits of a sum with it are those of the whole number.
+const WHOLE: f32 = 12_582_912.0;
+
 #[cfg(target_arch = "wasm32")]
 mod platform {
     use std::arch::wasm32::*;
@@ -31,13 +34,14 @@ mod platform {
         pub fn min(self, other: Self) -> Self {
             Self(f32x4_pmin(self.0, other.0))
         }
-        pub fn floor(self) -> Self {
-            Self(f32x4_floor(self.0))
-        }
-        /// `2^self` of whole numbers from -126 to 127.
-        pub fn power_of_two(self) -> Self {
-            let n = i32x4_add(i32x4_trunc_sat_f32x4(self.0), i32x4_splat(127));
-            Self(i32x4_shl(n, 23))
+        /// The nearest whole number, from -2^22 to 2^22, and two to its power; this from -126 to 127.
+        pub fn rounded(self) -> [Self; 2] {
+            let shifted = f32x4_add(self.0, f32x4_splat(super::WHOLE));
+            let exponent = i32x4_shl(shifted, 23);
+            [
+                Self(f32x4_sub(shifted, f32x4_splat(super::WHOLE))),
+                Self(i32x4_add(exponent, i32x4_splat(127 << 23))),
+            ]
         }
         /// `self` where `x >= limit`, else 0.
         pub fn where_at_least(self, x: Self, limit: Self) -> Self {
@@ -97,22 +101,14 @@ mod platform {
         pub fn min(self, other: Self) -> Self {
             self.zip(other, f32::min)
         }
-        /// Without SSE 4.1 there is no instruction for it: between 2^23 and 2^24 numbers are whole.
-        pub fn floor(self) -> Self {
-            const WHOLE: f32 = 12_582_912.0; // 1.5 * 2^23
-            Self(self.0.map(|x| {
-                let rounded = (x + WHOLE) - WHOLE;
-                if rounded > x { rounded - 1.0 } else { rounded }
-            }))
-        }
-        /// `2^self` of whole numbers from -126 to 127.
-        pub fn power_of_two(self) -> Self {
-            // The last bits of a number between 2^23 and 2^24 are its own as a whole number.
-            const EXPONENT: f32 = 8_388_608.0 + 127.0;
-            Self(
-                self.0
-                    .map(|n| f32::from_bits((n + EXPONENT).to_bits() << 23)),
-            )
+        /// The nearest whole number, from -2^22 to 2^22, and two to its power; this from -126 to 127.
+        pub fn rounded(self) -> [Self; 2] {
+            let shifted = self.0.map(|x| x + super::WHOLE);
+            let power = |x: f32| f32::from_bits((x.to_bits() << 23).wrapping_add(127 << 23));
+            [
+                Self(shifted.map(|x| x - super::WHOLE)),
+                Self(shifted.map(power)),
+            ]
         }
         /// `self` where `x >= limit`, else 0.
         pub fn where_at_least(self, x: Self, limit: Self) -> Self {

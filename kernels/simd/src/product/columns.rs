@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use crate::vector::Vector;
 
+/// Values that are fetched before they are multiplied: 32 kB, so that some first-level and all second-level caches hold them.
+const AHEAD: usize = 1 << 13;
+
 /// Columns of `depth` values, each in one piece.
 pub struct Columns<'a> {
     /// First column first.
@@ -18,7 +21,12 @@ impl Columns<'_> {
     /// Adds the products of rows with the first columns to the columns `range` of `out`, which has rows of `width`.
     pub fn multiply(&self, x: &[f32], range: Range<usize>, out: &mut [f32], width: usize) {
         let n = range.len();
+        let n_ahead = (AHEAD / self.stride.max(1) / 3).max(1) * 3;
         for i in (0..n).step_by(3) {
+            if i % n_ahead == 0 {
+                let end = n.min(i + n_ahead) * self.stride;
+                fetch(&self.values[i * self.stride..self.values.len().min(end)]);
+            }
             let at = range.start + i;
             match n - i {
                 1 => self.tiles::<1>(x, i, out, width, at),
@@ -68,6 +76,15 @@ impl Columns<'_> {
     fn column(&self, j: usize) -> &[f32] {
         &self.values[j * self.stride..][..self.depth]
     }
+}
+
+/// Reads a value of each cache line, in the order in which they lie: memory is fastest then, and products wait for none of it.
+fn fetch(values: &[f32]) {
+    let bits = values
+        .iter()
+        .step_by(16)
+        .fold(0, |bits, value| bits | value.to_bits());
+    std::hint::black_box(bits);
 }
 
 /// Adds `R` rows by `C` columns to the start of `out`; returns `R`.
