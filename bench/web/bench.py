@@ -53,7 +53,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def build(work, options):
+def build(work, options, model):
     """Models, onnxruntime-web and the burn side; only the last is built again when it is there."""
     work.mkdir(parents=True, exist_ok=True)
     run = functools.partial(subprocess.run, check=True, stdout=sys.stderr)
@@ -63,6 +63,8 @@ def build(work, options):
         run([python, "-m", "pip", "install", "--quiet", "onnx", "numpy", "safetensors"])
     if not (work / "models").exists():
         run([python, HERE / "make_model.py", work / "models"])
+    if model and not (work / "models" / "smollm2").exists():
+        run([python, HERE / "make_llama.py", model, work / "models" / "smollm2"])
     if not (work / "node_modules").exists():
         run(["npm", "install", "--silent", "--prefix", work, f"onnxruntime-web@{ORT}"])
     target = ["--target", "wasm32-unknown-unknown"]
@@ -98,13 +100,16 @@ def main():
     parser.add_argument("--work", type=Path, default=HERE / "../../target/bench-web", help="folder for what is built and fetched")
     parser.add_argument("--cargo", action="append", default=[], help="one more argument of cargo build, such as --config=...")
     parser.add_argument("--chromium", default="chromium")
-    parser.add_argument("--case", action="append", help="mlp, gpt2 or solver; default all")
+    parser.add_argument("--case", action="append", help="mlp, gpt2, solver or smollm2; default all that are there")
+    parser.add_argument("--model", type=Path, help="SmolLM2 135M for the case smollm2: folder with config.json and model.safetensors")
+    parser.add_argument("--side", action="append", help="burn or ours; default both")
     parser.add_argument("--device", action="append", help="cpu or webgpu; default both")
     parser.add_argument("--runs", type=int, default=3, help="fresh browsers for each row")
     parser.add_argument("--seconds", type=float, default=5, help="measured time of one run")
     args = parser.parse_args()
 
-    folders = build(args.work.resolve(), args.cargo)
+    folders = build(args.work.resolve(), args.cargo, args.model)
+    sides = ["ort", *(args.side or SIDES[1:])]
     answers = queue.Queue()
     handler = functools.partial(Handler, folders=folders, answers=answers)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -113,16 +118,18 @@ def main():
     print("| device | case | kernels | ms | onnxruntime-web, ms | speed, onnxruntime-web = 1 (least to most) | difference |")
     print("|---|---|---|---:|---:|---:|---:|")
     for device in args.device or ["cpu", "webgpu"]:
-        for case in args.case or ["mlp", "gpt2", "solver"]:
+        # On a software adapter a forward pass of the large model takes minutes.
+        large = ["smollm2"] if device == "cpu" and (folders["models"] / "smollm2").exists() else []
+        for case in args.case or ["mlp", "gpt2", "solver", *large]:
             results = []
             for _ in range(args.runs):
-                query = urllib.parse.urlencode(dict(case=case, device=device, seconds=args.seconds, sides=",".join(SIDES)))
+                query = urllib.parse.urlencode(dict(case=case, device=device, seconds=args.seconds, sides=",".join(sides)))
                 answer = visit(args.chromium, f"http://127.0.0.1:{server.server_port}/page.html?{query}", answers, 400)
                 if "error" in answer:
                     print(f"| {device} | {case} | | | | {answer['error'][:300]!r} | |", flush=True)
                     break
                 results.append(answer["ok"])
-            for side in SIDES[1:] if results else []:
+            for side in sides[1:] if results else []:
                 ms = {s: statistics.median(statistics.median(r["times"][s]) for r in results) for s in ("ort", side)}
                 # One ratio per run, of neighbours in time.
                 ratios = [statistics.median(o / b for o, b in zip(r["times"]["ort"], r["times"][side])) for r in results]

@@ -5,7 +5,7 @@
 use burn::{
     module::{
         AutodiffModule, Content, Devices, EmptyRecord, Module, ModuleDisplay, ModuleDisplayDefault,
-        ModuleMapper, ModuleVisitor,
+        ModuleMapper, ModuleVisitor, Param,
     },
     nn::Linear,
     tensor::{
@@ -25,6 +25,11 @@ pub struct Kernels<B: Backend> {
     /// # Shapes
     /// - `[batch, pos, d_input]`, `[d_input, d_output]` of any strides, `[d_output]`; result: `[batch, pos, d_output]`
     pub linear: LinearKernel<B>,
+    /// A layer's weight as `linear` reads it fastest: the same values, in an order of the kernel's choice in memory.
+    ///
+    /// # Shapes
+    /// - `[d_input, d_output]`, result the same
+    pub hold: fn(Tensor<B, 2>) -> Tensor<B, 2>,
     /// GELU in the tanh approximation, value by value.
     pub gelu_new: fn(Tensor<B, 3>) -> Tensor<B, 3>,
     /// `x * sigmoid(x)`, value by value.
@@ -39,6 +44,11 @@ pub struct Kernels<B: Backend> {
     /// # Shapes
     /// - `[batch, head, pos, d_head]`, twice `[1, 1, pos, n_pairs]`; result: `[batch, head, pos, d_head]`
     pub rotate: fn(Tensor<B, 4>, &[Tensor<B, 4>; 2]) -> Tensor<B, 4>,
+    /// The product of each head's rows with the matrix of the head of keys and values that serves it, times a factor.
+    ///
+    /// # Shapes
+    /// - `[batch, head, pos, n]`, `[batch, kv_head, n, m]`; result: `[batch, head, pos, m]`
+    pub heads: fn(Tensor<B, 4>, Tensor<B, 4>, f64) -> Tensor<B, 4>,
     /// Heads side by side.
     ///
     /// # Shapes
@@ -58,10 +68,12 @@ impl<B: Backend> Default for Kernels<B> {
     fn default() -> Self {
         Self {
             linear,
+            hold: |weight| weight,
             gelu_new,
             silu: activation::silu,
             rms_norm,
             rotate,
+            heads,
             join_heads,
             causal: causal_mask,
             softmax: |x| activation::softmax(x, 3),
@@ -85,6 +97,17 @@ impl<B: Backend> Kernels<B> {
     pub(crate) fn layer(&self, layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let bias = layer.bias.as_ref().map(|bias| bias.val());
         self.product(x, layer.weight.val(), bias)
+    }
+
+    /// Puts the weights of layers in the order in memory that is read fastest, one after the other: the model is there once, and a
+    /// weight a second time. Those that are held in half precision stay: each product widens them first.
+    pub(crate) fn hold<'a>(&self, layers: impl IntoIterator<Item = &'a mut Linear<B>>) {
+        for layer in layers {
+            let weight = layer.weight.val();
+            if weight.dtype() == DType::F32 {
+                layer.weight = Param::initialized(layer.weight.id, (self.hold)(weight));
+            }
+        }
     }
 
     /// `x @ weight + bias`. With weights that are held in half precision `x` is rounded to it where the device has units for
@@ -187,6 +210,21 @@ pub fn rotate<B: Backend>(x: Tensor<B, 4>, [cos, sin]: &[Tensor<B, 4>; 2]) -> Te
     let [cos, sin] = factors.map(|parts| Tensor::cat(parts, 3).reshape([1, pos * d_head]));
     let rows = |x: Tensor<B, 4>| x.reshape([batch * head, pos * d_head]);
     (rows(x) * cos + rows(exchanged) * sin).reshape([batch, head, pos, d_head])
+}
+
+/// [`Kernels::heads`] by burn's operations. Heads that share one are rows of one product, so that none is copied; the factor is
+/// that of the rows, which are fewer values than the result.
+pub fn heads<B: Backend>(x: Tensor<B, 4>, shared: Tensor<B, 4>, factor: f64) -> Tensor<B, 4> {
+    let ([batch, head, pos, n], [_, n_kv_heads, _, m]) = (x.dims(), shared.dims());
+    let x = match factor {
+        1.0 => x,
+        _ => x * factor,
+    };
+    if head == n_kv_heads {
+        return x.matmul(shared);
+    }
+    let x = x.reshape([batch, n_kv_heads, head / n_kv_heads * pos, n]);
+    x.matmul(shared).reshape([batch, head, pos, m])
 }
 
 /// [`Kernels::join_heads`] by burn's operations.

@@ -67,7 +67,7 @@ impl<B: Backend> Engine<B> {
 
     /// Has the model compute with these kernels.
     pub fn set_kernels(&mut self, kernels: Kernels<B>) {
-        self.model = self.model.clone().with_kernels(kernels);
+        self.model.set_kernels(kernels);
     }
 
     /// Takes a direction file, so that plans can name it; gives its name, `sha256:…` of its bytes.

@@ -12,10 +12,12 @@ use swivel_simd::Matrix;
 /// Kernels for burn's CPU backend, in a browser.
 pub const CPU: Kernels<Flex> = Kernels {
     linear,
+    hold,
     gelu_new,
     silu,
     rms_norm,
     rotate,
+    heads,
     join_heads,
     causal,
     softmax,
@@ -24,8 +26,32 @@ pub const CPU: Kernels<Flex> = Kernels {
 /// The same outside of it, where burn's matrix product has wider vectors than ours.
 pub const NATIVE: Kernels<Flex> = Kernels {
     linear: kernel::linear,
+    hold: |weight| weight,
+    heads: kernel::heads,
     ..CPU
 };
+
+/// Columns that lie in one piece each are read in the order in which they lie, and none is copied.
+fn hold(weight: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
+    let ([d_input, d_output], device) = (weight.dims(), weight.device());
+    let weight = weight.into_primitive().tensor();
+    let matrix = matrix(&weight);
+    if matrix.row_stride == 1 {
+        return Tensor::from_primitive(TensorPrimitive::Float(weight));
+    }
+    let turned = TensorData::new(matrix.turned(d_input), [d_output, d_input]);
+    Tensor::from_data(turned, &device).transpose()
+}
+
+fn matrix(weight: &FlexTensor) -> Matrix<'_> {
+    let (layout, strides) = (weight.layout(), weight.layout().strides());
+    Matrix {
+        values: &weight.storage::<f32>()[layout.start_offset()..],
+        row_stride: strides[0].unsigned_abs(),
+        column_stride: strides[1].unsigned_abs(),
+        n_columns: layout.shape()[1],
+    }
+}
 
 fn linear(
     x: Tensor<Flex, 3>,
@@ -37,18 +63,11 @@ fn linear(
     let x = contiguous(x.into_primitive());
     let weight = weight.into_primitive().tensor();
     let bias = bias.map(|bias| contiguous(bias.into_primitive()));
-    let strides = weight.layout().strides();
-    let matrix = Matrix {
-        values: &weight.storage::<f32>()[weight.layout().start_offset()..],
-        row_stride: strides[0].unsigned_abs(),
-        column_stride: strides[1].unsigned_abs(),
-        n_columns: d_output,
-    };
     let mut out = match &bias {
         Some(bias) => bias.storage::<f32>().repeat(batch * pos),
         None => vec![0.0; batch * pos * d_output],
     };
-    swivel_simd::multiply(x.storage(), d_input, &matrix, &mut out);
+    swivel_simd::multiply(x.storage(), d_input, &matrix(&weight), &mut out);
     Tensor::from_data(TensorData::new(out, [batch, pos, d_output]), &device)
 }
 
@@ -84,6 +103,34 @@ fn rotate(x: Tensor<Flex, 4>, angles: &[Tensor<Flex, 4>; 2]) -> Tensor<Flex, 4> 
             swivel_simd::rotate(row, &cos[at..at + n_pairs], &sin[at..at + n_pairs]);
         }
     })
+}
+
+fn heads(x: Tensor<Flex, 4>, shared: Tensor<Flex, 4>, factor: f64) -> Tensor<Flex, 4> {
+    let ([batch, head, pos, n], [_, n_kv_heads, _, m]) = (x.dims(), shared.dims());
+    let device = x.device();
+    let x = contiguous(in_rows(x).into_primitive());
+    let shared = shared.into_primitive().tensor();
+    let (layout, strides) = (shared.layout(), shared.layout().strides());
+    let strides: [usize; 4] = std::array::from_fn(|i| strides[i].unsigned_abs());
+    let values = &shared.storage::<f32>()[layout.start_offset()..];
+    let mut out = vec![0.0; batch * head * pos * m];
+    // Heads that share one are rows of one product.
+    let n_rows = (head / n_kv_heads * pos).max(1);
+    let rows = x.storage::<f32>().chunks_exact((n_rows * n).max(1));
+    for (idx, (rows, out)) in rows.zip(out.chunks_exact_mut(n_rows * m)).enumerate() {
+        let first = idx / n_kv_heads * strides[0] + idx % n_kv_heads * strides[1];
+        let matrix = Matrix {
+            values: &values[first..],
+            row_stride: strides[2],
+            column_stride: strides[3],
+            n_columns: m,
+        };
+        swivel_simd::multiply(rows, n, &matrix, out);
+    }
+    if factor != 1.0 {
+        out.iter_mut().for_each(|value| *value *= factor as f32);
+    }
+    Tensor::from_data(TensorData::new(out, [batch, head, pos, m]), &device)
 }
 
 fn join_heads(x: Tensor<Flex, 4>) -> Tensor<Flex, 3> {
@@ -203,6 +250,33 @@ mod tests {
                 (burns.rotate)(x.clone(), &angles),
             );
         }
+    }
+
+    #[test]
+    fn products_of_heads_are_burns() {
+        let burns = Kernels::<Flex>::default();
+        // Heads as attention splits them, of queries alone and of two that share keys and values.
+        for (n_heads, pos) in [(3, 20), (6, 20), (6, 1), (3, 140)] {
+            let query = (values([2, pos, n_heads, 24]) / 8.0).swap_dims(1, 2);
+            let key = (values([2, 33, 3, 24]) / 8.0).swap_dims(1, 2);
+            let score = [heads, burns.heads].map(|product| {
+                let key = key.clone().transpose();
+                product(query.clone(), key, 0.125)
+            });
+            let [found, expected] = score;
+            check(found.clone(), expected);
+            let [found, expected] =
+                [heads, burns.heads].map(|product| product(found.clone(), key.clone(), 1.0));
+            check(found, expected);
+        }
+    }
+
+    #[test]
+    fn held_weights_are_the_same() {
+        let weight = values([70, 99]);
+        let held = hold(weight.clone());
+        assert_eq!(held.clone().into_data(), weight.clone().into_data());
+        check(hold(held), weight);
     }
 
     #[test]

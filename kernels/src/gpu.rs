@@ -20,10 +20,12 @@ use swivel_core::kernel::{self, Kernels};
 /// Kernels for WebGPU.
 pub const GPU: Kernels<Wgpu> = Kernels {
     linear,
+    hold: |weight| weight,
     gelu_new,
     silu: activation::silu,
     rms_norm: kernel::rms_norm,
     rotate: kernel::rotate,
+    heads: kernel::heads,
     join_heads: kernel::join_heads,
     causal: kernel::causal_mask,
     softmax: |x| activation::softmax(x, 3),

@@ -80,22 +80,23 @@ impl<B: Backend> Attention<B> {
                 (rotate(query, &angles), rotate(key, &angles))
             }
         };
-        let query = query * self.score_scale; // fewer values than the scores have
+        let product = self.kernels.heads;
         // Earlier keys and values are never copied: they are most of what a resumed run reads.
-        let mut score = self.by_group(query.clone(), key.clone().transpose()); // [batch, head, q_pos, k_pos]
+        let here = key.clone().transpose();
+        let mut score = product(query.clone(), here, self.score_scale); // [batch, head, q_pos, k_pos]
         if let Some(past) = past {
-            let earlier = self.by_group(query, past.key.clone().transpose());
+            let earlier = product(query, past.key.clone().transpose(), self.score_scale);
             score = Tensor::cat(vec![earlier, score], 3);
         }
         let score = (self.kernels).hide(capped(score, self.score_cap), self.window);
         let score = hook.at_heads(AttentionScore.at(l), score);
         let weight = hook.at_heads(AttentionWeight.at(l), (self.kernels.softmax)(score));
         let z = match past {
-            None => self.by_group(weight, value.clone()), // [batch, head, pos, d_head]
+            None => product(weight, value.clone(), 1.0), // [batch, head, pos, d_head]
             Some(past) => {
                 let earlier = weight.clone().narrow(3, 0, n_past);
                 let here = weight.narrow(3, n_past, value.dims()[2]);
-                self.by_group(earlier, past.value.clone()) + self.by_group(here, value.clone())
+                product(earlier, past.value.clone(), 1.0) + product(here, value.clone(), 1.0)
             }
         };
         let z = hook.at_heads(HeadAttentionValueOutput.at(l), z);
@@ -143,21 +144,6 @@ impl<B: Backend> Attention<B> {
         let (queries, keys) = (self.n_heads * d_head, self.n_kv_heads * d_head);
         [(0, queries), (queries, keys), (queries + keys, keys)]
             .map(|(from, width)| qkv.clone().narrow(2, from, width))
-    }
-
-    /// The product of each head's rows with the matrix of the head of keys and values that serves it. Heads that share one are
-    /// rows of one product, so that none is copied.
-    ///
-    /// # Shapes
-    /// - `x`: `[batch, head, pos, n]`; `shared`: `[batch, kv_head, n, m]`; result: `[batch, head, pos, m]`
-    fn by_group(&self, x: Tensor<B, 4>, shared: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, head, pos, n] = x.dims();
-        let (n_kv_heads, m) = (self.n_kv_heads, shared.dims()[3]);
-        if head == n_kv_heads {
-            return x.matmul(shared);
-        }
-        let x = x.reshape([batch, n_kv_heads, head / n_kv_heads * pos, n]);
-        x.matmul(shared).reshape([batch, head, pos, m])
     }
 }
 

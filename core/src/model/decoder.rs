@@ -63,13 +63,28 @@ pub struct Decoder<B: Backend> {
 impl<B: Backend> Decoder<B> {
     /// The same model, computing with these kernels.
     pub fn with_kernels(mut self, kernels: Kernels<B>) -> Self {
-        self.kernels = kernels;
-        for layer in &mut self.layers {
-            layer.kernels = kernels;
-            layer.self_attn.kernels = kernels;
-            layer.mlp.kernels = kernels;
-        }
+        self.set_kernels(kernels);
         self
+    }
+
+    /// Computes with these kernels from now on, and holds weights as they read them fastest.
+    pub fn set_kernels(&mut self, kernels: Kernels<B>) {
+        self.kernels = kernels;
+        kernels.hold(&mut self.lm_head);
+        for Layer {
+            self_attn,
+            mlp,
+            kernels: own,
+            ..
+        } in &mut self.layers
+        {
+            *own = kernels;
+            self_attn.kernels = kernels;
+            mlp.kernels = kernels;
+            kernels.hold([&mut self_attn.qkv_proj, &mut self_attn.o_proj]);
+            kernels.hold(&mut mlp.gate_proj);
+            kernels.hold([&mut mlp.up_proj, &mut mlp.down_proj]);
+        }
     }
 
     /// Device that it is on.
