@@ -70,7 +70,9 @@ impl<B: Backend> Decoder<B> {
     /// Computes with these kernels from now on, and holds weights as they read them fastest.
     pub fn set_kernels(&mut self, kernels: Kernels<B>) {
         self.kernels = kernels;
-        kernels.hold(&mut self.lm_head);
+        if let Some(head) = &mut self.lm_head {
+            kernels.hold(head.parts_mut());
+        }
         for Layer {
             self_attn,
             mlp,

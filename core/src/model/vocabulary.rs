@@ -123,6 +123,11 @@ impl<B: Backend> Head<B> {
         }
     }
 
+    /// The layers that it is, one behind the other.
+    pub(crate) fn parts_mut(&mut self) -> impl Iterator<Item = &mut Linear<B>> {
+        self.parts.iter_mut()
+    }
+
     /// The parts' tokens, and their weights, `[tokens, d_model]`.
     fn parts(&self) -> impl Iterator<Item = (Range<usize>, Tensor<B, 2>)> {
         let weights = || self.parts.iter().map(|part| part.weight.val().transpose());
