@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use super::{
     Precision, StoredFile, StoredTensor, TensorError, Wanted,
     expected::{Expected, Names},
-    loader::{check_range, find, finite, n_columns, place, rows_at_once},
+    loader::{check_range, finite, n_columns, place},
+    pieces::{find, rows_at_once},
 };
 use crate::{
     Config, Sizes,

@@ -5,40 +5,22 @@
 //! of a model's files need not read them again, and where it is known already only tensors are asked for. What it needs in
 //! memory, apart from what is on the device, is the matrix that it is filling.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::Range,
-};
+use std::collections::{BTreeMap, VecDeque};
 
-use burn::tensor::{
-    Tensor, TensorData,
-    backend::{Backend, DTypeUsage},
-};
+use burn::tensor::backend::{Backend, DTypeUsage};
 use sha2::{Digest, Sha256};
 
 use super::{
-    FileFormat, Precision, StoredFile, StoredTensor, TensorError,
+    Precision, StoredFile, StoredTensor, TensorError, Wanted,
     decoder::{self, Part},
-    expected::{Expected, Names, ROTATION_FACTORS, Target, n_rows, rotation_factors, shape},
+    expected::{Expected, Target, shape},
+    matrix::Matrix,
+    pieces::{Piece, find, pieces},
 };
 use crate::{
     Config, Decoder, Sizes, hex,
     model::{Layout, Part as Name, Scaling},
 };
-
-/// Values that are decoded at once.
-const PIECE_VALUES: usize = 1 << 20;
-/// Bytes that are asked for at once where they are only hashed.
-const PIECE_BYTES: u64 = 1 << 22;
-
-/// Bytes that are wanted next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Index of the file.
-    pub file: usize,
-    /// Which of its bytes.
-    pub bytes: Range<u64>,
-}
 
 /// Builds a decoder from the bytes that it asks for.
 pub struct Loader<B: Backend> {
@@ -62,22 +44,6 @@ enum Identity {
     Hashed(Sha256, usize, u64),
     /// It is known.
     Known(String),
-}
-
-/// Bytes that are read at once.
-struct Piece {
-    wanted: Wanted,
-    /// Number of the tensor that they are of, and the first of its rows that they have; `None` for bytes that are only hashed.
-    rows: Option<(usize, usize)>,
-}
-
-/// A part that is being filled.
-struct Matrix {
-    values: Vec<f32>,
-    shape: Vec<usize>,
-    /// Stored rows become columns.
-    is_turned: bool,
-    n_missing: usize,
 }
 
 impl<B: Backend> Loader<B> {
@@ -294,74 +260,6 @@ impl<B: Backend> Loader<B> {
     }
 }
 
-impl Matrix {
-    /// Room for a part of the decoder; of one that is split, for so many of its rows at most.
-    fn new(config: &Config, target: Target, stored: Layout, at_once: usize) -> Self {
-        // Of embeddings, rows are read; of all else, products. These are fastest where a row is an input's weights.
-        let is_embedding = matches!(target.part, Name::TokenEmbedding | Name::PositionEmbedding);
-        let layout = match is_embedding {
-            true => Layout::Rows,
-            false => Layout::Columns,
-        };
-        let all = n_rows(config, target.part);
-        let n_rows = (all - (target.split * at_once.min(all))).min(at_once);
-        let shape = match target.is_bias {
-            true => vec![n_rows],
-            false => match *shape(config, target.part, layout) {
-                [_, columns] if layout == Layout::Rows => vec![n_rows, columns],
-                [rows, _] => vec![rows, n_rows],
-                _ => vec![n_rows],
-            },
-        };
-        let n_values = shape.iter().product();
-        Self {
-            values: vec![0.0; n_values],
-            is_turned: shape.len() == 2
-                && (layout == Layout::Columns) != (stored == Layout::Columns),
-            n_missing: n_values,
-            shape,
-        }
-    }
-
-    /// Puts stored rows of `columns` values where they belong.
-    fn fill(&mut self, values: &[f32], columns: usize, at: impl Fn(usize) -> usize) {
-        /// Rows at a time: as many values as a cache line has.
-        const N_ROWS: usize = 16;
-        self.n_missing -= values.len();
-        for (idx, rows) in values.chunks(N_ROWS * columns).enumerate() {
-            let rows = (idx * N_ROWS..).map(&at).zip(rows.chunks_exact(columns));
-            match (self.is_turned, &*self.shape) {
-                (true, [_, width]) => {
-                    let rows: Vec<(usize, &[f32])> = rows.collect();
-                    for (column, to) in self.values.chunks_exact_mut(*width).enumerate() {
-                        rows.iter().for_each(|(at, row)| to[*at] = row[column]);
-                    }
-                }
-                _ => rows.for_each(|(at, row)| {
-                    self.values[at * columns..(at + 1) * columns].copy_from_slice(row);
-                }),
-            }
-        }
-    }
-
-    fn upload<B: Backend>(self, precision: Precision, device: &B::Device) -> Part<B> {
-        match *self.shape {
-            [rows, columns] => {
-                let (shape, dtype) = ([rows, columns], precision.on_device());
-                let data = match precision {
-                    Precision::F32 => TensorData::new(self.values, shape),
-                    _ => TensorData::from_bytes_vec(precision.to_bytes(&self.values), shape, dtype),
-                };
-                Part::Matrix(Tensor::from_data(data, (device, dtype)))
-            }
-            _ => {
-                let n = self.values.len();
-                Part::Vector(Tensor::from_data(TensorData::new(self.values, [n]), device))
-            }
-        }
-    }
-}
-
 /// Values of a row of a stored tensor; those of a vector are rows.
 pub(super) fn n_columns(stored: &StoredTensor) -> usize {
     match *stored.shape {
@@ -436,130 +334,5 @@ pub(super) fn place(layout: Layout, sizes: &Sizes, row: usize) -> usize {
         // Blocks are query, key and value of head 0, then of head 1, …
         Layout::PerHead => (block % 3 * n_heads + block / 3) * d_head + within,
         Layout::Pairs => block * d_head + within % 2 * (d_head / 2) + within / 2,
-    }
-}
-
-/// A tensor that is wanted, the file that has it, and where.
-pub(super) type Found = (Expected, usize, StoredTensor);
-
-/// The tensors of a model, and the names of those that are not part of it.
-///
-/// # Errors
-/// - Those of [`Loader::new`].
-pub(super) fn find(
-    config: &Config,
-    files: &[StoredFile],
-) -> Result<(Vec<Found>, Vec<String>), TensorError> {
-    let prefix = config.family.prefix;
-    let names = match files.first().map(|file| file.format) {
-        Some(FileFormat::Gguf) => Names::Gguf,
-        _ => Names::Family,
-    };
-    let is_called = |name: &str, wanted: &str| name.strip_prefix(prefix).unwrap_or(name) == wanted;
-    let mut stored: BTreeMap<&str, (usize, &StoredTensor)> = BTreeMap::new();
-    for (idx, file) in files.iter().enumerate() {
-        for tensor in &file.tensors {
-            let name = tensor.name.strip_prefix(prefix).unwrap_or(&tensor.name);
-            if stored.insert(name, (idx, tensor)).is_some() {
-                return Err(TensorError::Twice {
-                    name: tensor.name.clone(),
-                });
-            }
-        }
-    }
-    let factors = (stored.contains_key(ROTATION_FACTORS) && config.rotary.is_some())
-        .then(|| rotation_factors(config));
-    let mut found = Vec::new();
-    for expected in names.expected(config).into_iter().chain(factors) {
-        let Some((file, tensor)) = stored.remove(expected.name.as_str()) else {
-            let mut unread = files.iter().flat_map(|file| &file.unread);
-            if let Some(tensor) = unread.find(|tensor| is_called(&tensor.name, &expected.name)) {
-                return Err(tensor.refused());
-            }
-            return Err(TensorError::Missing {
-                name: expected.name,
-                family: config.family.model_type,
-            });
-        };
-        if tensor.shape != expected.shape {
-            return Err(TensorError::Shape {
-                name: tensor.name.clone(),
-                expected: expected.shape,
-                found: tensor.shape.clone(),
-            });
-        }
-        found.push((expected, file, tensor.clone()));
-    }
-    found.sort_by_key(|(_, file, tensor)| (*file, tensor.bytes.start));
-    let unused = stored
-        .into_keys()
-        .filter(|name| !is_known_extra(config, name));
-    Ok((found, unused.map(str::to_owned).collect()))
-}
-
-/// What checkpoints hold beside the weights: masks and frequencies that are computed, and the head where it is the embedding.
-fn is_known_extra(config: &Config, name: &str) -> bool {
-    let computed = [
-        ".attn.bias",
-        ".attn.masked_bias",
-        ".attention.bias",
-        ".attention.masked_bias",
-        ".rotary_emb.inv_freq",
-    ];
-    let is_head = ["lm_head.weight", "embed_out.weight"].contains(&name);
-    is_head && config.is_tied || computed.iter().any(|end| name.ends_with(end))
-}
-
-/// All bytes of all files, in order, cut where tensors begin and end.
-fn pieces(files: &[StoredFile], tensors: &[Found]) -> VecDeque<Piece> {
-    let mut queue = VecDeque::new();
-    for (file, StoredFile { n_bytes, .. }) in files.iter().enumerate() {
-        let mut at = 0;
-        let here = tensors
-            .iter()
-            .enumerate()
-            .filter(|(_, found)| found.1 == file);
-        for (tensor, (_, _, stored)) in here {
-            let Range { start, end } = stored.bytes;
-            between(file, at..start, &mut queue);
-            queue.extend(rows_at_once(stored).map(|(first, bytes)| Piece {
-                wanted: Wanted { file, bytes },
-                rows: Some((tensor, first)),
-            }));
-            at = at.max(end);
-        }
-        between(file, at..*n_bytes, &mut queue);
-    }
-    queue
-}
-
-/// A tensor's rows, as many at once as are decoded at once: the first of them, and their bytes.
-pub(super) fn rows_at_once(stored: &StoredTensor) -> impl Iterator<Item = (usize, Range<u64>)> {
-    let Range { start, end } = stored.bytes;
-    let (n_rows, n_columns) = match *stored.shape {
-        [rows, columns] => (rows, columns),
-        _ => (1, stored.shape.iter().product()),
-    };
-    let row_bytes = (end - start) / n_rows as u64;
-    let at_once = (PIECE_VALUES / n_columns).clamp(1, n_rows);
-    (0..n_rows).step_by(at_once).map(move |first| {
-        let n = at_once.min(n_rows - first) as u64;
-        let from = start + first as u64 * row_bytes;
-        (first, from..from + n * row_bytes)
-    })
-}
-
-/// Bytes that are only hashed.
-fn between(file: usize, mut bytes: Range<u64>, queue: &mut VecDeque<Piece>) {
-    while bytes.start < bytes.end {
-        let next = bytes.end.min(bytes.start + PIECE_BYTES);
-        queue.push_back(Piece {
-            wanted: Wanted {
-                file,
-                bytes: bytes.start..next,
-            },
-            rows: None,
-        });
-        bytes.start = next;
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         client::{Client, LoadedInTab, Problem},
         fetch,
         files::{
-            model::SMALL,
+            SMALL,
             store::{self, Folder},
         },
         model::{Description, MODELS, ModelSource},

@@ -3,4 +3,7 @@
 pub mod bytes;
 pub mod download;
 pub mod model;
+mod place;
 pub mod store;
+
+pub use place::SMALL;
