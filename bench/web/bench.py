@@ -115,8 +115,8 @@ def main():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    print("| device | case | kernels | ms | onnxruntime-web, ms | speed, onnxruntime-web = 1 (least to most) | difference |")
-    print("|---|---|---|---:|---:|---:|---:|")
+    print("| device | case | kernels | ms | onnxruntime-web, ms | speed, onnxruntime-web = 1 (least to most) | a late toggle, forward pass = 1 | difference |")
+    print("|---|---|---|---:|---:|---:|---:|---:|")
     for device in args.device or ["cpu", "webgpu"]:
         # On a software adapter a forward pass of the large model takes minutes.
         large = ["smollm2"] if device == "cpu" and (folders["models"] / "smollm2").exists() else []
@@ -126,7 +126,7 @@ def main():
                 query = urllib.parse.urlencode(dict(case=case, device=device, seconds=args.seconds, sides=",".join(sides)))
                 answer = visit(args.chromium, f"http://127.0.0.1:{server.server_port}/page.html?{query}", answers, 400)
                 if "error" in answer:
-                    print(f"| {device} | {case} | | | | {answer['error'][:300]!r} | |", flush=True)
+                    print(f"| {device} | {case} | | | | {answer['error'][:300]!r} | | |", flush=True)
                     break
                 results.append(answer["ok"])
             for side in sides[1:] if results else []:
@@ -135,7 +135,9 @@ def main():
                 ratios = [statistics.median(o / b for o, b in zip(r["times"]["ort"], r["times"][side])) for r in results]
                 spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
                 difference = max(r["difference"] for r in results)
-                print(f"| {device} | {case} | {side} | {ms[side]:.2f} | {ms['ort']:.2f} | {spread} | {difference:.0e} |", flush=True)
+                toggles = [r["toggles"][side] for r in results if side in r["toggles"]]
+                late = f"{statistics.median(toggles):.3f}" if toggles else "–"
+                print(f"| {device} | {case} | {side} | {ms[side]:.2f} | {ms['ort']:.2f} | {spread} | {late} | {difference:.0e} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,27 @@ async function burn(side, x) {
   await init(gpu);
   const config = await bytes(`/models/${name}/config.json`);
   const model = Model.load(gpu, side === "ours", config, await bytes(`/models/${name}/model.safetensors`));
+  const layer = late(JSON.parse(new TextDecoder().decode(config)));
+  if (layer > 3 && !gpu) {
+    toggle[side] = () => (model.cache(x), () => model.toggle(layer));
+  }
   return () => (name === "mlp" ? model.mlp(x) : model.logits(x));
 }
+
+async function timedOf(f, least) {
+  const times = [];
+  const until = performance.now() + least;
+  do {
+    const start = performance.now();
+    await f();
+    times.push(performance.now() - start);
+  } while (performance.now() < until);
+  return times;
+}
+
+// By side, a toggle in the last layer but two, of models that have many.
+const toggle = {};
+const late = (config) => (config.n_layer ?? config.num_hidden_layers) - 3;
 
 async function main() {
   const config = JSON.parse(new TextDecoder().decode(await bytes(`/models/${name}/config.json`)));
@@ -59,16 +78,7 @@ async function main() {
     if (!(difference < 1e-2)) throw new Error(`${side} computes other values: ${difference}`);
   }
   // Warm: the browser compiles wasm a second time in the background.
-  const timed = async (side, least) => {
-    const times = [];
-    const until = performance.now() + least;
-    do {
-      const start = performance.now();
-      await run[side]();
-      times.push(performance.now() - start);
-    } while (performance.now() < until);
-    return times;
-  };
+  const timed = (side, least) => timedOf(run[side], least);
   for (const side of sides) await timed(side, 1000);
   const times = Object.fromEntries(sides.map((side) => [side, []]));
   const until = performance.now() + seconds * 1000;
@@ -77,7 +87,16 @@ async function main() {
     for (const side of sides) times[side].push(median(await timed(side, 100)));
     turns += 1;
   } while (performance.now() < until || turns < 5);
-  return { difference, first, times };
+  // A late toggle beside a forward pass, in turns.
+  const toggles = {};
+  for (const side of sides.filter((side) => toggle[side])) {
+    const answer = toggle[side]();
+    await timedOf(answer, 500);
+    const ratios = [];
+    for (let i = 0; i < 9; i++) ratios.push(median(await timedOf(answer, 100)) / median(await timedOf(run[side], 100)));
+    toggles[side] = median(ratios);
+  }
+  return { difference, first, times, toggles };
 }
 
 main()

@@ -5,7 +5,11 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use burn_flex::Flex;
 #[cfg(feature = "wgpu")]
 use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
-use swivel_core::{Config, Decoder, Weights};
+use swivel_core::{
+    Config, Decoder, Weights,
+    cone::{CachedRun, Cone},
+    metric::{Divergence, Reading},
+};
 use wasm_bindgen::prelude::*;
 
 /// A model on a device.
@@ -13,6 +17,13 @@ use wasm_bindgen::prelude::*;
 pub struct Model {
     on: On,
     d_model: usize,
+    base: Option<Base>,
+}
+
+/// A run that others resume, and the logits of its last token, `[1, d_vocab]`.
+struct Base {
+    run: CachedRun<Flex>,
+    logits: Tensor<Flex, 2>,
 }
 
 enum On {
@@ -63,6 +74,7 @@ impl Model {
         Ok(Self {
             on,
             d_model: config.sizes.d_model,
+            base: None,
         })
     }
 
@@ -75,6 +87,51 @@ impl Model {
             On::Flex(model) => logits(&**model, ids).await,
             #[cfg(feature = "wgpu")]
             On::Wgpu(model) => logits(&**model, ids).await,
+        }
+    }
+
+    /// Runs a prompt that [`Model::toggle`] resumes; on the CPU.
+    ///
+    /// # Errors
+    /// - if the model is on another device
+    pub fn cache(&mut self, ids: &[i32]) -> Result<(), JsError> {
+        let model = self.on_cpu()?;
+        let tokens = TensorData::new(ids.to_vec(), [1, ids.len()]);
+        let ids = Tensor::<Flex, 2, Int>::from_data(tokens, &Default::default());
+        let cone = Cone::whole(model.n_layers(), ids.dims()[1]);
+        let run = model.cache_run(ids, &cone);
+        let last = run.base_at(model.n_layers(), run.n_tokens() - 1);
+        let logits = model.resume(&last, 0, &mut ()).squeeze_dim(1);
+        self.base = Some(Base { run, logits });
+        Ok(())
+    }
+
+    /// What a toggle in a layer at the last token takes: the layers from it on for that token, norm and head, and what the table
+    /// of answers reads of the logits of base, intervened and source run.
+    ///
+    /// # Errors
+    /// - if [`Model::cache`] was not called
+    pub async fn toggle(&self, layer: usize) -> Result<Vec<f32>, JsError> {
+        let model = self.on_cpu()?;
+        let base = self
+            .base
+            .as_ref()
+            .ok_or(JsError::new("nothing is cached"))?;
+        let cached = base.run.base_at(layer, base.run.n_tokens() - 1);
+        let logits: Tensor<Flex, 2> = model.resume(&cached, 0, &mut ()).squeeze_dim(1);
+        let (found, plain) = (logits.clone(), base.logits.clone());
+        let all = Tensor::cat(vec![plain.clone(), logits, plain.clone()], 0);
+        let read = Reading::of(all, 0, 4);
+        let kl = Divergence::of(plain, found.unsqueeze_dim(1)).kl(read.log_sum().narrow(0, 1, 1));
+        let probabilities = read.probabilities(read.top.logits.clone()).reshape([12]);
+        values(Tensor::cat(vec![probabilities, kl.reshape([1])], 0).unsqueeze()).await
+    }
+
+    fn on_cpu(&self) -> Result<&Decoder<Flex>, JsError> {
+        match &self.on {
+            On::Flex(model) => Ok(model),
+            #[cfg(feature = "wgpu")]
+            On::Wgpu(_) => Err(JsError::new("not on the CPU")),
         }
     }
 
