@@ -315,7 +315,13 @@ fn damaged_safetensors_are_refused_with_the_cause() {
             "duplicate field",
         ),
         (file("[]", 0), "a table of tensors"),
-        (b"<html></html>".to_vec(), "header too large"),
+        (
+            b"<html></html>".to_vec(),
+            "a web page or another text in HTML",
+        ),
+        (b"version https://git-lfs".to_vec(), "a pointer of Git LFS"),
+        (b"{\"error\": 404}".to_vec(), "it is a text"),
+        (vec![0xff; 20], "header too large"),
     ] {
         check_refused(&bytes, cause);
     }
