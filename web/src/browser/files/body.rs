@@ -1,12 +1,16 @@
 //! The body of a server's answer, as it comes.
 
+use std::rc::Rc;
+
 use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStreamDefaultReader, Response};
 
-use super::download::Progress;
 use crate::{browser::error_text, ranges::Trouble};
+
+/// Hears how many bytes of the file are there.
+pub type Progress = Rc<dyn Fn(u64, Option<u64>)>;
 
 /// What is still to come of an answer.
 #[derive(Default)]

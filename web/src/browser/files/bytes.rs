@@ -4,10 +4,9 @@ use std::{cell::RefCell, collections::BTreeMap, ops::Range, pin::Pin, rc::Rc};
 
 use futures_util::{Stream, StreamExt, stream};
 use js_sys::Uint8Array;
-use wasm_bindgen_futures::JsFuture;
 use web_sys::Blob;
 
-use super::download::Download;
+use super::{download::Download, store::bytes_of};
 use crate::{browser::error_text, ranges::Chunks};
 
 /// Chunks that are on their way at once.
@@ -66,16 +65,6 @@ impl Origin {
         let part = part.map_err(|error| error_text(&error))?;
         bytes_of(&part).await
     }
-}
-
-/// All bytes of a blob.
-///
-/// # Errors
-/// - if the browser cannot read it any more
-pub async fn bytes_of(blob: &Blob) -> Result<Uint8Array, String> {
-    let buffer = JsFuture::from(blob.array_buffer()).await;
-    let buffer = buffer.map_err(|error| error_text(&error))?;
-    Ok(Uint8Array::new(&buffer))
 }
 
 impl Bytes {

@@ -4,14 +4,16 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     ops::Range,
-    rc::Rc,
 };
 
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::JsValue;
 use web_sys::{Blob, Headers, RequestCache, RequestInit, Response};
 
-use super::{body::Body, bytes::bytes_of, store::Folder};
+use super::{
+    body::{Body, Progress},
+    store::{Folder, bytes_of},
+};
 use crate::{
     browser::{error_text, fetch, window},
     ranges::{CHUNK, Chunks, Coming, Head, Trouble},
@@ -21,9 +23,6 @@ use crate::{
 const ATTEMPTS: u32 = 4;
 /// Milliseconds after the first time in vain; each time twice as long.
 const FIRST_PAUSE: f64 = 500.0;
-
-/// Hears how many bytes of the file are there.
-pub type Progress = Rc<dyn Fn(u64, Option<u64>)>;
 
 /// A file on a server.
 pub struct Download {

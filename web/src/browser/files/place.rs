@@ -8,6 +8,7 @@ use wasm_bindgen::JsCast;
 use web_sys::Blob;
 
 use super::{
+    body,
     bytes::{Bytes, Origin},
     download::{self, Download, Facts},
     store::{self, Folder, KeptFile, Manifest},
@@ -228,7 +229,7 @@ impl Server {
             Some(address) => address.clone(),
             None => format!("{}/{}", self.folder, js_sys::encode_uri(name)),
         };
-        let progress: download::Progress = {
+        let progress: body::Progress = {
             let (progress, name) = (Rc::clone(&self.progress), name.to_owned());
             Rc::new(move |done, total| progress(&name, done, total))
         };

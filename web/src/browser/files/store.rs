@@ -137,6 +137,16 @@ impl Folder {
     }
 }
 
+/// All bytes of a blob.
+///
+/// # Errors
+/// - if the browser cannot read it any more
+pub async fn bytes_of(blob: &Blob) -> Result<Uint8Array, String> {
+    let buffer = JsFuture::from(blob.array_buffer()).await;
+    let buffer = buffer.map_err(|error| error_text(&error))?;
+    Ok(Uint8Array::new(&buffer))
+}
+
 /// All models that are kept, whole and in parts.
 pub async fn all() -> Vec<Manifest> {
     let Some(place) = place().await else {
