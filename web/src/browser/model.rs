@@ -173,6 +173,11 @@ impl Description {
             let bytes = bytes.ok_or("its start is not whole")?;
             reader.give(bytes).map_err(|error| error.to_string())?;
         }
+        Self::of_stored(reader)
+    }
+
+    /// Of a GGUF file whose header was read.
+    fn of_stored(reader: HeaderReader) -> Result<Self, String> {
         let stored = reader.finish().map_err(|error| error.to_string())?;
         Ok(Self {
             config: Config::from_gguf(&stored).map_err(|error| error.to_string())?,
@@ -189,13 +194,12 @@ impl Description {
         let download = download.ok_or_else(|| format!("{address}: there is no such file"))?;
         let mut bytes = Bytes::new(Origin::Download(download));
         let mut reader = HeaderReader::new(bytes.n_bytes());
-        let (mut start, mut part) = (Vec::new(), Vec::new());
+        let mut part = Vec::new();
         while let Some(range) = reader.wants() {
             bytes.read(&range, &mut part).await?;
-            start.extend_from_slice(&part);
             reader.give(&part).map_err(|error| error.to_string())?;
         }
-        Self::of_gguf(&start, bytes.n_bytes())
+        Self::of_stored(reader)
     }
 
     /// Reads what the page's host has in a folder, weights left out.

@@ -128,11 +128,13 @@ impl Download {
         if let Way::Ranges = download.way {
             let bytes = download.body(&response, download.chunks.range(0)).await;
             match bytes {
-                Ok(bytes) => download.keep(0, &bytes).await,
+                Ok(bytes) => download.keeper.keep(0, &bytes).await,
                 // It is asked for again when it is needed.
                 Err(Trouble::Passing(_)) => {}
                 Err(trouble) => return Err(failed(trouble)),
             }
+            // It is counted when it is read, as every other one.
+            download.done.set(0);
         }
         Ok(Some(download))
     }
@@ -207,12 +209,8 @@ impl Download {
             Way::Stream(body) => self.next_of(body, &range).await,
         };
         let bytes = bytes.map_err(|trouble| told(&self.address, trouble))?;
-        self.keep(idx, &bytes).await;
+        self.keeper.keep(idx, &bytes).await;
         Ok(bytes)
-    }
-
-    async fn keep(&self, idx: usize, bytes: &Uint8Array) {
-        self.keeper.keep(idx, bytes).await;
     }
 
     fn count(&self, n_bytes: u64) {
