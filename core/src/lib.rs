@@ -64,7 +64,7 @@ pub use hex::hex;
 pub use hook::{Hook, Recorder};
 pub use load::{
     Converter, Dtype, FileFormat, HeaderReader, Loader, Precision, StoredFile, StoredTensor,
-    TensorError, UnreadTensor, Wanted, Weights, gguf,
+    TensorError, UnreadTensor, WEIGHT_FILES, Wanted, Weights, gguf, shard_list, shards,
 };
 pub use model::{Config, ConfigError, Decoder, Family, KeyValue, Layer, Norm, ids_tensor};
 pub use place::{Place, Position};

@@ -14,6 +14,7 @@ mod names;
 mod pieces;
 mod precision;
 mod safetensors;
+mod shards;
 mod stored;
 mod torch;
 
@@ -31,6 +32,7 @@ pub use header::HeaderReader;
 pub use loader::Loader;
 pub use pieces::Wanted;
 pub use precision::Precision;
+pub use shards::{WEIGHT_FILES, shard_list, shards};
 pub use stored::{FileFormat, StoredFile, UnreadTensor};
 
 /// A tensor of a file: what it is, and where its bytes lie.
@@ -265,6 +267,22 @@ pub enum TensorError {
         expected: Range<u64>,
         /// How many there were.
         found: u64,
+    },
+    /// A list of weight files cannot be read.
+    #[error("{name}: {cause}")]
+    ShardList {
+        /// Its name.
+        name: String,
+        /// What the parser says.
+        cause: String,
+    },
+    /// A list of weight files names one that is not beside it.
+    #[error("{name} names a file outside its folder: {shard}")]
+    ShardOutside {
+        /// Its name.
+        name: String,
+        /// What it names.
+        shard: String,
     },
     /// A tensor is there twice, in one file or in two.
     #[error("tensor `{}` is there twice", one_line(name))]

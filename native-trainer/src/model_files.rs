@@ -6,18 +6,16 @@ mod ranges;
 mod rounding;
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::Backend;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use swivel_core::{
-    Config, Decoder, FileFormat, Loader, Precision, Sizes, StoredFile, Tokenizer, hex, hub::HubId,
-    question::Pair,
+    Config, Decoder, FileFormat, Loader, Precision, Sizes, StoredFile, Tokenizer, WEIGHT_FILES,
+    hex, hub::HubId, question::Pair, shard_list, shards,
 };
 
 use crate::{device, input::read, report::Report, weight_file::WeightFile};
@@ -372,10 +370,9 @@ impl Layout {
         const TOKENIZERS: [&[&str]; 2] = [&["tokenizer.json"], &["vocab.json", "merges.txt"]];
         let mut tokenizers = TOKENIZERS.into_iter();
         let tokenizer = tokenizers.find(|files| files.iter().all(|file| has(file)));
-        // In the order in which transformers looks for them.
-        let mut weights = ["model.safetensors", "pytorch_model.bin"].into_iter();
+        let mut weights = WEIGHT_FILES.into_iter();
         let weights = weights.find_map(|file| {
-            let index = format!("{file}.index.json");
+            let index = shard_list(file);
             match (has(file), has(&index)) {
                 (true, _) => Some(Weights::File(file)),
                 (false, true) => Some(Weights::Shards(index)),
@@ -386,21 +383,5 @@ impl Layout {
             tokenizer: tokenizer.unwrap_or_default(),
             weights,
         }
-    }
-}
-
-/// File names of a sharded checkpoint, in order.
-fn shards(name: &str, index: &[u8]) -> Result<BTreeSet<String>> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: std::collections::BTreeMap<String, String>,
-    }
-    let index: Index = serde_json::from_slice(index).context(name.to_owned())?;
-    let shards: BTreeSet<String> = index.weight_map.into_values().collect();
-    match shards.iter().find(|shard| shard.contains(['/', '\\'])) {
-        Some(shard) => {
-            bail!("{name} names a file outside its folder: {shard}")
-        }
-        None => Ok(shards),
     }
 }

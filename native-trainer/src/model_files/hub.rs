@@ -15,9 +15,12 @@ use hf_hub::{
     },
 };
 use indicatif::ProgressBar;
-use swivel_core::hub::{ENDPOINT, HubId};
+use swivel_core::{
+    hub::{ENDPOINT, HubId},
+    shards,
+};
 
-use super::{Layout, Weights, shards};
+use super::{Layout, Weights};
 use crate::{input::read, report};
 
 /// Environment variable that forbids the network.

@@ -1,9 +1,11 @@
 //! Where a worker looks for the files of a model: among blobs, or in a folder of a server, of which the browser may keep some.
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use serde::Deserialize;
-use swivel_core::{FileFormat, HeaderReader, StoredFile, hub::HubId};
+use swivel_core::{
+    FileFormat, HeaderReader, StoredFile, WEIGHT_FILES, hub::HubId, shard_list, shards,
+};
 use wasm_bindgen::JsCast;
 use web_sys::Blob;
 
@@ -39,12 +41,6 @@ pub struct Server {
     kept: Option<Folder>,
     manifest: RefCell<Manifest>,
     progress: Progress,
-}
-
-/// The list of shards.
-#[derive(Deserialize)]
-struct Index {
-    weight_map: std::collections::BTreeMap<String, String>,
 }
 
 impl Place {
@@ -135,20 +131,17 @@ impl Place {
         &self,
         others: &mut Vec<(String, Bytes)>,
     ) -> Result<Vec<(String, Bytes)>, String> {
-        // In the order in which transformers looks for them.
-        for name in ["model.safetensors", "pytorch_model.bin"] {
+        for name in WEIGHT_FILES {
             if let Some(bytes) = self.find(name).await? {
                 return Ok(vec![(name.to_owned(), bytes)]);
             }
-            let list = format!("{name}.index.json");
+            let list = shard_list(name);
             let Some(mut bytes) = self.find(&list).await? else {
                 continue;
             };
             let json = bytes.all().await?;
-            let index: Index =
-                serde_json::from_slice(&json).map_err(|error| format!("{list}: {error}"))?;
+            let shards = shards(&list, &json).map_err(|error| error.to_string())?;
             others.push((list, bytes));
-            let shards: BTreeSet<String> = index.weight_map.into_values().collect();
             let mut weights = Vec::new();
             for shard in shards {
                 let bytes = self.needed(&shard).await?;
