@@ -9,7 +9,7 @@ use burn::{
     },
     nn::Linear,
     tensor::{
-        Bool, DType, Tensor, activation,
+        Bool, DType, Int, Tensor, activation,
         backend::{AutodiffBackend, Backend, DTypeUsage},
     },
 };
@@ -20,11 +20,16 @@ pub type LinearKernel<B> = fn(Tensor<B, 3>, Tensor<B, 2>, Option<Tensor<B, 1>>) 
 /// Some of a model's operations on one backend; each must equal burn's form ([`Kernels::default`]) within rounding.
 #[derive(Debug)]
 pub struct Kernels<B: Backend> {
-    /// `x @ weight + bias`.
+    /// `x @ weight + bias`; the weight may be held in half precision.
     ///
     /// # Shapes
     /// - `[batch, pos, d_input]`, `[d_input, d_output]` of any strides, `[d_output]`; result: `[batch, pos, d_output]`
     pub linear: LinearKernel<B>,
+    /// Rows of a table, in single precision; the table may be held in half precision.
+    ///
+    /// # Shapes
+    /// - `[n, width]` of any strides, `[rows]`; result: `[rows, width]`
+    pub rows: fn(Tensor<B, 2>, Tensor<B, 1, Int>) -> Tensor<B, 2>,
     /// A layer's weight as `linear` reads it fastest: the same values, in an order of the kernel's choice in memory.
     ///
     /// # Shapes
@@ -68,6 +73,7 @@ impl<B: Backend> Default for Kernels<B> {
     fn default() -> Self {
         Self {
             linear,
+            rows,
             hold: |weight| weight,
             gelu_new,
             silu: activation::silu,
@@ -96,7 +102,7 @@ impl<B: Backend> Kernels<B> {
     /// - `x`: `[batch, pos, d_input]`; result: `[batch, pos, d_output]`
     pub(crate) fn layer(&self, layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let bias = layer.bias.as_ref().map(|bias| bias.val());
-        self.product(x, layer.weight.val(), bias)
+        (self.linear)(x, layer.weight.val(), bias)
     }
 
     /// Puts the weights of layers in the order in memory that is read fastest, one after the other: the model is there once, and a
@@ -107,31 +113,6 @@ impl<B: Backend> Kernels<B> {
             if weight.dtype() == DType::F32 {
                 layer.weight = Param::initialized(layer.weight.id, (self.hold)(weight));
             }
-        }
-    }
-
-    /// `x @ weight + bias`. With weights that are held in half precision `x` is rounded to it where the device has units for
-    /// such products; else each product widens its weights first.
-    ///
-    /// # Shapes
-    /// - as [`Kernels::linear`]
-    pub(crate) fn product(
-        &self,
-        x: Tensor<B, 3>,
-        weight: Tensor<B, 2>,
-        bias: Option<Tensor<B, 1>>,
-    ) -> Tensor<B, 3> {
-        let (own, held) = (x.dtype(), weight.dtype());
-        if own == held {
-            return (self.linear)(x, weight, bias);
-        }
-        if !B::dtype_usage(&x.device(), held).contains(DTypeUsage::Accelerated) {
-            return (self.linear)(x, weight.cast(own), bias);
-        }
-        let x = (self.linear)(x.cast(held), weight, None).cast(own);
-        match bias {
-            Some(bias) => x + bias.unsqueeze(),
-            None => x,
         }
     }
 
@@ -162,19 +143,33 @@ pub(crate) fn widened<B: Backend, const D: usize>(weights: Tensor<B, D>) -> Tens
 }
 
 /// [`Kernels::linear`] by burn's operations. burn's own layer takes a product for each prompt, with few rows each, and copies the
-/// weights to go back: this one takes one.
+/// weights to go back: this one takes one. With weights that are held in half precision `x` is rounded to it where the device has
+/// units for such products; else each product widens its weights first.
 pub fn linear<B: Backend>(
     x: Tensor<B, 3>,
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, 3> {
     let ([batch, pos, d_input], [_, d_output]) = (x.dims(), weight.dims());
-    let x = x.reshape([batch * pos, d_input]).matmul(weight);
+    let (own, held) = (x.dtype(), weight.dtype());
+    let x = x.reshape([batch * pos, d_input]);
+    let x = match own == held {
+        true => x.matmul(weight),
+        false if B::dtype_usage(&x.device(), held).contains(DTypeUsage::Accelerated) => {
+            x.cast(held).matmul(weight).cast(own)
+        }
+        false => x.matmul(weight.cast(own)),
+    };
     let x = x.reshape([batch, pos, d_output]);
     match bias {
         Some(bias) => x + bias.unsqueeze(),
         None => x,
     }
+}
+
+/// [`Kernels::rows`] by burn's operations.
+pub fn rows<B: Backend>(table: Tensor<B, 2>, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+    widened(table.select(0, ids))
 }
 
 /// GELU in the tanh approximation (Hendrycks & Gimpel 2016, <https://arxiv.org/abs/1606.08415>), Hugging Face's

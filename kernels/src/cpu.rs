@@ -4,7 +4,7 @@
 //! - burn's matrix product copies the weights in strips of 12 columns for the few rows of a prompt, and a strip takes part
 //!   of a cache line only; here a strip is one cache line wide.
 
-use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor};
 use swivel_core::kernel::{self, Kernels};
 use swivel_simd::Matrix;
@@ -12,6 +12,7 @@ use swivel_simd::Matrix;
 /// Kernels for burn's CPU backend, in a browser.
 pub const CPU: Kernels<Flex> = Kernels {
     linear,
+    rows: kernel::rows,
     hold,
     gelu_new,
     silu,
@@ -58,6 +59,9 @@ fn linear(
     weight: Tensor<Flex, 2>,
     bias: Option<Tensor<Flex, 1>>,
 ) -> Tensor<Flex, 3> {
+    if weight.dtype() != DType::F32 {
+        return kernel::linear(x, weight, bias);
+    }
     let ([batch, pos, d_input], [_, d_output]) = (x.dims(), weight.dims());
     let device = x.device();
     let x = contiguous(x.into_primitive());

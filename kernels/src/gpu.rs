@@ -4,10 +4,11 @@
 //! A prompt is a few rows, and a software adapter pays for every barrier: here each invocation computes a tile of its
 //! own, 8 rows by 8 columns, straight from the buffers.
 //! One pipeline serves every prompt length: the number of rows is read from the output's size.
+//! Weights may be held in f16: they are read two at a time from 32 bits, which every adapter can, also one without `shader-f16`.
 
 use std::fmt::Write;
 
-use burn::tensor::{Tensor, TensorPrimitive, activation};
+use burn::tensor::{DType, Int, Tensor, TensorPrimitive, activation};
 use burn_wgpu::{AutoCompiler, CubeDim, CubeTensor, Wgpu, WgpuRuntime};
 use cubecl::{
     CompilationError, Compiler, CubeTask,
@@ -20,6 +21,7 @@ use swivel_core::kernel::{self, Kernels};
 /// Kernels for WebGPU.
 pub const GPU: Kernels<Wgpu> = Kernels {
     linear,
+    rows,
     hold: |weight| weight,
     gelu_new,
     silu: activation::silu,
@@ -44,15 +46,58 @@ enum Kernel {
         d_output: usize,
         rows: usize,
         bias: bool,
+        held: Held,
     },
     /// Weight stored as `[d_output, d_input]`, no bias, `d_input` a multiple of 4; tiles of `rows` by 4.
     LinearTransposed {
         d_input: usize,
         d_output: usize,
         rows: usize,
+        held: Held,
+    },
+    /// Rows of a table in f16, `width` values each that are `strides` apart, as f32; one value per invocation. The rows are those of
+    /// `ids`, or all of them in their order.
+    Rows {
+        width: usize,
+        strides: [usize; 2],
+        ids: bool,
     },
     /// GELU of 4 values per invocation.
     Gelu,
+}
+
+/// Number format of weights in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Held {
+    F32,
+    F16,
+}
+
+impl Held {
+    /// `None` if the kernels do not read it.
+    fn of(dtype: DType) -> Option<Self> {
+        match dtype {
+            DType::F32 => Some(Self::F32),
+            DType::F16 => Some(Self::F16),
+            _ => None,
+        }
+    }
+
+    /// WGSL's type of 4 values in a buffer.
+    fn vector(self) -> &'static str {
+        match self {
+            Self::F32 => "vec4f",
+            Self::F16 => "vec2u",
+        }
+    }
+
+    /// WGSL that reads 4 values as numbers.
+    fn read(self, vector: &str) -> String {
+        match self {
+            Self::F32 => vector.to_owned(),
+            Self::F16 => format!("widened({vector})"),
+        }
+    }
 }
 
 fn linear(
@@ -67,32 +112,35 @@ fn linear(
         .find(|rows| n_rows <= *rows)
         .unwrap_or(8);
     let w = weight.clone().into_primitive().tensor();
-    let is_transposed = w.meta.strides()[0] == 1 && w.meta.strides()[1] == d_input;
-    let (kernel, columns) = if !d_input.is_multiple_of(4) {
-        return kernel::linear(x, weight, bias);
-    } else if is_transposed && bias.is_none() {
-        let kernel = Kernel::LinearTransposed {
-            d_input,
-            d_output,
-            rows,
-        };
-        (kernel, 4)
-    } else if w.is_contiguous() && d_output.is_multiple_of(4) {
-        let kernel = Kernel::Linear {
-            d_input,
-            d_output,
-            rows,
-            bias: bias.is_some(),
-        };
-        (kernel, 8)
-    } else {
-        return kernel::linear(x, weight, bias);
-    };
     let input = x.clone().into_primitive().tensor();
-    if !input.is_contiguous() {
-        return kernel::linear(x, weight, bias);
-    }
-    let out = empty_like(&input, [batch, pos, d_output]);
+    let is_transposed = w.meta.strides()[0] == 1 && w.meta.strides()[1] == d_input;
+    let (kernel, columns) = match Held::of(w.dtype) {
+        Some(held) if !d_input.is_multiple_of(4) || !input.is_contiguous() => {
+            return by_burn(x, weight, bias, held);
+        }
+        Some(held) if is_transposed && bias.is_none() => {
+            let kernel = Kernel::LinearTransposed {
+                d_input,
+                d_output,
+                rows,
+                held,
+            };
+            (kernel, 4)
+        }
+        Some(held) if w.is_contiguous() && d_output.is_multiple_of(4) => {
+            let kernel = Kernel::Linear {
+                d_input,
+                d_output,
+                rows,
+                bias: bias.is_some(),
+                held,
+            };
+            (kernel, 8)
+        }
+        Some(held) => return by_burn(x, weight, bias, held),
+        None => return kernel::linear(x, weight, bias),
+    };
+    let out = empty_like(&input, DType::F32, [batch, pos, d_output]);
     let mut buffers = vec![input, w];
     buffers.extend(bias.map(|bias| bias.into_primitive().tensor()));
     buffers.push(out.clone());
@@ -105,28 +153,76 @@ fn linear(
     Tensor::from_primitive(TensorPrimitive::Float(out))
 }
 
+/// What our products do not take, with weights that burn's take on any adapter.
+fn by_burn(
+    x: Tensor<Wgpu, 3>,
+    weight: Tensor<Wgpu, 2>,
+    bias: Option<Tensor<Wgpu, 1>>,
+    held: Held,
+) -> Tensor<Wgpu, 3> {
+    let weight = match held {
+        Held::F32 => weight,
+        Held::F16 => widened(weight, None),
+    };
+    kernel::linear(x, weight, bias)
+}
+
+fn rows(table: Tensor<Wgpu, 2>, ids: Tensor<Wgpu, 1, Int>) -> Tensor<Wgpu, 2> {
+    let numbers = ids.clone().into_primitive();
+    if table.dtype() != DType::F16 || numbers.dtype != DType::I32 || !numbers.is_contiguous() {
+        return kernel::rows(table, ids);
+    }
+    widened(table, Some(numbers))
+}
+
+/// A table in f16 as f32: rows of it, or all.
+fn widened(table: Tensor<Wgpu, 2>, ids: Option<CubeTensor<WgpuRuntime>>) -> Tensor<Wgpu, 2> {
+    let [n, width] = table.dims();
+    let n_rows = ids.as_ref().map_or(n, |ids| ids.meta.shape()[0]);
+    let table = table.into_primitive().tensor();
+    let kernel = Kernel::Rows {
+        width,
+        strides: [table.meta.strides()[0], table.meta.strides()[1]],
+        ids: ids.is_some(),
+    };
+    let out = empty_like(&table, DType::F32, [n_rows, width]);
+    let mut buffers = vec![table];
+    buffers.extend(ids);
+    buffers.push(out.clone());
+    launch(kernel, n_groups(n_rows * width), buffers);
+    Tensor::from_primitive(TensorPrimitive::Float(out))
+}
+
+/// Workgroups for so many invocations; at most 65,535 along an axis.
+fn n_groups(n_invocations: usize) -> CubeCount {
+    let n_groups = n_invocations.div_ceil(WIDTH * HEIGHT);
+    let height = n_groups.div_ceil(1 << 15);
+    CubeCount::Static(n_groups.div_ceil(height) as u32, height as u32, 1)
+}
+
 fn gelu_new(x: Tensor<Wgpu, 3>) -> Tensor<Wgpu, 3> {
     let shape = x.dims();
-    let n_groups = shape.iter().product::<usize>().div_ceil(4 * WIDTH * HEIGHT);
+    let count = n_groups(shape.iter().product::<usize>().div_ceil(4));
     let input = x.into_primitive().tensor();
-    let out = empty_like(&input, shape);
-    // At most 65,535 workgroups along an axis.
-    let height = n_groups.div_ceil(1 << 15);
-    let count = CubeCount::Static(n_groups.div_ceil(height) as u32, height as u32, 1);
+    let out = empty_like(&input, DType::F32, shape);
     launch(Kernel::Gelu, count, vec![input, out.clone()]);
     Tensor::from_primitive(TensorPrimitive::Float(out))
 }
 
-fn empty_like(x: &CubeTensor<WgpuRuntime>, shape: [usize; 3]) -> CubeTensor<WgpuRuntime> {
-    let handle = x
-        .client
-        .empty(shape.iter().product::<usize>() * x.dtype.size());
+/// On the device of another.
+fn empty_like<const D: usize>(
+    x: &CubeTensor<WgpuRuntime>,
+    dtype: DType,
+    shape: [usize; D],
+) -> CubeTensor<WgpuRuntime> {
+    let n_bytes = shape.iter().product::<usize>() * dtype.size();
+    let handle = x.client.empty(n_bytes);
     CubeTensor::new_contiguous(
         x.client.clone(),
         x.device.clone(),
         shape.into(),
         handle,
-        x.dtype,
+        dtype,
     )
 }
 
@@ -175,12 +271,19 @@ impl Kernel {
                 d_output,
                 rows,
                 bias,
-            } => linear_source(d_input, d_output, rows, bias),
+                held,
+            } => linear_source([d_input, d_output], rows, bias, held),
             Kernel::LinearTransposed {
                 d_input,
                 d_output,
                 rows,
-            } => transposed_source(d_input, d_output, rows),
+                held,
+            } => transposed_source([d_input, d_output], rows, held),
+            Kernel::Rows {
+                width,
+                strides,
+                ids,
+            } => rows_source(width, strides, ids),
             Kernel::Gelu => gelu_source(),
         }
     }
@@ -195,14 +298,15 @@ fn header(buffers: &[(&str, &str)]) -> String {
         );
     }
     source
+        + "fn widened(x: vec2u) -> vec4f { return vec4f(unpack2x16float(x.x), unpack2x16float(x.y)); }\n"
         + &format!(
             "@compute @workgroup_size({WIDTH}, {HEIGHT}, 1)\nfn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {{\n"
         )
 }
 
-fn linear_source(d_input: usize, d_output: usize, rows: usize, bias: bool) -> String {
+fn linear_source([d_input, d_output]: [usize; 2], rows: usize, bias: bool, held: Held) -> String {
     let (k_end, width) = (d_input / 4, d_output / 4); // in vectors of 4
-    let mut buffers = vec![("x", "vec4f"), ("weight", "vec4f")];
+    let mut buffers = vec![("x", "vec4f"), ("weight", held.vector())];
     buffers.extend(bias.then_some(("bias", "vec4f")));
     buffers.push(("out", "vec4f"));
     let mut s = header(&buffers);
@@ -231,10 +335,8 @@ fn linear_source(d_input: usize, d_output: usize, rows: usize, bias: bool) -> St
     }
     for (part, component) in ["x", "y", "z", "w"].into_iter().enumerate() {
         for j in 0..2 {
-            let _ = writeln!(
-                s,
-                "let w{part}_{j} = weight[(4u * k + {part}u) * {width}u + column{j}];"
-            );
+            let read = format!("weight[(4u * k + {part}u) * {width}u + column{j}]");
+            let _ = writeln!(s, "let w{part}_{j} = {};", held.read(&read));
             for i in 0..rows {
                 let _ = writeln!(
                     s,
@@ -253,9 +355,9 @@ fn linear_source(d_input: usize, d_output: usize, rows: usize, bias: bool) -> St
     s + "}\n"
 }
 
-fn transposed_source(d_input: usize, d_output: usize, rows: usize) -> String {
+fn transposed_source([d_input, d_output]: [usize; 2], rows: usize, held: Held) -> String {
     let k_end = d_input / 4; // in vectors of 4
-    let mut s = header(&[("x", "vec4f"), ("weight", "vec4f"), ("out", "f32")]);
+    let mut s = header(&[("x", "vec4f"), ("weight", held.vector()), ("out", "f32")]);
     let _ = writeln!(
         s,
         "let n_rows = arrayLength(&out) / {d_output}u;
@@ -274,7 +376,8 @@ fn transposed_source(d_input: usize, d_output: usize, rows: usize) -> String {
     }
     let _ = writeln!(s, "for (var k = 0u; k < {k_end}u; k += 1u) {{");
     for j in 0..4 {
-        let _ = writeln!(s, "let w{j} = weight[column{j} * {k_end}u + k];");
+        let read = held.read(&format!("weight[column{j} * {k_end}u + k]"));
+        let _ = writeln!(s, "let w{j} = {read};");
     }
     for i in 0..rows {
         let _ = writeln!(
@@ -293,6 +396,25 @@ fn transposed_source(d_input: usize, d_output: usize, rows: usize) -> String {
         }
     }
     s + "}\n"
+}
+
+fn rows_source(width: usize, [row_stride, column_stride]: [usize; 2], ids: bool) -> String {
+    let mut buffers = vec![("table", "u32")];
+    buffers.extend(ids.then_some(("ids", "i32")));
+    buffers.push(("out", "f32"));
+    let row = match ids {
+        true => "u32(ids[row])",
+        false => "row",
+    };
+    header(&buffers)
+        + &format!(
+            "let i = id.x + {WIDTH}u * count.x * id.y;
+            if (i >= arrayLength(&out)) {{ return; }}
+            let row = i / {width}u;
+            let at = {row} * {row_stride}u + i % {width}u * {column_stride}u;
+            out[i] = unpack2x16float(table[at / 2u])[at % 2u];
+        }}\n"
+        )
 }
 
 fn gelu_source() -> String {

@@ -15,12 +15,7 @@ use burn::{
 };
 
 use super::{Activation, Attention, Head, KeyValue, Norm, TokenEmbedding};
-use crate::{
-    Component,
-    Component::*,
-    Hook,
-    kernel::{Kernels, widened},
-};
+use crate::{Component, Component::*, Hook, kernel::Kernels};
 
 /// Token ids of prompts of one length, on a device.
 ///
@@ -117,13 +112,15 @@ impl<B: Backend> Decoder<B> {
     /// - `ids`: `[batch, pos]`; result: `[batch, pos, d_model]`
     pub fn embed(&self, ids: Tensor<B, 2, Int>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
         let [_, pos] = ids.dims();
-        let mut x = widened(self.embed_tokens.forward(ids)); // [batch, pos, d_model]
+        let device = ids.device();
+        let mut x = self.embed_tokens.forward(ids, &self.kernels); // [batch, pos, d_model]
         if self.embedding_scale != 1.0 {
             x = x * self.embedding_scale;
         }
         if let Some(positions) = &self.embed_positions {
-            let positions = positions.weight.val().narrow(0, 0, pos);
-            x = x + widened(positions).unsqueeze::<3>(); // [1, pos, d_model]
+            let first = Tensor::arange(0..pos as i64, &device);
+            let positions = (self.kernels.rows)(positions.weight.val(), first);
+            x = x + positions.unsqueeze::<3>(); // [1, pos, d_model]
         }
         hook.at(Component::Embedding.at(0), x)
     }

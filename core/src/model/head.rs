@@ -42,7 +42,7 @@ impl<B: Backend> Decoder<B> {
     pub fn head(&self, normed: Tensor<B, 3>) -> Tensor<B, 3> {
         let parts = self.held_ranges().into_iter().map(|part| {
             let weight = self.held_rows(&part).transpose(); // [d_model, part]
-            self.kernels.product(normed.clone(), weight, None)
+            (self.kernels.linear)(normed.clone(), weight, None)
         });
         let mut parts: Vec<_> = parts.collect();
         let logits = match parts.len() {
@@ -96,7 +96,7 @@ impl<B: Backend> Decoder<B> {
         let device = normed.device();
         let ids: Tensor<B, 1, Int> = ids_tensor(std::iter::once(ids), &device).squeeze_dim(0);
         let weight = self.head_rows_of(ids).transpose(); // [d_model, ids]
-        let logits = self.kernels.product(normed.unsqueeze(), weight, None);
+        let logits = (self.kernels.linear)(normed.unsqueeze(), weight, None);
         capped(logits.squeeze_dim(0), self.logit_cap)
     }
 
@@ -167,7 +167,7 @@ impl<B: Backend> Decoder<B> {
     /// - `normed`: `[rows, d_model]`; result: `[rows, part]`, nats
     pub(crate) fn head_part(&self, normed: Tensor<B, 2>, part: &Range<usize>) -> Tensor<B, 2> {
         let weight = self.held_rows(part).transpose(); // [d_model, part]
-        let logits = self.kernels.product(normed.unsqueeze(), weight, None);
+        let logits = (self.kernels.linear)(normed.unsqueeze(), weight, None);
         capped(logits.squeeze_dim(0), self.logit_cap)
     }
 
@@ -192,10 +192,10 @@ impl<B: Backend> Decoder<B> {
     /// # Shapes
     /// - `ids`: `[rows]`; result: `[rows, d_model]`
     pub(crate) fn head_rows_of(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
-        widened(match &self.lm_head {
-            Some(head) => head.select(ids),
-            None => self.embed_tokens.select(ids),
-        })
+        match &self.lm_head {
+            Some(head) => head.select(ids, &self.kernels),
+            None => self.embed_tokens.select(ids, &self.kernels),
+        }
     }
 
     /// What the head reads in the residual stream for some tokens: their rows, times the final norm's weight; a norm that takes

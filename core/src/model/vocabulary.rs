@@ -8,6 +8,8 @@ use burn::{
     tensor::{Int, Tensor, backend::Backend},
 };
 
+use crate::kernel::Kernels;
+
 /// The token embedding, `[d_vocab, d_model]`, cut between rows.
 #[derive(Module, Debug)]
 pub struct TokenEmbedding<B: Backend> {
@@ -58,24 +60,24 @@ impl<B: Backend> TokenEmbedding<B> {
         self.parts().map(|(tokens, _)| tokens).collect()
     }
 
-    /// The rows of tokens.
+    /// The rows of tokens, in single precision.
     ///
     /// # Shapes
     /// - `ids`: `[batch, pos]`; result: `[batch, pos, d_model]`
-    pub fn forward(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    pub fn forward(&self, ids: Tensor<B, 2, Int>, kernels: &Kernels<B>) -> Tensor<B, 3> {
         let [batch, pos] = ids.dims();
-        let rows = self.select(ids.reshape([batch * pos]));
+        let rows = self.select(ids.reshape([batch * pos]), kernels);
         let [_, d_model] = rows.dims();
         rows.reshape([batch, pos, d_model])
     }
 
-    /// The rows of tokens.
+    /// The rows of tokens, in single precision.
     ///
     /// # Shapes
     /// - `ids`: `[rows]`; result: `[rows, d_model]`
-    pub(crate) fn select(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+    pub(crate) fn select(&self, ids: Tensor<B, 1, Int>, kernels: &Kernels<B>) -> Tensor<B, 2> {
         if let [part] = &*self.parts {
-            return part.weight.val().select(0, ids);
+            return (kernels.rows)(part.weight.val(), ids);
         }
         let rows = self.parts().map(|(tokens, weight)| {
             let [start, last] = [tokens.start as i64, tokens.end as i64 - 1];
@@ -86,7 +88,7 @@ impl<B: Backend> TokenEmbedding<B> {
             let own = ids.clone().clamp(start, last) - start;
             let d_model = weight.dims()[1];
             let is_other = is_other.unsqueeze_dim::<2>(1).repeat_dim(1, d_model);
-            weight.select(0, own).mask_fill(is_other, 0)
+            (kernels.rows)(weight, own).mask_fill(is_other, 0)
         });
         match rows.reduce(|sum, rows| sum + rows) {
             Some(rows) => rows,
@@ -139,13 +141,13 @@ impl<B: Backend> Head<B> {
         self.parts().map(|(tokens, _)| tokens).collect()
     }
 
-    /// The weights of tokens.
+    /// The weights of tokens, in single precision.
     ///
     /// # Shapes
     /// - `ids`: `[rows]`; result: `[rows, d_model]`
-    pub(crate) fn select(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+    pub(crate) fn select(&self, ids: Tensor<B, 1, Int>, kernels: &Kernels<B>) -> Tensor<B, 2> {
         let parts = self.parts().map(|(_, weight)| weight);
-        TokenEmbedding::new(parts.collect()).select(ids)
+        TokenEmbedding::new(parts.collect()).select(ids, kernels)
     }
 
     /// The weights of consecutive tokens, all in one part.

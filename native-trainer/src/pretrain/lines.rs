@@ -120,7 +120,7 @@ pub fn answer_logits<B: Backend>(model: &Decoder<B>, batch: &Batch, lines: usize
         .collect();
     let positions =
         Tensor::<B, 2, Int>::from_data(TensorData::new(positions, [n_rows, pos]), &device);
-    let mut x = model.embed_tokens.forward(ids); // [batch, pos, d_model]
+    let mut x = model.embed_tokens.forward(ids, &model.kernels); // [batch, pos, d_model]
     if let Some(embedding) = &model.embed_positions {
         x = x + embedding.forward(positions);
     }

@@ -11,11 +11,14 @@ use crate::support::difference;
 
 fn held_in(name: &str, precision: Precision) -> Decoder<B> {
     let file = |file: &str| fixture(&format!("families/{name}/{file}"));
-    let config = Config::from_json(&file("config.json")).unwrap();
-    let weights = file("model.safetensors");
+    let files = [file("config.json"), file("model.safetensors")];
+    load(files, |loader| loader.held_in(precision).unwrap())
+}
+
+fn load([config, weights]: [Vec<u8>; 2], how: impl FnOnce(Loader<B>) -> Loader<B>) -> Decoder<B> {
+    let config = Config::from_json(&config).unwrap();
     let stored = Weights::new(&[&weights]).unwrap().stored().to_vec();
-    let loader = Loader::new(&config, &stored, &device()).unwrap();
-    let mut loader = loader.held_in(precision).unwrap();
+    let mut loader = how(Loader::new(&config, &stored, &device()).unwrap());
     while let Some(wanted) = loader.wants() {
         loader
             .give(&weights[wanted.bytes.start as usize..wanted.bytes.end as usize])
@@ -59,4 +62,29 @@ fn half_precision_rounds_the_matrices_alone() {
             assert!(0.0 < off && off < tolerance, "{name} {precision:?}: {off}");
         }
     }
+}
+
+/// What is stored in 16 bits is held so, and answers as before; what is stored in 32 bits is not.
+#[test]
+fn half_precision_of_stored_weights_loses_nothing() {
+    let solver = || {
+        let config = include_bytes!("../../../models/solver/config.json");
+        let weights = include_bytes!("../../../models/solver/model.safetensors");
+        [config.to_vec(), weights.to_vec()]
+    };
+    let half = load(solver(), |loader| {
+        let loader = loader.in_half_if_stored();
+        assert_eq!(loader.precision(), Precision::F16);
+        loader
+    });
+    assert_eq!(half.head_weight().dtype(), DType::F16);
+    let single = load(solver(), |loader| loader);
+    let ids = Tensor::from_data([[3, 1, 4, 1, 5, 9, 2, 6, 5, 3]], &device());
+    let [half, single] = [half, single].map(|model| model.forward(ids.clone(), &mut ()));
+    assert_close(half, single, 1e-6, "solver");
+
+    let file = |file: &str| fixture(&format!("families/gpt2/{file}"));
+    let files = [file("config.json"), file("model.safetensors")];
+    let model = load(files, Loader::in_half_if_stored);
+    assert_eq!(model.head_weight().dtype(), DType::F32);
 }

@@ -10,7 +10,7 @@ use web_sys::Blob;
 use super::App;
 use crate::{
     browser::{
-        client::{self, Client, Problem},
+        client::{self, Client, Loaded, LoadedInTab, Problem},
         files::model::Source,
         window,
     },
@@ -67,40 +67,41 @@ impl App {
         window::mark("swivel-tested");
     }
 
-    /// Loads the model on WebGPU, compares an answer with the reference, and measures both devices.
+    /// Loads the model on WebGPU, compares an answer with the reference, and measures both devices. Weights are held in f16 where
+    /// they are stored in 16 bits, unless that answers wrong.
     async fn test_web_gpu(self) -> Result<(Client, DeviceState, [f64; 2]), String> {
         let text = |problem: Problem| problem.to_string();
-        let client = Client::start(Device::WebGpu).await.map_err(text)?;
-        // What the worker on the CPU has read is not fetched or hashed again.
-        let files = self.files.get_value();
-        let (source, blobs) = match files.is_empty() {
-            true => self.source.get_value().for_worker(),
-            false => {
-                let (names, blobs): (_, Vec<Blob>) = files.into_iter().unzip();
-                (Source::Blobs(names), blobs)
-            }
-        };
-        let opened = client.open(source, &blobs, |_| ()).await;
-        opened.map_err(text)?;
-        let sha256 = self.session.with_untracked(|session| {
-            let model = session.model.as_ref();
-            model.map(|model| model.sha256.clone())
-        });
-        let loaded = client.load(sha256).await.map_err(text)?.loaded;
         let (question, recorded) = self.question();
         let cpu = self.engine.get_value().ok_or("the CPU engine is gone")?;
-        let reference = match recorded {
-            Some(answer) => answer,
-            None => self.ask(&cpu, question.clone()).await.map_err(text)?.0,
+        let mut reference = recorded;
+        let mut in_half = true;
+        let (client, loaded, error) = loop {
+            let (client, loaded) = match self.on_web_gpu(in_half).await {
+                Ok(loaded) => loaded,
+                // A number may be too large for f16.
+                Err(Problem::Refused(_)) if in_half => {
+                    in_half = false;
+                    continue;
+                }
+                Err(problem) => return Err(text(problem)),
+            };
+            let expected = match reference.take() {
+                Some(answer) => answer,
+                None => self.ask(&cpu, question.clone()).await.map_err(text)?.0,
+            };
+            let (found, _) = self.ask(&client, question.clone()).await.map_err(text)?;
+            let error = recorded::largest_error(&expected, &found);
+            if error <= GPU_TOLERANCE {
+                break (client, loaded, error);
+            }
+            if !loaded.is_half {
+                return Err(format!(
+                    "{} computes wrong numbers (off by {error:.1e} nats; {GPU_TOLERANCE:.0e} is allowed)",
+                    loaded.loaded.adapter
+                ));
+            }
+            (reference, in_half) = (Some(expected), false);
         };
-        let (found, _) = self.ask(&client, question.clone()).await.map_err(text)?;
-        let error = recorded::largest_error(&reference, &found);
-        if error.is_nan() || error > GPU_TOLERANCE {
-            return Err(format!(
-                "{} computes wrong numbers (off by {error:.1e} nats; {GPU_TOLERANCE:.0e} is allowed)",
-                loaded.adapter
-            ));
-        }
         // New prompts of the same length: nothing is cached from before, and all kernels are compiled.
         let fresh = |turn: usize| rotated(&question, turn);
         let mut fastest = [f64::INFINITY; 2];
@@ -110,16 +111,43 @@ impl App {
                 *fastest = fastest.min(ms);
             }
         }
-        let adapter = match loaded.is_software {
-            true => format!("{} (software)", loaded.adapter),
-            false => loaded.adapter,
-        };
+        let Loaded {
+            mut adapter,
+            is_software,
+            ..
+        } = loaded.loaded;
+        if is_software {
+            adapter += " (software)";
+        }
+        if loaded.is_half {
+            adapter += ", weights in f16";
+        }
         let state = DeviceState::Ready {
             adapter,
             error: Some(error),
             ms: Some(fastest[1]),
         };
         Ok((client, state, fastest))
+    }
+
+    /// Loads the model on WebGPU. What the worker on the CPU has read is not fetched or hashed again.
+    async fn on_web_gpu(self, in_half: bool) -> Result<(Client, LoadedInTab), Problem> {
+        let client = Client::start(Device::WebGpu).await?;
+        let files = self.files.get_value();
+        let (source, blobs) = match files.is_empty() {
+            true => self.source.get_value().for_worker(),
+            false => {
+                let (names, blobs): (_, Vec<Blob>) = files.into_iter().unzip();
+                (Source::Blobs(names), blobs)
+            }
+        };
+        client.open(source, &blobs, |_| ()).await?;
+        let sha256 = self.session.with_untracked(|session| {
+            let model = session.model.as_ref();
+            model.map(|model| model.sha256.clone())
+        });
+        let loaded = client.load(sha256, in_half).await?;
+        Ok((client, loaded))
     }
 
     async fn ask(self, engine: &Client, request: Request) -> Result<(Answer, f64), Problem> {

@@ -218,7 +218,8 @@ impl App {
             files,
             not_kept,
             memory,
-        } = client.load(None).await.map_err(text)?;
+            is_half: _,
+        } = client.load(None, false).await.map_err(text)?;
         self.take_model(source.name(), described, &loaded.sha256, generation)?;
         if self.generation.get_value() != generation {
             return Ok(());

@@ -86,6 +86,8 @@ pub struct LoadedInTab {
     pub not_kept: Option<String>,
     /// Bytes of memory that the worker holds.
     pub memory: f64,
+    /// Matrices are held in f16.
+    pub is_half: bool,
 }
 
 /// A message of the host, and what came with it.
@@ -302,12 +304,18 @@ impl Client {
         }
     }
 
-    /// Puts the model that was opened on the worker's device; `sha256` is that of its weights, where it is known.
+    /// Puts the model that was opened on the worker's device; `sha256` is that of its weights, where it is known. `in_half`
+    /// holds matrices in f16 if they are stored in 16 bits.
     ///
     /// # Errors
     /// - [`Problem::Refused`] if the files hold no such model, or the device is not there or has no room.
-    pub async fn load(&self, sha256: Option<String>) -> Result<LoadedInTab, Problem> {
-        let answer = self.send(ToWorker::Load { sha256 }, &[]).await;
+    pub async fn load(
+        &self,
+        sha256: Option<String>,
+        in_half: bool,
+    ) -> Result<LoadedInTab, Problem> {
+        let message = ToWorker::Load { sha256, in_half };
+        let answer = self.send(message, &[]).await;
         *self.on_fetching.borrow_mut() = None;
         match answer? {
             (
@@ -316,6 +324,7 @@ impl Client {
                     names,
                     not_kept,
                     memory,
+                    is_half,
                 },
                 with,
             ) => {
@@ -325,6 +334,7 @@ impl Client {
                     files: names.into_iter().zip(blobs).collect(),
                     not_kept,
                     memory,
+                    is_half,
                 })
             }
             other => Err(unexpected(engines(other)?)),

@@ -21,7 +21,7 @@ use burn::tensor::backend::Backend;
 use futures_channel::mpsc;
 use js_sys::{Array, Uint8Array};
 use serde::{Deserialize, Serialize};
-use swivel_core::{Loader, TensorError};
+use swivel_core::{Loader, Precision, TensorError};
 use swivel_engine::{
     Engine, Failure, Limits,
     protocol::{Cost, FromEngine, Response, ToEngine},
@@ -44,6 +44,8 @@ pub enum ToWorker {
     Load {
         /// SHA-256 of its weights, where another worker has read them before.
         sha256: Option<String>,
+        /// Hold matrices in f16 if they are stored in 16 bits.
+        in_half: bool,
     },
     /// What every host of an engine understands.
     Engine(ToEngine),
@@ -71,6 +73,8 @@ pub enum FromWorker {
         not_kept: Option<String>,
         /// Bytes of memory that the worker holds.
         memory: f64,
+        /// Matrices are held in f16.
+        is_half: bool,
     },
     /// What every host of an engine says.
     Engine(FromEngine),
@@ -126,13 +130,14 @@ pub trait Processor: Backend {
     /// - if it has not, and why
     fn check_room(n_bytes: u64) -> Result<(), String>;
 
-    /// Has the model compute with the kernels that are fastest on this device.
+    /// Has the model compute with the kernels that are fastest on this device, and read weights as they are held.
     ///
     /// # Errors
     /// - if the device fails
     fn choose_kernels(
         engine: &mut Engine<Self>,
-        is_software: bool,
+        found: &Found<Self>,
+        held: Precision,
     ) -> impl Future<Output = Result<(), Failure>>;
 }
 
@@ -209,9 +214,9 @@ async fn answer_all<B: Processor>(mut messages: mpsc::UnboundedReceiver<Array>) 
                     Err(error) => send(number, FromEngine::Refused(error)),
                 }
             }
-            Ok(ToWorker::Load { sha256 }) => match opened.take() {
+            Ok(ToWorker::Load { sha256, in_half }) => match opened.take() {
                 None => send(number, FromEngine::Refused("no model is open".to_owned())),
-                Some(files) => match load(number, files, sha256).await {
+                Some(files) => match load(number, files, sha256, in_half).await {
                     Ok(loaded) => engine = Some(loaded),
                     Err(error) => send(number, FromEngine::Refused(error)),
                 },
@@ -284,6 +289,7 @@ async fn load<B: Processor>(
     number: u32,
     mut files: ModelFiles,
     sha256: Option<String>,
+    in_half: bool,
 ) -> Result<Engine<B>, String> {
     let failed = |failure: Failure| failure.to_string();
     let wrong = |error: TensorError| match error {
@@ -292,15 +298,14 @@ async fn load<B: Processor>(
         }
         error => error.to_string(),
     };
-    let Found {
-        device,
-        adapter,
-        is_software,
-        largest,
-    } = B::find().await?;
-    let loader = Loader::<B>::new(&files.config, &files.stored, &device);
-    let loader = loader.and_then(|loader| loader.in_parts_of(largest));
+    let found = B::find().await?;
+    let loader = Loader::<B>::new(&files.config, &files.stored, &found.device);
     let mut loader = loader.map_err(wrong)?;
+    if in_half {
+        loader = loader.in_half_if_stored();
+    }
+    let held = loader.precision();
+    loader = loader.in_parts_of(found.largest).map_err(wrong)?;
     B::check_room(loader.held_bytes())?;
     if let Some(sha256) = sha256 {
         loader = loader.known_as(sha256);
@@ -311,7 +316,9 @@ async fn load<B: Processor>(
         let (_, bytes) = &mut files.weights[wanted.file];
         bytes.read(&wanted.bytes, &mut part).await?;
         if let Err(error) = loader.give(&part) {
-            files.forget().await;
+            if held == Precision::F32 {
+                files.forget().await;
+            }
             return Err(wrong(error));
         }
     }
@@ -319,21 +326,22 @@ async fn load<B: Processor>(
     let (model, sha256) = loader.finish().map_err(wrong)?;
     let not_kept = files.keep(&sha256).await?;
     let mut engine = Engine::new(files.config.sizes.clone(), model, Limits::PAGE);
-    B::choose_kernels(&mut engine, is_software)
+    B::choose_kernels(&mut engine, &found, held)
         .await
         .map_err(failed)?;
     // Without them the other device fetches the files once more.
     let (names, blobs) = files.blobs().await.unwrap_or_default();
     let loaded = FromEngine::Loaded {
         sha256,
-        adapter,
-        is_software,
+        adapter: found.adapter,
+        is_software: found.is_software,
     };
     let message = FromWorker::Loaded {
         loaded,
         names,
         not_kept,
         memory: window::memory_bytes(),
+        is_half: held == Precision::F16,
     };
     post(number, &message, &blobs);
     Ok(engine)

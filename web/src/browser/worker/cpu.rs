@@ -1,6 +1,7 @@
 //! The processor, one thread of it.
 
 use burn_flex::{Flex, FlexDevice};
+use swivel_core::Precision;
 use swivel_engine::{Engine, Failure};
 
 use super::{Found, Processor};
@@ -39,7 +40,11 @@ impl Processor for Flex {
         }
     }
 
-    async fn choose_kernels(engine: &mut Engine<Self>, _: bool) -> Result<(), Failure> {
+    async fn choose_kernels(
+        engine: &mut Engine<Self>,
+        _: &Found<Self>,
+        _: Precision,
+    ) -> Result<(), Failure> {
         engine.set_kernels(swivel_kernels::CPU);
         Ok(())
     }

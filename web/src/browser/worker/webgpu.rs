@@ -2,10 +2,11 @@
 
 use std::pin::pin;
 
+use burn::tensor::backend::{Backend, DTypeUsage};
 use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
 use futures_util::future::{Either, select};
 use js_sys::Reflect;
-use swivel_core::kernel::Kernels;
+use swivel_core::{Precision, kernel::Kernels};
 use swivel_engine::{Engine, Failure, protocol::FromEngine};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -41,10 +42,16 @@ impl Processor for Wgpu {
         Ok(()) // no browser says how much there is
     }
 
-    /// Takes the faster of burn's kernels and ours. A software adapter is known to want ours, and takes seconds to measure.
-    async fn choose_kernels(engine: &mut Engine<Self>, is_software: bool) -> Result<(), Failure> {
+    /// Takes the faster of burn's kernels and ours. A software adapter is known to want ours, and takes seconds to measure; burn's
+    /// read weights in f16 only where the adapter has such numbers.
+    async fn choose_kernels(
+        engine: &mut Engine<Self>,
+        found: &Found<Self>,
+        held: Precision,
+    ) -> Result<(), Failure> {
         engine.set_kernels(swivel_kernels::GPU);
-        if is_software {
+        let usage = Self::dtype_usage(&found.device, held.on_device());
+        if found.is_software || !usage.contains(DTypeUsage::Storage) {
             return Ok(());
         }
         let ours = fastest(engine).await?;
