@@ -102,7 +102,7 @@ def main():
     parser.add_argument("--chromium", default="chromium")
     parser.add_argument("--case", action="append", help="mlp, gpt2, solver or smollm2; default all that are there")
     parser.add_argument("--model", type=Path, help="SmolLM2 135M for the case smollm2: folder with config.json and model.safetensors")
-    parser.add_argument("--side", action="append", help="burn or ours; default both")
+    parser.add_argument("--side", action="append", help="burn, ours, or half (ours with matrices in f16); default burn and ours")
     parser.add_argument("--device", action="append", help="cpu or webgpu; default both")
     parser.add_argument("--runs", type=int, default=3, help="fresh browsers for each row")
     parser.add_argument("--seconds", type=float, default=5, help="measured time of one run")

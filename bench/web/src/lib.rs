@@ -6,7 +6,7 @@ use burn_flex::Flex;
 #[cfg(feature = "wgpu")]
 use burn_wgpu::{RuntimeOptions, Wgpu, WgpuDevice, graphics::WebGpu, init_setup_async};
 use swivel_core::{
-    Config, Decoder, Weights,
+    Config, Decoder, Loader, Precision, Weights,
     cone::{CachedRun, Cone},
     metric::{Divergence, Reading},
 };
@@ -43,18 +43,41 @@ pub async fn init(gpu: bool) {
     assert!(!gpu, "built without wgpu");
 }
 
+fn decoder<B: Backend>(
+    config: &Config,
+    weights: &[u8],
+    precision: Precision,
+) -> Result<Decoder<B>, JsError> {
+    let stored = Weights::new(&[weights])?.stored().to_vec();
+    let mut loader = Loader::new(config, &stored, &Default::default())?.held_in(precision)?;
+    while let Some(wanted) = loader.wants() {
+        loader.give(&weights[wanted.bytes.start as usize..wanted.bytes.end as usize])?;
+    }
+    Ok(loader.finish()?.0)
+}
+
 #[wasm_bindgen]
 impl Model {
-    /// Loads `config.json` and safetensors bytes; with `kernels`, the model computes with our own.
+    /// Loads `config.json` and safetensors bytes; with `kernels`, the model computes with our own; with `half`, it holds its matrices
+    /// in f16.
     ///
     /// # Errors
     /// - if the weights do not fit the config
-    pub fn load(gpu: bool, kernels: bool, config: &[u8], weights: &[u8]) -> Result<Self, JsError> {
+    pub fn load(
+        gpu: bool,
+        kernels: bool,
+        half: bool,
+        config: &[u8],
+        weights: &[u8],
+    ) -> Result<Self, JsError> {
         let config = Config::from_json(config)?;
-        let weights = Weights::new(&[weights])?;
+        let precision = match half {
+            true => Precision::F16,
+            false => Precision::F32,
+        };
         let on = match gpu {
             false => {
-                let model = Decoder::load(&config, &weights, &Default::default())?;
+                let model = decoder(&config, weights, precision)?;
                 On::Flex(match kernels {
                     true => model.with_kernels(swivel_kernels::CPU).into(),
                     false => model.into(),
@@ -62,7 +85,7 @@ impl Model {
             }
             #[cfg(feature = "wgpu")]
             true => {
-                let model = Decoder::load(&config, &weights, &Default::default())?;
+                let model = decoder(&config, weights, precision)?;
                 On::Wgpu(match kernels {
                     true => model.with_kernels(swivel_kernels::GPU).into(),
                     false => model.into(),

@@ -4,6 +4,8 @@ use std::{
     collections::BTreeMap,
     env, fs, io,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Error, Result, anyhow, bail};
@@ -25,7 +27,7 @@ use crate::{input::read, report};
 
 /// Environment variable that forbids the network.
 const OFFLINE: &str = "HF_HUB_OFFLINE";
-/// Broken connections after which a download is given up; each time it goes on where it stopped.
+/// Broken connections after which the Hub is given up; a download goes on where it stopped each time.
 const RETRIES: usize = 5;
 
 /// What was fetched.
@@ -199,7 +201,7 @@ impl<'a> Hub<'a> {
 
     /// Names of the repository's files.
     fn files(&self) -> Result<Vec<String>> {
-        let info = self.repository.info().map_err(|error| self.said(error))?;
+        let info = again(|| self.repository.info()).map_err(|error| self.said(error))?;
         Ok(info
             .siblings
             .into_iter()
@@ -214,7 +216,7 @@ impl<'a> Hub<'a> {
         }
         let of_file = || format!("downloading {file}");
         let failed = |error: ApiError| self.said(error).context(of_file());
-        let found = self.api.metadata(&self.repository.url(file));
+        let found = again(|| self.api.metadata(&self.repository.url(file)));
         let found = found.map_err(failed)?;
         let blob = in_cache(self.id).blob_path(found.etag());
         // The rest of a file that is all there cannot be asked for.
@@ -222,7 +224,8 @@ impl<'a> Hub<'a> {
         if fs::metadata(&part).is_ok_and(|part| part.len() >= found.size() as u64) {
             fs::remove_file(&part).with_context(|| part.display().to_string())?;
         }
-        let path = self.repository.download_with_progress(file, Bar::default());
+        let download = || self.repository.download_with_progress(file, Bar::default());
+        let path = again(download);
         let path = path.map_err(failed)?;
         let n_bytes = fs::metadata(&path).with_context(of_file)?.len();
         if n_bytes != found.size() as u64 {
@@ -297,6 +300,30 @@ impl<'a> Hub<'a> {
                 error => anyhow!("{} answers as no Hub does: {error}", self.endpoint),
             },
         }
+    }
+}
+
+/// Asks again where the connection broke before there was an answer, as the library does only once a download has begun.
+fn again<T>(ask: impl Fn() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    let mut pause = Duration::from_millis(100);
+    for _ in 0..RETRIES {
+        match ask() {
+            Err(ApiError::RequestError(error)) if is_of_connection(&error) => {
+                thread::sleep(pause);
+                pause *= 2;
+            }
+            answer => return answer,
+        }
+    }
+    ask()
+}
+
+/// True where another try may reach who does not answer now.
+fn is_of_connection(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(error) => error.kind() != io::ErrorKind::ConnectionRefused,
+        ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => true,
+        _ => false,
     }
 }
 

@@ -126,6 +126,42 @@ fn broken_download_goes_on_where_it_stopped() {
     assert_eq!(starts, [0, piece, 2 * piece]);
 }
 
+/// Who does not answer is asked again.
+#[test]
+fn silent_hub_is_asked_again() {
+    let (server, home) = (Server::start(), TempDir::new().unwrap());
+    let files = solver();
+    server.add("lab/silent", Manner::IsSilent, &files);
+    text(inspect(&server, &home, "lab/silent", &[]));
+    let found = fs::read(snapshot(&home, "silent")).unwrap();
+    assert_eq!(found, *weights(&files));
+}
+
+/// A disk without room; what has come stays, and the next try goes on.
+#[cfg(target_os = "linux")]
+#[test]
+fn full_disk_is_said() {
+    let (server, home) = (Server::start(), TempDir::new().unwrap());
+    let files = solver();
+    server.add("lab/solver", Manner::Breaks(1000), &files);
+    drop(inspect(&server, &home, "lab/solver", &[]));
+    // In place of what has come, a file that takes nothing more.
+    let blobs = home.path().join("hub/models--lab--solver/blobs");
+    let entries = fs::read_dir(&blobs).unwrap();
+    let mut entries = entries.map(|entry| entry.unwrap().path());
+    let part = entries
+        .find(|path| path.extension().is_some_and(|end| end == "part"))
+        .unwrap();
+    fs::remove_file(&part).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+    server.add("lab/solver", Manner::Usual, &files);
+    let output = inspect(&server, &home, "lab/solver", &[]);
+    let expected = ["model.safetensors", "disk is full", "HF_HOME", "is kept"];
+    check_refused(&output, "full", &expected);
+    fs::remove_file(&part).unwrap();
+    text(inspect(&server, &home, "lab/solver", &[]));
+}
+
 /// Ended in the middle, and begun again by another run.
 #[test]
 fn ended_download_goes_on_in_the_next_run() {

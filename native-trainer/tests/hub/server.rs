@@ -28,6 +28,8 @@ pub enum Manner {
     BreaksAndForgets(usize),
     /// Sends a page in place of large files.
     Pages,
+    /// Breaks the connection of each request but every third one, before it says anything.
+    IsSilent,
 }
 
 #[derive(Default)]
@@ -90,11 +92,15 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     // A connection is used again for the next request.
     while let Some(request) = read(&mut reader) {
-        let (manner, reply) = {
+        let (n_before, manner, reply) = {
             let mut state = state.lock().unwrap();
             state.requests.push(request.clone());
-            reply(&request, &state)
+            let (manner, reply) = reply(&request, &state);
+            (state.requests.len() - 1, manner, reply)
         };
+        if manner == Manner::IsSilent && n_before % 3 < 2 {
+            return;
+        }
         if !send(&mut stream, manner, &request, reply) {
             return;
         }
