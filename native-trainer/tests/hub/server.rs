@@ -28,7 +28,7 @@ pub enum Manner {
     BreaksAndForgets(usize),
     /// Sends a page in place of large files.
     Pages,
-    /// Breaks the connection of each request but every third one, before it says anything.
+    /// Breaks the connection of the first request for each address, before it says anything.
     IsSilent,
 }
 
@@ -92,13 +92,14 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     // A connection is used again for the next request.
     while let Some(request) = read(&mut reader) {
-        let (n_before, manner, reply) = {
+        let (is_first, manner, reply) = {
             let mut state = state.lock().unwrap();
+            let is_first = state.requests.iter().all(|own| own.path != request.path);
             state.requests.push(request.clone());
             let (manner, reply) = reply(&request, &state);
-            (state.requests.len() - 1, manner, reply)
+            (is_first, manner, reply)
         };
-        if manner == Manner::IsSilent && n_before % 3 < 2 {
+        if manner == Manner::IsSilent && is_first {
             return;
         }
         if !send(&mut stream, manner, &request, reply) {
