@@ -12,7 +12,7 @@ const MOST_PASSES: f64 = 0.2;
 /// and from the click until the answer was on the page.
 fn switch(page: &Page<'_>, times: usize) -> Vec<(bool, [f64; 2])> {
     let found = page.script(
-        "const [answer, knob] = ['#answer', '#switch-0'].map((css) => document.querySelector(css));
+        "const [answer, knob] = ['#answer', '.switch'].map((css) => document.querySelector(css));
          const all = [];
          for (let i = 0; i < arguments[0]; i++) {
            const answered = new Promise((done) => {

@@ -8,12 +8,17 @@ use std::{
 
 use swivel_e2e::{Browser, Gpu, Page, Program};
 
-use super::{IS_CURRENT, click_button, largest_difference, logits, measured::median};
+use super::{
+    IS_CURRENT, click_button, largest_difference, logits,
+    measured::{median, toggle},
+};
 
 /// For what a real model takes in the tab.
 const VERY_LONG: Duration = Duration::from_secs(100);
 /// Largest difference of a logit from the native one, nats.
 const TOLERANCE: f64 = 2e-3;
+/// A toggle in a late layer, at most; forward passes.
+const MOST_PASSES: f64 = 0.1;
 /// Memory at most, as a multiple of the weights.
 const MOST_MEMORY: f64 = 1.3;
 /// From opening the page until the first answer, with a model that the browser keeps.
@@ -127,6 +132,47 @@ fn gemma3_turns_from_are_to_is_in_the_tab() {
         text.contains("from ␣are to ␣is")
     });
     page.screenshot("gemma-are-is");
+    page.assert_clean_console();
+}
+
+/// What the causal cone saves in a real model: the whole value at the last of 18 tokens, in the last layer but two.
+#[test]
+fn late_toggle_of_smollm2_costs_a_tenth_of_a_pass_at_most() {
+    let Some(path) = real("smollm2.gguf") else {
+        return;
+    };
+    let program = Program::start_with(&[&path]);
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page_at(program.address());
+    open(&page, &program, "cpu", "smollm2.gguf");
+    page.viewport(1280, 1800); // the whole picture is in sight
+    let prompt = |name: &str| {
+        format!(
+            "After {name} and Steven came back from the old store, {name} handed a new red ball to"
+        )
+    };
+    let mut passes = Vec::new();
+    let mut toggles = Vec::new();
+    for [base, source] in [["Brian", "Anna"], ["Mary", "John"], ["Paul", "Emma"]] {
+        ask(&page, &prompt(base), "Hello");
+        page.type_into("#source", &prompt(source));
+        let ms = page.wait_script(IS_CURRENT, VERY_LONG);
+        passes.push(ms.as_str().unwrap().parse::<f64>().unwrap()); // of the source alone
+        assert_eq!(page.count("#base-tokens li"), 18);
+        page.click("#cell-27-17");
+        page.click("#arm");
+        page.wait_for(".switch[aria-checked=true]", VERY_LONG);
+        page.wait_script(IS_CURRENT, VERY_LONG);
+        toggles.extend(toggle(&page, 10));
+        click_button(&page, ".card", "Remove");
+        page.wait_script(IS_CURRENT, VERY_LONG);
+    }
+    let [pass, toggle] = [passes, toggles].map(median);
+    println!(
+        "smollm2.gguf: a late toggle {toggle:.1} ms, a pass {pass:.0} ms: {:.3}",
+        toggle / pass
+    );
+    assert!(toggle <= MOST_PASSES * pass, "{toggle} ms of {pass} ms");
     page.assert_clean_console();
 }
 
