@@ -14,6 +14,7 @@
 
 mod cached;
 mod each;
+mod kv_cache;
 mod part;
 
 use std::ops::RangeInclusive;
@@ -22,6 +23,7 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 
 use crate::{Component, Decoder, Hook, Recorder, Site, Sizes, model::KeyValue};
 pub use cached::{CachedBase, CachedRun, CachedSource, Storage, row_indices};
+pub use kv_cache::KvCache;
 pub use part::RowPart;
 
 /// Where runs may be resumed.
@@ -39,6 +41,14 @@ impl Cone {
         Self {
             layers: 0..=n_layers,
             starts: 0..=n_tokens.saturating_sub(1),
+        }
+    }
+
+    /// The whole model and prompt, and what tokens behind it need ([`CachedRun::kv_cache`]).
+    pub fn growing(n_layers: usize, n_tokens: usize) -> Self {
+        Self {
+            layers: 0..=n_layers,
+            starts: 0..=n_tokens,
         }
     }
 
@@ -104,7 +114,7 @@ impl<B: Backend> Decoder<B> {
             keys_values: Vec::new(),
         };
         let mut from = 0; // first position that `x` has
-        let mut x = self.embed(ids.narrow(1, 0, needed[0]), &mut ()); // [batch, pos, d_model]
+        let mut x = self.embed(ids.narrow(1, 0, needed[0]), 0, &mut ()); // [batch, pos, d_model]
         for l in 0..=n_layers {
             if cone.layers.contains(&l) {
                 cached
@@ -156,7 +166,7 @@ impl<B: Backend> Decoder<B> {
         let n_blocks = sites.iter().map(|site| site.n_blocks(n_layers)).max();
         let n_blocks = n_blocks.unwrap_or(0);
         let mut recorder = Recorder::new(sites.iter().copied());
-        let mut x = self.embed(ids.narrow(1, 0, n_tokens), &mut recorder);
+        let mut x = self.embed(ids.narrow(1, 0, n_tokens), 0, &mut recorder);
         for (l, layer) in self.layers[..n_blocks].iter().enumerate() {
             let from = if l + 1 == n_blocks { start } else { 0 };
             let before = (from > 0).then(|| layer.keys_values(x.clone().narrow(1, 0, from)));
@@ -209,6 +219,21 @@ impl<B: Backend> Decoder<B> {
         read: usize,
         hook: &mut dyn Hook<B>,
     ) -> Tensor<B, 3> {
+        let x = self.go_on(cached, hook, drop); // the hook sees all cached positions
+        let pos = x.dims()[1];
+        x.narrow(1, read, pos - read)
+    }
+
+    /// Resumes a base run; `keep` is given the keys and values of each layer that is computed.
+    ///
+    /// # Shapes
+    /// - result: `[batch, pos, d_model]`, normed
+    fn go_on(
+        &self,
+        cached: &CachedBase<B>,
+        hook: &mut dyn Hook<B>,
+        mut keep: impl FnMut(KeyValue<B>),
+    ) -> Tensor<B, 3> {
         let tail = cached.tail();
         let mut x = match cached.layer.checked_sub(1) {
             None => hook.at(Component::Embedding.at(0), tail),
@@ -216,10 +241,10 @@ impl<B: Backend> Decoder<B> {
         };
         let mut past = cached.past();
         for (l, layer) in self.layers.iter().enumerate().skip(cached.layer) {
-            (x, _) = layer.forward(x, past.next().as_ref(), l, hook);
+            let (after, here) = layer.forward(x, past.next().as_ref(), l, hook);
+            keep(here);
+            x = after;
         }
-        let pos = x.dims()[1];
-        let x = self.final_norm(x, hook); // the hook sees all cached positions
-        x.narrow(1, read, pos - read)
+        self.final_norm(x, hook)
     }
 }

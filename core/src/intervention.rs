@@ -134,6 +134,15 @@ impl<B: Backend> Source<B> {
         }
     }
 
+    /// Number of positions; 0 of none.
+    pub fn n_positions(&self) -> usize {
+        match self {
+            Self::Positions(x) => x.dims()[1],
+            Self::Heads(x) => x.dims()[2],
+            Self::None => 0,
+        }
+    }
+
     /// The values at these of the positions.
     pub fn select_positions(&self, positions: &Tensor<B, 1, Int>) -> Self {
         self.map(
@@ -188,6 +197,16 @@ pub enum InterventionError {
     Unapplied {
         /// The site.
         site: String,
+    },
+    /// It acts at tokens that are not there yet, and has not one value for each of them.
+    #[error(
+        "the intervention at {site} acts at every token, for which it needs the value of one token; found {found}"
+    )]
+    EveryToken {
+        /// The site.
+        site: String,
+        /// What it has.
+        found: String,
     },
     /// A rank that a subspace of this width cannot have.
     #[error("rank {rank} is impossible here; expected 1 to {d_model}")]

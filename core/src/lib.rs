@@ -49,6 +49,7 @@ mod tokens;
 pub mod by_name;
 pub mod cone;
 pub mod direction;
+pub mod generate;
 pub mod hub;
 pub mod intervention;
 pub mod kernel;

@@ -3,6 +3,7 @@
 mod answer;
 mod each;
 mod inside;
+mod next;
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -12,6 +13,7 @@ use swivel_core::{
     Config, Decoder, Error, Site, Sizes, Weights,
     cone::Cone,
     direction::Direction,
+    generate::{Acts, Generator},
     hex, ids_tensor,
     intervention::{Source, Units},
     kernel::Kernels,
@@ -27,6 +29,7 @@ use crate::{
     stage::{Logits, Stage, Stages},
 };
 use inside::Streams;
+use next::Text;
 
 /// Directions that an engine keeps: a few KB each.
 pub const MOST_DIRECTIONS: usize = 1024;
@@ -41,6 +44,8 @@ pub struct Engine<B: Backend> {
     directions: VecDeque<(String, Arc<Direction>)>,
     /// Latest first.
     streams: VecDeque<Streams<B>>,
+    /// Texts that are generated, latest first.
+    texts: VecDeque<Text<B>>,
 }
 
 impl<B: Backend> Engine<B> {
@@ -62,6 +67,7 @@ impl<B: Backend> Engine<B> {
             runs: Cache::new(limits),
             directions: VecDeque::new(),
             streams: VecDeque::new(),
+            texts: VecDeque::new(),
         }
     }
 
@@ -91,6 +97,7 @@ impl<B: Backend> Engine<B> {
     /// Drops what is cached for an asker alone.
     pub fn forget(&mut self, asker: u32) {
         self.runs.forget(asker);
+        self.texts.retain(|text| !text.is_of(asker));
     }
 
     /// Computes a whole run of `n_tokens` tokens and keeps nothing: for measuring.
@@ -136,6 +143,7 @@ impl<B: Backend> Engine<B> {
                 let at = [*layer, *position];
                 Response::Attention(self.attention(&asked, at, is_wanted).await?)
             }
+            Read::Next(go_on) => Response::Next(self.next(&asked, go_on, is_wanted).await?),
             Read::Each { pair } => Response::Each(self.each(&asked, *pair, is_wanted).await?),
         })
     }
@@ -185,6 +193,31 @@ impl<B: Backend> Engine<B> {
             intervened,
             records,
         })
+    }
+
+    /// Reads the base prompts of a plan, by themselves and as its interventions make them, so that text can be generated behind
+    /// them ([`Engine::model`] goes on).
+    ///
+    /// # Errors
+    /// - those of [`Engine::handle`]
+    pub async fn begin(
+        &mut self,
+        asker: u32,
+        plan: &CheckedPlan,
+        acts: Acts,
+        is_wanted: &impl AsyncFn() -> bool,
+    ) -> Result<Generator<B>> {
+        let (base, sources) = self.runs_of(asker, plan, is_wanted).await?;
+        let stages = self.stages(plan);
+        let sources = stages.sources(&sources)?;
+        let edits = stages.edits(plan.n_sources(), &sources)?;
+        let generator = Generator::new(&self.model, &self.sizes, &base.cached, edits, acts);
+        Ok(generator.map_err(Error::from)?)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Decoder<B> {
+        &self.model
     }
 
     fn check(&self, plan: &Plan) -> Result<CheckedPlan> {
@@ -253,7 +286,7 @@ impl<B: Backend> Engine<B> {
 
     async fn compute(&self, ids: &[Vec<u32>]) -> Result<Run<B>> {
         let n_tokens = ids[0].len();
-        let cone = Cone::whole(self.sizes.n_layers, n_tokens);
+        let cone = Cone::growing(self.sizes.n_layers, n_tokens);
         let cached = self.model.cache_run(ids_tensor(ids, &self.device), &cone);
         let stream = cached.stream(self.sizes.n_layers);
         let last = stream.narrow(1, n_tokens - 1, 1);

@@ -1,7 +1,10 @@
 //! What is asked of an engine and what it answers; both travel as JSON, to a Web Worker or over a socket.
 
 use serde::{Deserialize, Serialize};
-use swivel_core::plan::Plan;
+use swivel_core::{
+    generate::{Acts, Sampling},
+    plan::Plan,
+};
 
 /// A question: what is done, and what is to be read of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +38,8 @@ pub enum Read {
         /// The token that looks.
         position: usize,
     },
+    /// The next token of a text that is generated behind the prompt, and of the same under the interventions.
+    Next(GoOn),
     /// The plan's only intervention at each of its tokens, which stand side by side, one run a token.
     Each {
         /// Two tokens whose logits are compared.
@@ -53,6 +58,32 @@ pub enum Response {
     Attention(AttentionRows),
     /// To [`Read::Each`], one cell a token.
     Each(Vec<Cell>),
+    /// To [`Read::Next`]: of the base run, and of the intervened one where there are interventions.
+    Next(Vec<NextToken>),
+}
+
+/// How a text goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GoOn {
+    /// Where the interventions act.
+    pub acts: Acts,
+    /// Tokens behind the prompt so far, as many of each run.
+    pub so_far: Vec<Vec<u32>>,
+    /// How the next one is chosen.
+    pub sampling: Sampling,
+    /// What it is drawn by, 0..1, alike in both runs.
+    pub random: f64,
+}
+
+/// What comes next in a text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NextToken {
+    /// The chosen token.
+    pub id: u32,
+    /// The likeliest ones, and their probabilities.
+    pub likeliest: Vec<(u32, f32)>,
+    /// True if the model can read it, so that there is one behind it.
+    pub has_room: bool,
 }
 
 /// What the host of an engine is sent, with a number that its answer carries back. A number alone takes that message back: nobody

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, backend::Backend};
 use swivel_core::{
     Component, Decoder, Recorder, Result, Site, Sizes,
-    intervention::{Editor, Source, Units},
+    intervention::{Edit, Editor, Source, Units},
     plan::CheckedPlan,
 };
 
@@ -73,10 +73,7 @@ impl<B: Backend> Stages<'_, B> {
             plain: Arc::clone(plain),
             changed: None,
         };
-        let value = |source: usize, site: Site, units: &Units| {
-            Ok::<_, swivel_core::Error>(self.value(&sources[source], site, units))
-        };
-        let edits = self.plan.edits(idx, self.device, value)?;
+        let edits = self.edits(idx, sources)?;
         let n_layers = self.sizes.n_layers;
         let editor = Editor::new(self.sizes, plain.cached.n_tokens(), edits)?;
         let Some((layer, start)) = editor.resumes_at(n_layers) else {
@@ -101,6 +98,14 @@ impl<B: Backend> Stages<'_, B> {
             logits,
         });
         Ok(stage)
+    }
+
+    /// What interventions do to a run of the plan, with what the sources before it have.
+    pub fn edits(&self, idx: usize, sources: &[Stage<B>]) -> Result<Vec<Edit<B>>> {
+        let value = |source: usize, site: Site, units: &Units| {
+            Ok::<_, swivel_core::Error>(self.value(&sources[source], site, units))
+        };
+        self.plan.edits(idx, self.device, value)
     }
 
     /// What a run has at some units of a site, as its interventions leave it.

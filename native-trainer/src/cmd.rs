@@ -8,6 +8,7 @@ mod convert;
 mod data;
 mod eval;
 mod find;
+mod generate;
 mod inspect;
 mod merge;
 mod options;
@@ -36,6 +37,8 @@ pub enum Command {
     Merge(merge::Args),
     /// Run a plan: interventions on given prompts, with logits before and after
     Apply(apply::Args),
+    /// Let a model go on with a plan's prompts, by itself and under the interventions
+    Generate(generate::Args),
     /// Say what a task on language asks, with pairs of prompts
     Task(task::Args),
     /// Say whether a model knows what a task asks
@@ -81,6 +84,7 @@ impl Command {
             Self::Sweep(args) => sweep::run(args),
             Self::Merge(args) => merge::run(args),
             Self::Apply(args) => apply::run(args),
+            Self::Generate(args) => generate::run(args),
             Self::Task(args) => task::run(args),
             Self::Check(args) => check::run(args),
             Self::Find(args) => find::run(args),

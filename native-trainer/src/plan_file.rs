@@ -8,13 +8,19 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use burn::tensor::backend::Backend;
 use serde::{Deserialize, de::IgnoredAny};
 use swivel_core::{
-    Place, Site,
-    plan::{CheckedPlan, Plan},
+    Decoder, Place, Site,
+    plan::{CheckedPlan, Mode, Plan, Prompts, Version},
 };
 
-use crate::{direction_file, input, model_files::ModelFiles, probe::LearnedOn, report::Report};
+use crate::{
+    direction_file, input,
+    model_files::ModelFiles,
+    probe::{self, LearnedOn},
+    report::Report,
+};
 
 /// A plan file, checked against a model.
 pub struct PlanFile {
@@ -41,6 +47,28 @@ impl PlanFile {
             path,
             plan,
             checked,
+            files,
+        })
+    }
+
+    /// A plan that is in no file: a prompt without interventions.
+    pub fn of_prompt(prompt: &str, files: ModelFiles) -> Result<Self> {
+        let plan = Plan {
+            version: Version,
+            base: Prompts::Text(vec![prompt.to_owned()]),
+            sources: Vec::new(),
+            first_token: None,
+            mode: Mode::default(),
+            interventions: Vec::new(),
+            record: Vec::new(),
+        };
+        let checked = plan.check(files.sizes(), Some(files.tokenizer()?), |_| {
+            Err("a prompt names none")
+        });
+        Ok(Self {
+            path: PathBuf::new(),
+            checked: checked.context("the prompt")?,
+            plan,
             files,
         })
     }
@@ -93,6 +121,27 @@ impl PlanFile {
                 ));
             }
         }
+    }
+
+    /// Puts the model on a device; a direction that was learned on other weights must agree with these, unless `any_model`.
+    ///
+    /// # Errors
+    /// - If the model cannot be loaded, or a direction does not belong to it.
+    pub fn load<B: Backend>(
+        &self,
+        learned_on: &[LearnedOn],
+        any_model: bool,
+        device: &B::Device,
+        report: Report,
+    ) -> Result<Decoder<B>> {
+        let (model, _) = self.files.load::<B>(device, report)?;
+        for (direction, learned_on) in self.checked.directions().zip(learned_on) {
+            if let LearnedOn::Others(_) = learned_on {
+                let sizes = self.files.sizes();
+                probe::check(&model, sizes, direction, learned_on, any_model, report)?;
+            }
+        }
+        Ok(model)
     }
 
     /// What the plan does, a line each.

@@ -1,6 +1,7 @@
 //! Every family: logits and sites against transformers, interventions against pyvene, resumed runs against full ones.
 
 mod cone;
+mod generate;
 mod gradient;
 mod half;
 mod interventions;

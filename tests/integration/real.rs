@@ -4,7 +4,11 @@
 use std::{env, fs, path::PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
-use swivel_core::{Config, Decoder, HeaderReader, Weights};
+use swivel_core::{
+    Config, Decoder, HeaderReader, Sizes, Weights,
+    cone::Cone,
+    generate::{Acts, Generator, Sampling},
+};
 
 use crate::support::{B, Reference, device};
 
@@ -22,11 +26,9 @@ pub fn file(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Largest difference of logits and of their logsumexp, nats.
-fn check_logits(name: &str) {
-    let Some(path) = file(&format!("{name}.gguf")) else {
-        return;
-    };
+/// The model; `None` where there is none.
+fn load(name: &str) -> Option<(Sizes, Decoder<B>)> {
+    let path = file(&format!("{name}.gguf"))?;
     let bytes = fs::read(path).unwrap();
     let mut header = HeaderReader::new(bytes.len() as u64);
     while let Some(range) = header.wants() {
@@ -36,14 +38,64 @@ fn check_logits(name: &str) {
     let stored = header.finish().unwrap();
     let config = Config::from_gguf(&stored).unwrap();
     let weights = Weights::with_headers(&[&bytes], vec![stored]);
-    let model: Decoder<B> = Decoder::load(&config, &weights, &device()).unwrap();
+    let model = Decoder::load(&config, &weights, &device()).unwrap();
+    Some((config.sizes, model))
+}
+
+/// Names of the prompts that have something.
+fn prompts_with(reference: &Reference, what: &str) -> Vec<String> {
+    let names = reference.names().into_iter();
+    let prompts = names.filter_map(|name| Some(name.strip_suffix(what)?.to_owned()));
+    let mut prompts: Vec<String> = prompts.collect();
+    prompts.sort();
+    prompts
+}
+
+/// Text that is generated, token by token.
+fn check_greedy(name: &str) {
+    let Some((sizes, model)) = load(name) else {
+        return;
+    };
+    let reference = Reference::open(&format!("real/{name}.safetensors"));
+    let prompts = prompts_with(&reference, ".greedy");
+    assert_eq!(prompts.len(), 10);
+    for prompt in &prompts {
+        let ids = reference.ints::<1>(&format!("{prompt}.ids"));
+        let cone = Cone::growing(sizes.n_layers, ids.dims()[0]);
+        let cached = model.cache_run(ids.unsqueeze(), &cone);
+        let acts = Acts::default();
+        let mut generator = Generator::new(&model, &sizes, &cached, Vec::new(), acts).unwrap();
+        let expected = reference.ints::<1>(&format!("{prompt}.greedy")).into_data();
+        let expected: Vec<i64> = expected.iter().collect();
+        let mut found: Vec<i64> = Vec::new();
+        while found.len() < expected.len() {
+            let logits = generator.logits(&model).into_data();
+            let token = Sampling::GREEDY.choose(&logits.to_vec::<f32>().unwrap(), 0.0);
+            found.push(i64::from(token));
+            generator.step(&model, &[token]).unwrap();
+        }
+        assert_eq!(found, expected, "{name}: {prompt}");
+    }
+}
+
+#[test]
+fn smollm2_goes_on_as_in_transformers() {
+    check_greedy("smollm2");
+}
+
+#[test]
+fn gemma3_goes_on_as_in_transformers() {
+    check_greedy("gemma3");
+}
+
+/// Largest difference of logits and of their logsumexp, nats.
+fn check_logits(name: &str) {
+    let Some((_, model)) = load(name) else {
+        return;
+    };
     let reference = Reference::open(&format!("real/{name}.safetensors"));
     let columns = reference.ints::<1>("vocab_ids");
-    let prompts = reference.names().into_iter();
-    let mut prompts: Vec<String> = prompts
-        .filter_map(|name| Some(name.strip_suffix(".ids")?.to_owned()))
-        .collect();
-    prompts.sort();
+    let prompts = prompts_with(&reference, ".ids");
     assert!(prompts.len() >= 50);
     let mut largest = 0.0f32;
     for prompt in &prompts {
@@ -51,7 +103,7 @@ fn check_logits(name: &str) {
             .ints::<1>(&format!("{prompt}.ids"))
             .unsqueeze::<2>();
         let positions = reference.ints::<1>(&format!("{prompt}.positions"));
-        let mut x = model.embed(ids, &mut ());
+        let mut x = model.embed(ids, 0, &mut ());
         for (l, layer) in model.layers.iter().enumerate() {
             (x, _) = layer.forward(x, None, l, &mut ());
         }

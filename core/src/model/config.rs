@@ -51,6 +51,8 @@ pub struct Config {
     pub activation: Activation,
     /// The head is the token embedding.
     pub is_tied: bool,
+    /// Tokens behind which a text has ended.
+    pub end_tokens: Vec<u32>,
 }
 
 /// Which norm.

@@ -99,18 +99,23 @@ impl<B: Backend> Decoder<B> {
     /// # Shapes
     /// - `ids`: `[batch, pos]`; result: `[batch, pos, d_vocab]`, nats
     pub fn forward(&self, ids: Tensor<B, 2, Int>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
-        let mut x = self.embed(ids, hook);
+        let mut x = self.embed(ids, 0, hook);
         for (l, layer) in self.layers.iter().enumerate() {
             (x, _) = layer.forward(x, None, l, hook);
         }
         self.unembed(x, hook)
     }
 
-    /// What enters the first block at positions from 0 on.
+    /// What enters the first block at positions from `first` on.
     ///
     /// # Shapes
     /// - `ids`: `[batch, pos]`; result: `[batch, pos, d_model]`
-    pub fn embed(&self, ids: Tensor<B, 2, Int>, hook: &mut dyn Hook<B>) -> Tensor<B, 3> {
+    pub fn embed(
+        &self,
+        ids: Tensor<B, 2, Int>,
+        first: usize,
+        hook: &mut dyn Hook<B>,
+    ) -> Tensor<B, 3> {
         let [_, pos] = ids.dims();
         let device = ids.device();
         let mut x = self.embed_tokens.forward(ids, &self.kernels); // [batch, pos, d_model]
@@ -118,8 +123,8 @@ impl<B: Backend> Decoder<B> {
             x = x * self.embedding_scale;
         }
         if let Some(positions) = &self.embed_positions {
-            let first = Tensor::arange(0..pos as i64, &device);
-            let positions = (self.kernels.rows)(positions.weight.val(), first);
+            let here = Tensor::arange(first as i64..(first + pos) as i64, &device);
+            let positions = (self.kernels.rows)(positions.weight.val(), here);
             x = x + positions.unsqueeze::<3>(); // [1, pos, d_model]
         }
         hook.at(Component::Embedding.at(0), x)

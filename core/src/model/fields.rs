@@ -17,6 +17,15 @@ impl Fields {
         self.values.get(name).filter(|value| !value.is_null())
     }
 
+    /// Token ids, one or a list; none where there are no such.
+    pub(super) fn ids(&self, name: &str) -> Vec<u32> {
+        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        match self.get(name) {
+            Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
+            one => one.and_then(id).into_iter().collect(),
+        }
+    }
+
     /// An error about a value.
     pub(super) fn wrong(
         &self,

@@ -24,7 +24,7 @@ use crate::{
     interrupt,
     output::Output,
     plan_file::PlanFile,
-    probe::{self, LearnedOn},
+    probe::LearnedOn,
     readout::{Candidate, candidates, describe_top, tail},
     report::Report,
     tensors::read_floats,
@@ -105,25 +105,13 @@ impl Job for Apply {
             report,
         } = self;
         let words = file.in_words();
+        let model = file.load::<A::InnerBackend>(&learned_on, any_model, &device, report)?;
         let PlanFile {
             path,
             checked,
             files,
             ..
         } = file;
-        let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
-        for (direction, learned_on) in checked.directions().zip(&learned_on) {
-            if let LearnedOn::Others(_) = learned_on {
-                probe::check(
-                    &model,
-                    files.sizes(),
-                    direction,
-                    learned_on,
-                    any_model,
-                    report,
-                )?;
-            }
-        }
         let (n_rows, n_tokens) = (checked.base().len(), checked.base()[0].len());
         report.line(format!(
             "Applying {} to {} of {n_tokens} tokens, model {}, on {device_name}",

@@ -41,7 +41,7 @@ fn a_vocabulary_in_parts_answers_the_same() {
 
         // What is read part by part, and what is read of some tokens.
         let [batch, pos] = ids.dims();
-        let x = whole.embed(ids.clone(), &mut ());
+        let x = whole.embed(ids.clone(), 0, &mut ());
         let rows = x.reshape([batch * pos, sizes.d_model]);
         let [top, expected] = [&model, &whole].map(|model| model.top(rows.clone(), 5));
         assert_eq!(top.ids.to_data(), expected.ids.to_data(), "{name}");

@@ -8,6 +8,9 @@ use crate::{
     model::{Fields, family},
 };
 
+/// The token behind which a text has ended.
+const END_TOKEN: &str = "eos_token_id";
+
 impl Config {
     /// Reads the config of the model in a GGUF file.
     ///
@@ -29,7 +32,7 @@ pub fn config_json(file: &StoredFile) -> Result<Map<String, Json>, ConfigError> 
     values.insert("model_type".to_owned(), json!(family.model_type));
     values.insert("architectures".to_owned(), json!([family.class]));
     // Else transformers has the ids of the family's first model.
-    for name in ["bos_token_id", "eos_token_id"] {
+    for name in ["bos_token_id", END_TOKEN] {
         let id = file.metadata.get(&format!("tokenizer.ggml.{name}"));
         values.insert(name.to_owned(), id.and_then(json_of).unwrap_or_default());
     }
@@ -79,6 +82,10 @@ fn read(file: &StoredFile) -> Result<(&'static Family, Fields), ConfigError> {
         fields
             .values
             .insert("vocab_size".to_owned(), json!(d_vocab));
+    }
+    let end = file.metadata.get(&format!("tokenizer.ggml.{END_TOKEN}"));
+    if let Some(end) = end.and_then(json_of) {
+        fields.values.insert(END_TOKEN.to_owned(), end);
     }
     let is_tied = is_there("output.weight").is_none();
     fields

@@ -40,6 +40,7 @@ pub(super) fn config(fields: &Fields, activation: &'static str) -> Result<Config
         embedding_scale: (config.sizes.d_model as f64).sqrt(),
         activation: Activation::of(fields, activation, "gelu_pytorch_tanh")?,
         is_tied: fields.flag_or("tie_word_embeddings", true)?,
+        end_tokens: fields.ids("eos_token_id"),
         ..config
     })
 }

@@ -79,6 +79,7 @@ fn config(fields: &Fields) -> Result<Config, ConfigError> {
         has_mlp_bias: true,
         activation: Activation::of(fields, "activation_function", "gelu_new")?,
         is_tied: fields.flag_or("tie_word_embeddings", true)?,
+        end_tokens: fields.ids("eos_token_id"),
         sizes,
     })
 }

@@ -78,5 +78,6 @@ fn config(fields: &Fields) -> Result<Config, ConfigError> {
         has_mlp_bias: true,
         activation: Activation::of(fields, "hidden_act", "gelu")?,
         is_tied: fields.flag_or("tie_word_embeddings", false)?,
+        end_tokens: fields.ids("eos_token_id"),
     })
 }

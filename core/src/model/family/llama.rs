@@ -75,5 +75,6 @@ pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
         has_mlp_bias: fields.flag_or("mlp_bias", false)?,
         activation: Activation::of(fields, "hidden_act", "silu")?,
         is_tied: fields.flag_or("tie_word_embeddings", false)?,
+        end_tokens: fields.ids("eos_token_id"),
     })
 }
