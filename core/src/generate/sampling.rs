@@ -84,11 +84,11 @@ impl Sampling {
     /// # Panics
     /// If there are no logits.
     pub fn choose(&self, logits: &[f32], random: f64) -> u32 {
-        let most = match self.temperature {
-            0.0 => 1,
-            _ => self.top_k.unwrap_or(logits.len()),
-        };
-        let mut kept = likeliest(logits, most, self.temperature.max(f32::MIN_POSITIVE));
+        if self.temperature == 0.0 {
+            return first_of(logits, 1)[0];
+        }
+        let most = self.top_k.unwrap_or(logits.len());
+        let mut kept = likeliest(logits, most, self.temperature);
         let total: f64 = kept.iter().map(|(_, p)| f64::from(*p)).sum();
         if let Some(top_p) = self.top_p {
             let mut sum = 0.0;
@@ -120,20 +120,25 @@ pub fn likeliest(logits: &[f32], n: usize, temperature: f32) -> Vec<(u32, f32)> 
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |logit: f32| f64::from((logit - largest) / temperature).exp();
     let total: f64 = logits.iter().map(|logit| weight(*logit)).sum();
-    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+    let probability = |id: u32| (weight(logits[id as usize]) / total) as f32;
+    let ids = first_of(logits, n).into_iter();
+    ids.map(|id| (id, probability(id))).collect()
+}
+
+/// The tokens of the `n` largest logits, largest first, of equal ones the first.
+fn first_of(logits: &[f32], n: usize) -> Vec<u32> {
     let later = |left: &u32, right: &u32| {
         let [own, other] = [left, right].map(|id| logits[*id as usize]);
         other.total_cmp(&own).then(left.cmp(right))
     };
+    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
     let n = n.clamp(1, ids.len());
     if n < ids.len() {
         ids.select_nth_unstable_by(n - 1, later);
         ids.truncate(n);
     }
     ids.sort_unstable_by(later);
-    let each = ids.into_iter();
-    each.map(|id| (id, (weight(logits[id as usize]) / total) as f32))
-        .collect()
+    ids
 }
 
 #[cfg(test)]

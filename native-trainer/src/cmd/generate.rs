@@ -53,13 +53,13 @@ pub struct Args {
     #[arg(long, default_value = "prompt", value_parser = acts())]
     acts: Acts,
     /// Divides the logits; 0 takes the likeliest token, 1 draws tokens as often as the model finds them likely
-    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    #[arg(long, default_value_t = 0.0, value_name = "T", allow_negative_numbers = true)]
     temperature: f32,
     /// Draw among so many of the likeliest tokens
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Draw among the likeliest tokens that have this probability together
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f32>,
     /// Of the draws; both runs of a prompt draw alike
     #[arg(long, default_value_t = 0)]
@@ -170,7 +170,8 @@ impl Job for Generate {
             if n_prompts == 1 { "" } else { "s" },
             files.name
         ));
-        for line in &words {
+        let has_interventions = checked.sites().next().is_some();
+        for line in words.iter().filter(|_| has_interventions) {
             report.line(format!("  {line}"));
         }
         let in_words = match acts {
@@ -178,7 +179,7 @@ impl Job for Generate {
             Acts::New => Some("at each new token, and not in the prompt"),
             Acts::Every => Some("at every token, of the prompt and new"),
         };
-        if let Some(place) = in_words.filter(|_| !words.is_empty()) {
+        if let Some(place) = in_words.filter(|_| has_interventions) {
             report.line(format!("  interventions act {place}"));
         }
         let limits = Limits {

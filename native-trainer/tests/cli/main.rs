@@ -7,6 +7,7 @@ mod convert;
 mod data;
 mod eval;
 mod formats;
+mod generate;
 mod gguf;
 mod inspect;
 mod model;
