@@ -16,7 +16,7 @@ use crate::{
     ids_tensor,
     intervention::{Edit, Editor, InterventionError, Units},
 };
-pub use sampling::{Sampling, SamplingError, likeliest};
+pub use sampling::{Draws, Sampling, SamplingError, likeliest};
 
 /// Where interventions act in a text that is generated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ pub mod prompt;
 pub mod recorded;
 pub mod share;
 pub mod task;
+pub mod text;
 mod typing;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use prompt::{Prompt, Prompts, Side};
 
 use learned::OpenedSweep;
 use map::PatchMap;
+use text::Text;
 
 /// Steps of undo that are kept.
 const N_UNDO: usize = 100;
@@ -85,6 +87,8 @@ pub struct Model {
     pub sha256: String,
     /// Its tokens.
     pub tokenizer: Tokenizer,
+    /// Tokens behind which a text has ended.
+    pub end_tokens: Vec<u32>,
     /// The program that pairs are sampled from, where the tokenizer has its words.
     pub program: Option<Arc<AskedProgram>>,
 }
@@ -113,6 +117,8 @@ pub struct Session {
     pub attention: Option<(Cursor, AttentionRows)>,
     /// The map of patches, where one was started.
     pub map: Option<PatchMap>,
+    /// The text behind the base prompt, where one was started.
+    pub text: Option<Text>,
     /// Sweep results that were opened.
     pub sweeps: Vec<OpenedSweep>,
     /// What the picture shows.
@@ -159,6 +165,7 @@ impl Session {
             lens: Vec::new(),
             attention: None,
             map: None,
+            text: None,
             sweeps: Vec::new(),
             picture: Picture::default(),
             shown: Shown::default(),
@@ -267,6 +274,7 @@ impl Session {
         self.refusal = None;
         self.lens = vec![None; self.n_layers()];
         self.attention = None;
+        self.text = None;
         let n_tokens = self.choices.base.ids.len();
         let was_last = self.cursor.position + 1 == self.n_tokens;
         self.n_tokens = n_tokens;

@@ -13,3 +13,4 @@ pub mod page;
 pub mod program;
 pub mod prompts;
 mod scroll;
+pub mod text;

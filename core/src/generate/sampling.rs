@@ -1,5 +1,7 @@
 //! Which token comes next, from logits.
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 /// How a token is chosen.
@@ -13,6 +15,22 @@ pub struct Sampling {
     /// Only the likeliest tokens may come that have this probability together (Holtzman et al. 2019,
     /// <https://arxiv.org/abs/1904.09751>).
     top_p: Option<f32>,
+}
+
+/// Random numbers for [`Sampling::choose`], the same ones of the same seed.
+#[derive(Clone, Debug)]
+pub struct Draws(ChaCha8Rng);
+
+impl Draws {
+    /// Those of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// The next one, 0..1.
+    pub fn draw(&mut self) -> f64 {
+        self.0.random()
+    }
 }
 
 /// As it is written; not checked.

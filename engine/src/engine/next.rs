@@ -54,11 +54,15 @@ impl<B: Backend> Engine<B> {
             self.sizes.check_ids(so_far).map_err(Error::from)?;
         }
         let is_it = |text: &Text<B>| {
-            let mut both = text.tokens.iter().zip(so_far);
+            let goes_on = |run: usize, own: &Vec<u32>| {
+                let asked = so_far.get(run).map_or(&[][..], Vec::as_slice);
+                asked.starts_with(own)
+            };
+            let mut runs = text.tokens.iter().enumerate();
             text.is_of(asked.asker)
                 && text.plan == *asked.plan
                 && text.acts == *acts
-                && both.all(|(own, asked)| asked.starts_with(own))
+                && runs.all(|(run, own)| goes_on(run, own))
         };
         let kept = self.texts.iter().position(is_it);
         let mut text = match kept.and_then(|idx| self.texts.remove(idx)) {

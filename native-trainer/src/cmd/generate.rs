@@ -9,12 +9,10 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use futures_executor::block_on;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use swivel_core::{
     Config, Tokenizer,
-    generate::{Acts, Sampling, likeliest},
+    generate::{Acts, Draws, Sampling, likeliest},
 };
 use swivel_engine::{Engine, Limits};
 
@@ -53,7 +51,12 @@ pub struct Args {
     #[arg(long, default_value = "prompt", value_parser = acts())]
     acts: Acts,
     /// Divides the logits; 0 takes the likeliest token, 1 draws tokens as often as the model finds them likely
-    #[arg(long, default_value_t = 0.0, value_name = "T", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "T",
+        allow_negative_numbers = true
+    )]
     temperature: f32,
     /// Draw among so many of the likeliest tokens
     #[arg(long, value_name = "K")]
@@ -188,9 +191,8 @@ impl Job for Generate {
         };
         let mut engine = Engine::new(files.sizes().clone(), model, limits);
         let mut generator = block_on(engine.begin(0, &checked, acts, &async || true))?;
-        let mut draws: Vec<ChaCha8Rng> = (0..n_prompts as u64)
-            .map(|row| ChaCha8Rng::seed_from_u64(seed.wrapping_add(row)))
-            .collect();
+        let seeds = (0..n_prompts as u64).map(|row| seed.wrapping_add(row));
+        let mut draws: Vec<Draws> = seeds.map(Draws::new).collect();
         let mut texts: Vec<Text> = (0..generator.n_rows())
             .map(|_| Text {
                 new: Vec::new(),
@@ -211,7 +213,7 @@ impl Job for Generate {
                 generator.step(engine.model(), &last)?;
             }
             let logits = read_floats(generator.logits(engine.model()))?;
-            let random: Vec<f64> = draws.iter_mut().map(|draw| draw.random()).collect();
+            let random: Vec<f64> = draws.iter_mut().map(Draws::draw).collect();
             let rows = logits.chunks(files.sizes().d_vocab);
             for (row, (text, logits)) in texts.iter_mut().zip(rows).enumerate() {
                 let token = sampling.choose(logits, random[row % n_prompts]);

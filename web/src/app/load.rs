@@ -248,7 +248,8 @@ impl App {
         generation: u32,
     ) -> Result<(), String> {
         let Description { config, tokenizer } = described;
-        let (family, sizes) = (config.family.model_type, config.sizes);
+        let (family, sizes, end_tokens) =
+            (config.family.model_type, config.sizes, config.end_tokens);
         tokenizer.check(&sizes).map_err(|error| error.to_string())?;
         if self.generation.get_value() != generation {
             return Ok(());
@@ -270,6 +271,7 @@ impl App {
                 .ok()
                 .map(Into::into),
             tokenizer,
+            end_tokens,
         };
         self.session.update(|session| session.set_model(model));
         Ok(())

@@ -20,6 +20,7 @@ enum JobKind {
     Probe(usize),
     Lens(usize),
     Attention(Cursor),
+    Text,
     Map,
 }
 
@@ -29,6 +30,7 @@ impl Session {
         let model = self.model.as_ref()?;
         let (kind, request) = self
             .answer_job()
+            .or_else(|| Some((JobKind::Text, self.request(self.next_of_text()?))))
             .or_else(|| self.picture_job())
             .or_else(|| self.probe_job(model))
             .or_else(|| Some((JobKind::Map, self.map.as_ref()?.next_request()?)))?;
@@ -122,6 +124,7 @@ impl Session {
                 self.is_recorded = false;
                 self.is_current = true;
             }
+            (JobKind::Text, Response::Next(next)) => self.take_next(next, ms),
             (JobKind::Lens(layer), Response::Lens(row)) => self.lens[layer] = Some(row),
             (JobKind::Attention(from), Response::Attention(rows)) => {
                 self.attention = Some((from, rows));
@@ -141,6 +144,10 @@ impl Session {
             JobKind::Map => self.stop_map(),
             _ if job.revision != self.revision => {}
             JobKind::Answer => self.refusal = Some(cause.to_owned()),
+            JobKind::Text => {
+                self.stop_text();
+                self.refusal = Some(cause.to_owned());
+            }
             JobKind::Lens(_) | JobKind::Attention(_) => {
                 self.picture = Picture::Map;
                 self.refusal = Some(cause.to_owned());

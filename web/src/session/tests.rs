@@ -9,6 +9,7 @@ mod full;
 mod jobs;
 mod learned;
 mod links;
+mod text;
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
@@ -51,6 +52,7 @@ fn model() -> Model {
             .ok()
             .map(Arc::new),
         tokenizer,
+        end_tokens: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod attention;
 mod cell;
-mod choices;
+pub mod choices;
 mod detail;
 mod grid;
 mod learned;

@@ -5,7 +5,7 @@ use web_sys::DragEvent;
 
 use super::{
     answer::AnswerPanel, directions::Directions, files::files_of, guide::Guide, header::Header,
-    inside::Inside, program::ProgramPanel, prompts::Prompts,
+    inside::Inside, program::ProgramPanel, prompts::Prompts, text::TextPanel,
 };
 use crate::{
     device::Device,
@@ -43,6 +43,7 @@ pub fn page(page: PageState) -> impl IntoView {
                     <Directions page />
                     <AnswerPanel page />
                 </div>
+                <TextPanel page />
                 <Inside page />
                 <ProgramPanel page />
             </main>
