@@ -16,6 +16,7 @@ mod real;
 mod sharing;
 mod sweep;
 mod switching;
+mod text;
 mod typing;
 mod webgpu;
 
