@@ -43,8 +43,8 @@ pub fn page(page: PageState) -> impl IntoView {
                     <Directions page />
                     <AnswerPanel page />
                 </div>
-                <TextPanel page />
                 <Inside page />
+                <TextPanel page />
                 <ProgramPanel page />
             </main>
             <footer>
