@@ -5,6 +5,7 @@ mod cells;
 mod fetched;
 mod files;
 mod folder;
+mod gallery;
 mod inside;
 mod large;
 mod machine;

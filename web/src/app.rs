@@ -133,6 +133,7 @@ impl App {
             Action::OpenListed(name) => self.open_listed(&name),
             Action::ForgetKept(address) => self.forget_kept(address),
             Action::OpenBuiltIn => self.open_listed(SOLVER),
+            Action::OpenQuestion(question) => self.open_question(question),
             Action::OpenFiles(files) => self.open_files(files),
             Action::OpenAddress(address) => self.open_address(address),
             Action::LoadAgain => self.load_model(),

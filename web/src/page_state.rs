@@ -25,6 +25,8 @@ pub enum Loading {
         /// Bytes in a second, once that can be said.
         speed: Option<f64>,
     },
+    /// Nobody has asked for it yet.
+    Waiting,
     /// The files are there, the device takes them.
     Preparing,
     /// It runs.
@@ -124,6 +126,8 @@ pub enum Action {
     ForgetKept(String),
     /// Opens the model that comes with the page.
     OpenBuiltIn,
+    /// Shows a question of the gallery, by its number.
+    OpenQuestion(usize),
     /// Opens files that were dropped or chosen.
     OpenFiles(Vec<File>),
     /// Opens what is at an address.

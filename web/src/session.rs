@@ -4,6 +4,7 @@ pub mod card;
 mod cards;
 pub mod code;
 pub mod fit;
+mod gallery;
 pub mod job;
 pub mod learned;
 pub mod lint;
@@ -97,6 +98,8 @@ pub struct Model {
 pub struct Session {
     /// `None` until a model is there.
     pub model: Option<Model>,
+    /// The question that was opened last, by its number among [`recorded::QUESTIONS`].
+    pub question: usize,
     /// What undo and redo bring back.
     pub choices: Choices,
     undo: Vec<Choices>,
@@ -142,23 +145,23 @@ pub struct Session {
 }
 
 impl Session {
-    /// The page before a model is there: the recorded example.
+    /// The page before a model is there: the first question.
     ///
     /// # Errors
     /// - if an embedded file is damaged
     pub fn recorded() -> Result<Self> {
-        let example = recorded::example()?;
         let mut session = Self {
             model: None,
+            question: 0,
             choices: Choices {
-                base: example.base,
-                source: example.source,
+                base: Prompt::default(),
+                source: Prompt::default(),
                 cards: Vec::new(),
             },
             undo: Vec::new(),
             redo: Vec::new(),
             directions: Vec::new(),
-            answer: Some((example.answer, 0.0)),
+            answer: None,
             is_recorded: true,
             is_current: false,
             refusal: None,
@@ -180,14 +183,7 @@ impl Session {
             n_tokens: 0,
             revision: 0,
         };
-        for (name, bytes) in recorded::DIRECTIONS {
-            session.open_direction(name, bytes, true)?;
-        }
-        if let Some(card) = session.choices.cards.first_mut() {
-            card.is_on = true;
-        }
-        session.cursor = session.last_cell();
-        session.n_tokens = session.choices.base.ids.len();
+        session.open_question(0)?;
         Ok(session)
     }
 
@@ -203,7 +199,9 @@ impl Session {
     pub fn n_layers(&self) -> usize {
         self.model
             .as_ref()
-            .map_or(recorded::n_layers(), |model| model.sizes.n_layers)
+            .map_or(recorded::n_layers(self.question), |model| {
+                model.sizes.n_layers
+            })
     }
 
     /// Heads of a layer.
@@ -358,7 +356,7 @@ impl Session {
     pub fn token(&self, id: u32) -> String {
         match &self.model {
             Some(model) => model.tokenizer.token(id),
-            None => recorded::token(id),
+            None => recorded::token(self.question, id),
         }
     }
 
@@ -366,7 +364,7 @@ impl Session {
     pub fn look(&self, id: u32) -> Look {
         match &self.model {
             Some(model) => Look::of(&model.tokenizer.token(id), &model.tokenizer.kind(id)),
-            None => Look::of(&recorded::token(id), &TokenKind::Text),
+            None => Look::of(&recorded::token(self.question, id), &TokenKind::Text),
         }
     }
 

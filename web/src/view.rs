@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod directions;
 mod files;
+mod gallery;
 pub mod guide;
 pub mod header;
 pub mod inside;

@@ -94,7 +94,7 @@ fn recorded_example_is_what_the_page_computes() {
     open_live(&page, CPU);
     wait_verdict(&page, "flipped");
     let recorded: Value =
-        serde_json::from_str(include_str!("../../../web/examples/recorded.json")).unwrap();
+        serde_json::from_str(include_str!("../../../web/examples/programs.json")).unwrap();
     let rows = recorded["answer"]["rows"].as_array().unwrap();
     for (id, found) in logits(&page) {
         let row = rows.iter().find(|row| row["id"] == id).unwrap();

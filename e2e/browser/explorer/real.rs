@@ -135,6 +135,36 @@ fn gemma3_turns_from_are_to_is_in_the_tab() {
     page.assert_clean_console();
 }
 
+/// A question of the gallery goes on with a sentence of one's own once its model is there.
+#[test]
+fn a_sentence_of_ones_own_flips_on_gemma3() {
+    let Some(path) = real("gemma3.gguf") else {
+        return;
+    };
+    let program = Program::start_with(&[&path]);
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page_at(program.address());
+    page.open(&format!("{}/?device=cpu", program.address()));
+    page.wait_script(IS_CURRENT, VERY_LONG);
+    page.click("#question-agreement");
+    page.wait_for("#fetch-model", VERY_LONG);
+    // The same weights are on this machine.
+    page.click("#model-menu > summary");
+    click_button(&page, "#listed-models", "gemma3.gguf");
+    page.wait_for("#badge[data-device=cpu]", VERY_LONG);
+    page.wait_script(IS_CURRENT, VERY_LONG);
+    let flips = |text: &str| text.contains("from ␣are to ␣is");
+    page.wait_text("#verdict", VERY_LONG, flips);
+    ask(
+        &page,
+        "The windows behind the house",
+        "The key near the window",
+    );
+    page.wait_text("#verdict", VERY_LONG, flips);
+    page.screenshot("own-sentence");
+    page.assert_clean_console();
+}
+
 /// What the causal cone saves in a real model: the whole value at the last of 18 tokens, in the last layer but two.
 #[test]
 fn late_toggle_of_smollm2_costs_a_tenth_of_a_pass_at_most() {

@@ -16,7 +16,7 @@ use crate::server::Server;
 pub const OP5: &[u8] = include_bytes!("../../../web/examples/op5.safetensors");
 
 pub fn recorded() -> Value {
-    serde_json::from_str(include_str!("../../../web/examples/recorded.json")).unwrap()
+    serde_json::from_str(include_str!("../../../web/examples/programs.json")).unwrap()
 }
 
 pub fn base64(bytes: &[u8]) -> String {

@@ -15,7 +15,7 @@ use crate::{
         window,
     },
     device::{Device, DeviceState},
-    session::{Prompts, prompt::rotated, recorded},
+    session::{prompt::rotated, recorded},
 };
 
 /// A graphics device must agree with the reference to this, nats.
@@ -162,15 +162,12 @@ impl App {
     fn question(self) -> (Request, Option<Answer>) {
         self.session.with_untracked(|session| {
             let sha256 = session.model.as_ref().map(|model| model.sha256.as_str());
-            let example = recorded::example().ok();
-            let example = example.filter(|example| Some(example.model_sha256.as_str()) == sha256);
-            let own = (session.directions.iter()).position(|opened| opened.is_embedded);
-            if let (Some(example), Some(idx)) = (example, own) {
-                let prompts = Prompts {
-                    base: example.base.ids,
-                    source: example.source.ids,
-                };
-                return (session.learned_request(idx, &prompts), Some(example.answer));
+            let example = sha256.and_then(recorded::of_model);
+            let request = example.and_then(|(question, example)| {
+                Some((session.recorded_request(question, example)?, example))
+            });
+            if let Some((request, example)) = request {
+                return (request, Some(example.answer.clone()));
             }
             (session.test_request(), None)
         })

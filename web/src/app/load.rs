@@ -25,7 +25,7 @@ use crate::{
     device::{Device, DeviceState},
     offered::BUILT_IN,
     page_state::{KeptModel, Loading},
-    session::Model,
+    session::{Model, Session, recorded::QUESTIONS},
 };
 
 impl App {
@@ -38,6 +38,34 @@ impl App {
     /// Opens a model that the host of the page lists.
     pub(super) fn open_listed(self, name: &str) {
         self.open_model(ModelSource::at(&fetch::address_in(MODELS, name)));
+    }
+
+    /// Shows a question of the gallery. Its model goes on if it is there, and comes by itself if nothing has to be fetched for it;
+    /// else a person says so.
+    pub(super) fn open_question(self, question: usize) {
+        self.try_edit(|session| session.open_question(question));
+        if !self.session.with_untracked(Session::lacks_model) {
+            return;
+        }
+        self.next_generation();
+        self.still_loading.set_value(None);
+        self.engine.set_value(None);
+        self.loading.set(Loading::Waiting);
+        let model = QUESTIONS[question].model;
+        if model == BUILT_IN {
+            return self.open_model(ModelSource::at(model));
+        }
+        let generation = self.generation.get_value();
+        spawn_local(async move {
+            self.list_kept().await;
+            let is_kept = self.kept.with_untracked(|kept| {
+                let mut whole = kept.iter().filter(|kept| kept.is_whole);
+                whole.any(|kept| kept.name == model)
+            });
+            if is_kept && self.generation.get_value() == generation {
+                self.open_model(ModelSource::at(model));
+            }
+        });
     }
 
     /// Looks which models the browser keeps, and which the host of the page has beside the built-in one; a host without a list

@@ -113,6 +113,14 @@ impl Card {
         }
     }
 
+    /// Moves it to tokens of base and source, where there are some.
+    pub(super) fn put_at(&mut self, positions: Option<[usize; 2]>) {
+        if let Some([base, source]) = positions.map(|own| own.map(Position::Index)) {
+            self.place.position = base;
+            self.source_position = source;
+        }
+    }
+
     /// The intervention of a plan, which calls the card's direction by this name.
     pub(super) fn planned(&self, direction: Option<String>) -> PlannedIntervention {
         let Place { site, head, .. } = self.place;

@@ -9,8 +9,12 @@ use swivel_core::{
     plan::{Operation, PlanError},
 };
 
-use super::{Card, Cursor, Opened, Probe, Session, numbers::score};
-use crate::offered::{BUILT_IN, OFFERED};
+use super::{
+    Card, Cursor, Opened, Probe, Session,
+    numbers::score,
+    recorded::{QUESTIONS, Question},
+};
+use crate::offered::OFFERED;
 
 impl Session {
     /// Opens a direction file; a new card, switched off, shows it, unless one shows the same swap.
@@ -50,6 +54,20 @@ impl Session {
         }
         self.choices.cards.push(card);
         Ok(idx)
+    }
+
+    /// The number of a direction that comes with the page, which is opened where it was not yet.
+    pub(super) fn know_direction(&mut self, name: &str, bytes: &[u8]) -> Result<usize> {
+        let is_it = |own: &Opened| own.is_embedded && own.name == name;
+        if let Some(idx) = self.directions.iter().position(is_it) {
+            return Ok(idx);
+        }
+        let direction = Direction::from_bytes(bytes)?;
+        self.directions.push(Opened {
+            is_embedded: true,
+            ..Opened::new(name, direction, bytes)
+        });
+        Ok(self.directions.len() - 1)
     }
 
     fn has_card(&self, direction: usize) -> bool {
@@ -222,7 +240,15 @@ impl Session {
         if self.model.is_none() || self.is_of_this_model(opened) {
             return None;
         }
-        let built_in = || opened.is_embedded.then(|| BUILT_IN.to_owned());
+        let mut questions = QUESTIONS.iter();
+        let names =
+            |question: &&Question| question.directions.iter().any(|own| own.0 == opened.name);
+        let of_question = || {
+            questions
+                .find(names)
+                .map(|question| question.model.to_owned())
+        };
+        let built_in = || opened.is_embedded.then(of_question).flatten();
         where_learned(&opened.direction.facts).or_else(built_in)
     }
 

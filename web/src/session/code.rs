@@ -34,9 +34,6 @@ use self::{
 };
 use super::{Card, Session, Side, recorded};
 
-/// Folder of the model that comes with the page.
-const SOLVER: &str = "models/solver";
-
 const PRINT: &str = "
 tokenizer = AutoTokenizer.from_pretrained(MODEL)
 for name, logits in runs.items():
@@ -76,11 +73,11 @@ impl Session {
 
     /// The card as a swap, or why pyvene cannot do it.
     fn swap(&self, card: &Card) -> Result<Swap, &'static str> {
-        if self
-            .model
-            .as_ref()
-            .is_some_and(|model| model.family != "gpt2")
-        {
+        let is_gpt2 = match &self.model {
+            Some(model) => model.family == "gpt2",
+            None => self.asks_a_program(),
+        };
+        if !is_gpt2 {
             return Err("pyvene's places are written for GPT-2 only");
         }
         let mut title = python_string(&self.card_title(card));
@@ -170,10 +167,12 @@ impl Session {
 
     /// Model and prompts.
     fn inputs(&self) -> String {
-        let recorded = recorded::example().map_or(String::new(), |example| example.model_sha256);
+        let recorded = recorded::example(self.question);
+        let recorded = recorded.map_or(String::new(), |example| example.model_sha256);
+        let asked = recorded::QUESTIONS[self.question].model;
         let (name, sha256) = match &self.model {
             Some(model) if model.sha256 != recorded => (model.name.as_str(), &model.sha256),
-            _ => (SOLVER, &recorded),
+            _ => (asked, &recorded),
         };
         let mut inputs = format!(
             "

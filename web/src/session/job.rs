@@ -3,7 +3,11 @@
 use swivel_core::{Component, Place, Position, plan::Operation};
 use swivel_engine::protocol::{Answer, Read, Request, Response};
 
-use super::{Card, Cursor, Model, Opened, Picture, Probe, Prompts, Session, Side, map::PatchMap};
+use super::{
+    Card, Cursor, Model, Opened, Picture, Probe, Prompts, Session, Side,
+    map::PatchMap,
+    recorded::{Example, QUESTIONS},
+};
 
 /// Something to ask the engine.
 #[derive(Clone, Debug)]
@@ -205,6 +209,21 @@ impl Session {
         let opened = &self.directions[idx];
         let card = Card::of_direction(idx, &opened.direction);
         self.request_of(&card, opened, prompts)
+    }
+
+    /// The question that was recorded; `None` where its direction was never opened here.
+    pub fn recorded_request(&self, question: usize, example: &Example) -> Option<Request> {
+        let name = QUESTIONS[question].directions[0].0;
+        let is_it = |own: &Opened| own.is_embedded && own.name == name;
+        let idx = self.directions.iter().position(is_it)?;
+        let opened = &self.directions[idx];
+        let mut card = Card::of_direction(idx, &opened.direction);
+        card.put_at(example.positions);
+        let prompts = Prompts {
+            base: example.base.ids.clone(),
+            source: example.source.ids.clone(),
+        };
+        Some(self.request_of(&card, opened, &prompts))
     }
 
     /// What a card does in other prompts than those of the page.

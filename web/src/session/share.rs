@@ -124,7 +124,7 @@ impl Session {
             .map_err(|error| format!("its plan was cut or changed on the way ({error})"))?;
         let plan = Plan::from_json(&json).map_err(|error| error.to_string())?;
         let read = |name: &str| -> Result<Arc<Direction>, String> {
-            if let Some((_, bytes)) = recorded::DIRECTIONS.iter().find(|(own, _)| *own == name) {
+            if let Some((_, bytes)) = recorded::directions().find(|(own, _)| *own == name) {
                 let direction = Direction::from_bytes(bytes);
                 return direction.map(Arc::new).map_err(|error| error.to_string());
             }
@@ -189,7 +189,7 @@ impl Session {
 
         let mut indices = Vec::new();
         for (name, bytes) in &files {
-            let embedded = recorded::DIRECTIONS.iter().find(|(_, own)| own == bytes);
+            let embedded = recorded::directions().find(|(_, own)| own == bytes);
             let idx = self.open_direction(name, bytes, embedded.is_some());
             indices.push(idx.map_err(|error| error.to_string())?);
         }

@@ -8,7 +8,8 @@ use swivel_core::{
     },
 };
 
-use super::{Card, Prompts, Session, Side};
+use super::{Card, Prompts, Session, Side, recorded::QUESTIONS};
+use crate::offered::BUILT_IN;
 
 impl Session {
     /// A random pair of the task whose answer must flip: for the variable of the direction that is on, else the output.
@@ -65,20 +66,27 @@ impl Session {
     pub(super) fn form(&self) -> Option<Form> {
         match &self.model {
             Some(model) => model.program.as_deref().map(Form::of_program),
-            None => self.form.clone(),
+            None => self.form.clone().filter(|_| self.asks_a_program()),
         }
     }
 
     /// True if the model's tokenizer has the task's words.
     pub fn has_task(&self) -> bool {
-        let model = self.model.as_ref();
-        model.is_none_or(|model| model.program.is_some())
+        match &self.model {
+            Some(model) => model.program.is_some(),
+            None => self.asks_a_program(),
+        }
+    }
+
+    /// True if the question that was opened last is about a program.
+    pub(super) fn asks_a_program(&self) -> bool {
+        QUESTIONS[self.question].model == BUILT_IN
     }
 
     /// True if the model was trained on the task, as far as the page can know: a direction for it was learned there.
     pub fn knows_task(&self) -> bool {
         let Some(model) = &self.model else {
-            return true;
+            return self.asks_a_program();
         };
         let mut facts = self.directions.iter().map(|opened| &opened.direction.facts);
         let is_program = |task: &str| program_of(task).is_some();

@@ -99,7 +99,7 @@ fn said(session: &Session) -> Option<Said> {
         kl: *kl,
         cost: is_armed.then(|| {
             if session.is_recorded {
-                return "recorded; the model of this page is on its way".to_owned();
+                return "recorded from the model itself; once it is here, it answers anew".to_owned();
             }
             let runs = match new_runs {
                 0 => "",

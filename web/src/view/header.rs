@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use super::{
+    gallery::{Asked, Questions},
     menu::{Details, close_by_itself},
     models::ModelMenu,
 };
@@ -29,6 +30,8 @@ pub fn Header(
             <div class="name">
                 <h1>"Swivel"</h1>
                 <p>"Swap one number inside the model. Did it change its mind?"</p>
+                <span class="space"></span>
+                <Questions page />
             </div>
             <div class="bar">
                 <ModelMenu page />
@@ -80,7 +83,7 @@ fn LoadingLine(page: PageState) -> impl IntoView {
     view! {
         <div class="loading" role="status" aria-live="off">
             {move || match page.loading.get() {
-                Loading::Live => ().into_any(),
+                Loading::Live | Loading::Waiting => view! { <Asked page /> }.into_any(),
                 Loading::Preparing => {
                     view! {
                         <progress aria-label="loading"></progress>

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     offered::{OFFERED, Offered},
     page_state::{Action, KeptModel, PageState},
-    session::numbers::bytes,
+    session::{numbers::bytes, recorded::QUESTIONS},
 };
 
 /// The button that says which model is there, and the menu below it.
@@ -29,7 +29,7 @@ pub fn ModelMenu(
     let name = move || {
         page.session.with(|session| match &session.model {
             Some(model) => model.name.clone(),
-            None => "solver".to_owned(),
+            None => name_of(QUESTIONS[session.question].model),
         })
     };
     let sizes = move || {
@@ -60,6 +60,12 @@ pub fn ModelMenu(
             </div>
         </details>
     }
+}
+
+/// What people call a model that a question is about.
+fn name_of(model: &str) -> String {
+    let offered = OFFERED.iter().find(|own| own.id == model);
+    offered.map_or("solver", |own| own.name).to_owned()
 }
 
 /// The models that the browser keeps.

@@ -2,20 +2,35 @@
 
 use swivel_core::question::programs::EXAMPLES;
 
+use swivel_core::HeaderReader;
+
 use super::{
-    super::recorded::{Example, largest_error},
+    super::recorded::{Example, QUESTIONS, largest_error},
     *,
 };
 
-#[test]
-fn recorded_values_are_what_the_model_says() {
-    let mut session = live();
-    if env::var_os("SWIVEL_WRITE").is_some() {
-        session.new_pair(5).unwrap();
+/// Computes the pair of a question anew; with `SWIVEL_WRITE=1` writes it, of these prompts where there are some.
+fn check(question: usize, model: Model, engine: &mut Engine<Flex>, texts: Option<[&str; 2]>) {
+    let mut session = Session::recorded().unwrap();
+    session.open_question(question).unwrap();
+    session.set_model(model);
+    let is_written = env::var_os("SWIVEL_WRITE").is_some();
+    match texts {
+        Some([base, source]) if is_written => {
+            session.type_prompt(Side::Base, base).unwrap();
+            session.type_prompt(Side::Source, source).unwrap();
+        }
+        None if is_written => session.new_pair(5).unwrap(),
+        _ => (),
     }
-    let mut engine = engine();
-    let answer = answer(&mut engine, &mut session);
+    let answer = answer(engine, &mut session);
     let model = session.model.as_ref().unwrap();
+    let card = &session.choices.cards[0];
+    assert!(card.is_on);
+    let positions = match [card.place.position, card.source_position] {
+        [Position::Index(base), Position::Index(source)] => Some([base, source]),
+        _ => None,
+    };
     let example = Example {
         base: session.choices.base.clone(),
         source: session.choices.source.clone(),
@@ -25,24 +40,114 @@ fn recorded_values_are_what_the_model_says() {
             .map(|row| (row.id, session.token(row.id)))
             .collect::<BTreeMap<_, _>>(),
         answer,
+        positions,
         model_sha256: model.sha256.clone(),
         n_layers: model.sizes.n_layers,
     };
-    if env::var_os("SWIVEL_WRITE").is_some() {
+    assert!(example.answer.is_flipped(), "the example shows a flip");
+    assert!(session.is_on_task());
+    let direction = card.direction.unwrap();
+    assert_eq!(session.directions[direction].probe, Probe::Same);
+    if is_written {
         let json = serde_json::to_string_pretty(&example).unwrap();
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/recorded.json");
+        let name = QUESTIONS[question].name;
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.json"));
         fs::write(path, json + "\n").unwrap();
         return;
     }
-    let recorded = recorded::example().unwrap();
+    let recorded = recorded::example(question).unwrap();
     assert!(largest_error(&recorded.answer, &example.answer) < TOLERANCE);
-    assert!(recorded.answer.is_flipped(), "the example shows a flip");
     assert_eq!(
         (&recorded.base, &recorded.source),
         (&example.base, &example.source)
     );
     assert_eq!(recorded.tokens, example.tokens);
+    assert_eq!(recorded.positions, example.positions);
     assert_eq!(recorded.model_sha256, example.model_sha256);
+    assert_eq!(recorded.n_layers, example.n_layers);
+}
+
+#[test]
+fn recorded_values_are_what_the_model_says() {
+    check(0, model(), &mut engine(), None);
+}
+
+/// The question of a real model; nothing where its weights are not, which `tests/SKIPS.md` says.
+fn check_real(name: &str, file: &str, texts: [&str; 2]) {
+    let Some(folder) = env::var_os("SWIVEL_REAL") else {
+        return;
+    };
+    let bytes = fs::read(PathBuf::from(folder).join(file)).unwrap();
+    let mut header = HeaderReader::new(bytes.len() as u64);
+    while let Some(range) = header.wants() {
+        let wanted = &bytes[range.start as usize..range.end as usize];
+        header.give(wanted).unwrap();
+    }
+    let stored = header.finish().unwrap();
+    let config = Config::from_gguf(&stored).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&stored.metadata).unwrap();
+    let weights = Weights::with_headers(&[&bytes], vec![stored]);
+    let mut engine = Engine::<Flex>::load(&config, &weights, Default::default()).unwrap();
+    let model = Model {
+        name: file.to_owned(),
+        family: config.family.model_type,
+        sha256: weights.sha256().to_owned(),
+        program: None,
+        tokenizer,
+        end_tokens: config.end_tokens,
+        sizes: config.sizes,
+    };
+    let question = QUESTIONS.iter().position(|own| own.name == name).unwrap();
+    check(question, model, &mut engine, Some(texts));
+}
+
+#[test]
+fn recorded_values_are_what_gemma3_says() {
+    let texts = ["The keys near the window", "The key near the window"];
+    check_real("agreement", "gemma3.gguf", texts);
+}
+
+#[test]
+fn recorded_values_are_what_smollm2_says() {
+    let texts = [
+        "After Brian and Steven came back from the store, Steven handed a ball to",
+        "After Kenneth and Thomas came back from the store, Kenneth handed a ball to",
+    ];
+    check_real("ioi", "smollm2.gguf", texts);
+}
+
+#[test]
+fn questions_come_and_go_and_keep_what_a_person_opened() {
+    let mut session = live();
+    let mut engine = engine();
+    let cell = session.cursor;
+    arm(&mut session, Component::BlockOutput, cell);
+    let file = file("docs/drink/gemma3/layer7-S-rank1.safetensors");
+    session.model = None;
+    let own = session
+        .open_direction("mine.safetensors", &file, false)
+        .unwrap();
+    session.toggle_card(session.choices.cards.len() - 1);
+    for (idx, question) in QUESTIONS.iter().enumerate() {
+        session.open_question(idx).unwrap();
+        assert!(session.is_recorded && session.lacks_model());
+        assert!(session.answer.as_ref().unwrap().0.is_flipped());
+        let cards = &session.choices.cards;
+        assert_eq!(cards.len(), question.directions.len() + 1);
+        let on: Vec<bool> = cards.iter().map(|card| card.is_on).collect();
+        assert!(on[0] && !on[1..].contains(&true), "{on:?}");
+        assert_eq!(cards.last().unwrap().direction, Some(own));
+        assert_eq!(session.has_history(), [false, false]);
+    }
+    // With its model, the question is answered anew.
+    session.open_question(0).unwrap();
+    session.set_model(model());
+    settle(&mut engine, &mut session);
+    assert!(session.is_current && !session.is_recorded);
+    session.open_question(0).unwrap();
+    assert!(!session.lacks_model());
+    settle(&mut engine, &mut session);
+    assert!(session.is_current);
 }
 
 #[test]
