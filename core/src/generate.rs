@@ -55,7 +55,6 @@ pub struct Generator<B: Backend> {
     edits: Vec<Edit<B>>,
     /// What the head reads, `[rows, d_model]`.
     normed: Tensor<B, 2>,
-    n_rows: usize,
 }
 
 impl<B: Backend> Generator<B> {
@@ -83,7 +82,6 @@ impl<B: Backend> Generator<B> {
             cache: base.kv_cache(),
             edits: Vec::new(),
             normed: plain,
-            n_rows: n_prompts,
         };
         if edits.is_empty() {
             return Ok(generator);
@@ -114,13 +112,12 @@ impl<B: Backend> Generator<B> {
         };
         generator.cache = generator.cache.followed_by(cache);
         generator.normed = Tensor::cat(vec![generator.normed, normed], 0);
-        generator.n_rows += n_prompts;
         Ok(generator)
     }
 
     /// Rows: as many as prompts, or twice as many.
     pub fn n_rows(&self) -> usize {
-        self.n_rows
+        self.normed.dims()[0]
     }
 
     /// How many tokens more the model can read.
@@ -145,7 +142,7 @@ impl<B: Backend> Generator<B> {
     /// If there is no room, or not one token a row.
     pub fn step(&mut self, model: &Decoder<B>, tokens: &[u32]) -> Result<(), InterventionError> {
         assert!(self.room() > 0, "the context is full");
-        assert_eq!(tokens.len(), self.n_rows, "one token a row");
+        assert_eq!(tokens.len(), self.n_rows(), "one token a row");
         let ids = ids_tensor(tokens.iter().map(|token| [*token]), &self.normed.device());
         let mut editor = Editor::of_checked(self.edits.clone());
         self.normed = model.decode(ids, &mut self.cache, &mut editor);

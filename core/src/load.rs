@@ -80,6 +80,17 @@ impl<'a> Weights<'a> {
         &self.stored
     }
 
+    /// Builds a model by a loader of these files.
+    ///
+    /// # Errors
+    /// - Those of [`Loader::give`] and [`Loader::finish`].
+    pub fn load<B: Backend>(&self, mut loader: Loader<B>) -> Result<Decoder<B>, TensorError> {
+        while let Some(Wanted { file, bytes }) = loader.wants() {
+            loader.give(within(self.files[file], bytes))?;
+        }
+        Ok(loader.finish()?.0)
+    }
+
     /// SHA-256 of the files' bytes, hexadecimal: the identity that direction files carry.
     pub fn sha256(&self) -> String {
         let mut hasher = Sha256::new();
@@ -117,11 +128,7 @@ impl<B: Backend> Decoder<B> {
         weights: &Weights<'_>,
         device: &B::Device,
     ) -> Result<Self, TensorError> {
-        let mut loader = Loader::new(config, &weights.stored, device)?;
-        while let Some(Wanted { file, bytes }) = loader.wants() {
-            loader.give(within(weights.files[file], bytes))?;
-        }
-        Ok(loader.finish()?.0)
+        weights.load(Loader::new(config, &weights.stored, device)?)
     }
 }
 

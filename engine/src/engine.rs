@@ -160,9 +160,8 @@ impl<B: Backend> Engine<B> {
         logits: Logits,
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Outcome<B>> {
-        let (base, sources) = self.runs_of(asker, plan, is_wanted).await?;
+        let (base, sources) = self.stages_of(asker, plan, is_wanted).await?;
         let stages = self.stages(plan);
-        let sources = stages.sources(&sources)?;
         let stage = stages.run(plan.n_sources(), &base, &sources, plan.record(), logits)?;
         let stream = base.cached.stream(self.sizes.n_layers);
         let n_tokens = base.cached.n_tokens();
@@ -207,9 +206,8 @@ impl<B: Backend> Engine<B> {
         acts: Acts,
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Generator<B>> {
-        let (base, sources) = self.runs_of(asker, plan, is_wanted).await?;
+        let (base, sources) = self.stages_of(asker, plan, is_wanted).await?;
         let stages = self.stages(plan);
-        let sources = stages.sources(&sources)?;
         let edits = stages.edits(plan.n_sources(), &sources)?;
         let generator = Generator::new(&self.model, &self.sizes, &base.cached, edits, acts);
         Ok(generator.map_err(Error::from)?)
@@ -247,10 +245,21 @@ impl<B: Backend> Engine<B> {
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Stage<B>> {
         let plan = asked.checked;
-        let (base, sources) = self.runs_of(asked.asker, plan, is_wanted).await?;
+        let (base, sources) = self.stages_of(asked.asker, plan, is_wanted).await?;
         let stages = self.stages(plan);
-        let sources = stages.sources(&sources)?;
         Ok(stages.run(plan.n_sources(), &base, &sources, sites, Logits::Last)?)
+    }
+
+    /// The base's plain run, and the sources' as their interventions leave them.
+    async fn stages_of(
+        &mut self,
+        asker: u32,
+        plan: &CheckedPlan,
+        is_wanted: &impl AsyncFn() -> bool,
+    ) -> Result<(Arc<Run<B>>, Vec<Stage<B>>)> {
+        let (base, sources) = self.runs_of(asker, plan, is_wanted).await?;
+        let sources = self.stages(plan).sources(&sources)?;
+        Ok((base, sources))
     }
 
     /// The plain runs of a plan, the base's and the sources', computed where they are not cached.

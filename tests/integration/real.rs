@@ -30,12 +30,7 @@ pub fn file(name: &str) -> Option<PathBuf> {
 fn load(name: &str) -> Option<(Sizes, Decoder<B>)> {
     let path = file(&format!("{name}.gguf"))?;
     let bytes = fs::read(path).unwrap();
-    let mut header = HeaderReader::new(bytes.len() as u64);
-    while let Some(range) = header.wants() {
-        let wanted = &bytes[range.start as usize..range.end as usize];
-        header.give(wanted).unwrap();
-    }
-    let stored = header.finish().unwrap();
+    let stored = HeaderReader::read(&bytes).unwrap();
     let config = Config::from_gguf(&stored).unwrap();
     let weights = Weights::with_headers(&[&bytes], vec![stored]);
     let model = Decoder::load(&config, &weights, &device()).unwrap();

@@ -76,6 +76,13 @@ pub const OFFERED: [Offered; 7] = [
     },
 ];
 
+impl Offered {
+    /// The one that a name of the Hub means, if it is offered.
+    pub fn of_id(id: &str) -> Option<&'static Self> {
+        OFFERED.iter().find(|own| own.id == id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,12 +48,9 @@ fn decoder<B: Backend>(
     weights: &[u8],
     precision: Precision,
 ) -> Result<Decoder<B>, JsError> {
-    let stored = Weights::new(&[weights])?.stored().to_vec();
-    let mut loader = Loader::new(config, &stored, &Default::default())?.held_in(precision)?;
-    while let Some(wanted) = loader.wants() {
-        loader.give(&weights[wanted.bytes.start as usize..wanted.bytes.end as usize])?;
-    }
-    Ok(loader.finish()?.0)
+    let weights = Weights::new(&[weights])?;
+    let loader = Loader::new(config, weights.stored(), &Default::default())?;
+    Ok(weights.load(loader.held_in(precision)?)?)
 }
 
 #[wasm_bindgen]

@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 
 use super::{CachedRun, Cone};
-use crate::{Decoder, Hook, model::KeyValue, rows::n_bytes};
+use crate::{Decoder, Hook, model::KeyValue};
 
 /// Keys and values of every layer at all positions so far.
 #[derive(Clone, Debug)]
@@ -15,12 +15,6 @@ impl<B: Backend> KvCache<B> {
     /// Number of tokens so far.
     pub fn n_tokens(&self) -> usize {
         self.layers.first().map_or(0, |kv| kv.key.dims()[2])
-    }
-
-    /// Bytes of the values.
-    pub fn n_bytes(&self) -> usize {
-        let each = self.layers.iter();
-        each.map(|kv| n_bytes(&kv.key) + n_bytes(&kv.value)).sum()
     }
 
     /// Runs of as many tokens, one after the other.

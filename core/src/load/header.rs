@@ -59,6 +59,18 @@ impl HeaderReader {
         }
     }
 
+    /// What a file holds that is all in memory.
+    ///
+    /// # Errors
+    /// - Those of [`HeaderReader::give`] and [`HeaderReader::finish`].
+    pub fn read(file: &[u8]) -> Result<StoredFile, TensorError> {
+        let mut reader = Self::new(file.len() as u64);
+        while let Some(range) = reader.wants() {
+            reader.give(&file[range.start as usize..range.end as usize])?;
+        }
+        reader.finish()
+    }
+
     /// The bytes to give next, inside the file, at least one unless the file is empty; `None` when nothing is wanted any more.
     pub fn wants(&self) -> Option<Range<u64>> {
         match &self.step {

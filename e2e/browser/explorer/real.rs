@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -48,6 +48,12 @@ fn real(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
+/// The program with a model, and a browser; `None` where there is no such model.
+fn started(name: &str) -> Option<(Program, Browser)> {
+    let program = Program::start_with(&[&real(name)?]);
+    Some((program, Browser::start(Gpu::Off)))
+}
+
 /// Opens the model on a device, in a new document, and waits for its first answer.
 fn open(page: &Page<'_>, program: &Program, device: &str, file: &str) -> Duration {
     let start = Instant::now();
@@ -72,9 +78,9 @@ fn memory(page: &Page<'_>) -> f64 {
 
 /// Answers in the tab equal the machine's, in memory that hardly exceeds the weights; a second visit answers soon.
 fn check(file: &str, n_values: f64) {
-    let Some(path) = real(file) else { return };
-    let program = Program::start_with(&[Path::new(&path)]);
-    let browser = Browser::start(Gpu::Off);
+    let Some((program, browser)) = started(file) else {
+        return;
+    };
     let page = browser.page_at(program.address());
     open(&page, &program, "machine", file);
     let pairs = || PROMPTS.iter().zip(PROMPTS.iter().cycle().skip(1));
@@ -115,11 +121,9 @@ fn gemma3_in_the_tab_answers_as_the_machine() {
 /// A whole value at the noun, in an early layer: what a person clicks.
 #[test]
 fn gemma3_turns_from_are_to_is_in_the_tab() {
-    let Some(path) = real("gemma3.gguf") else {
+    let Some((program, browser)) = started("gemma3.gguf") else {
         return;
     };
-    let program = Program::start_with(&[&path]);
-    let browser = Browser::start(Gpu::Off);
     let page = browser.page_at(program.address());
     open(&page, &program, "cpu", "gemma3.gguf");
     ask(&page, "The keys near the window", "The key near the window");
@@ -138,11 +142,9 @@ fn gemma3_turns_from_are_to_is_in_the_tab() {
 /// A question of the gallery goes on with a sentence of one's own once its model is there.
 #[test]
 fn a_sentence_of_ones_own_flips_on_gemma3() {
-    let Some(path) = real("gemma3.gguf") else {
+    let Some((program, browser)) = started("gemma3.gguf") else {
         return;
     };
-    let program = Program::start_with(&[&path]);
-    let browser = Browser::start(Gpu::Off);
     let page = browser.page_at(program.address());
     page.open(&format!("{}/?device=cpu", program.address()));
     page.wait_script(IS_CURRENT, VERY_LONG);
@@ -168,11 +170,9 @@ fn a_sentence_of_ones_own_flips_on_gemma3() {
 /// What the causal cone saves in a real model: the whole value at the last of 18 tokens, in the last layer but two.
 #[test]
 fn late_toggle_of_smollm2_costs_a_tenth_of_a_pass_at_most() {
-    let Some(path) = real("smollm2.gguf") else {
+    let Some((program, browser)) = started("smollm2.gguf") else {
         return;
     };
-    let program = Program::start_with(&[&path]);
-    let browser = Browser::start(Gpu::Off);
     let page = browser.page_at(program.address());
     open(&page, &program, "cpu", "smollm2.gguf");
     page.viewport(1280, 1800); // the whole picture is in sight
@@ -209,11 +209,9 @@ fn late_toggle_of_smollm2_costs_a_tenth_of_a_pass_at_most() {
 /// One model after the other: what an unloaded one held is given back.
 #[test]
 fn smollm2_comes_and_goes_twenty_times_without_growth() {
-    let Some(path) = real("smollm2.gguf") else {
+    let Some((program, browser)) = started("smollm2.gguf") else {
         return;
     };
-    let program = Program::start_with(&[&path]);
-    let browser = Browser::start(Gpu::Off);
     let page = browser.page_at(program.address());
     open(&page, &program, "cpu", "smollm2.gguf");
     let loads = "performance.getEntriesByName('swivel-model').length";

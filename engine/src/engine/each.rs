@@ -29,13 +29,9 @@ impl<B: Backend> Engine<B> {
     ) -> Result<Vec<Cell>> {
         self.sizes.check_ids(&[pair]).map_err(Error::from)?;
         let plan = asked.checked;
-        let (base, sources) = self.runs_of(asked.asker, plan, is_wanted).await?;
+        let (base, sources) = self.stages_of(asked.asker, plan, is_wanted).await?;
         let stages = self.stages(plan);
-        let sources = stages.sources(&sources)?;
-        let value = |source: usize, site: Site, units: &Units| -> Result<Source<B>> {
-            Ok(stages.value(&sources[source], site, units))
-        };
-        let mut edits = plan.edits(plan.n_sources(), &self.device, value)?;
+        let mut edits = stages.edits(plan.n_sources(), &sources)?;
         let (Some(edit), true) = (edits.pop(), edits.is_empty()) else {
             let found = plan.sites().count();
             return Err(refused("interventions", "one intervention", found));

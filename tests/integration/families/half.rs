@@ -17,14 +17,9 @@ fn held_in(name: &str, precision: Precision) -> Decoder<B> {
 
 fn load([config, weights]: [Vec<u8>; 2], how: impl FnOnce(Loader<B>) -> Loader<B>) -> Decoder<B> {
     let config = Config::from_json(&config).unwrap();
-    let stored = Weights::new(&[&weights]).unwrap().stored().to_vec();
-    let mut loader = how(Loader::new(&config, &stored, &device()).unwrap());
-    while let Some(wanted) = loader.wants() {
-        loader
-            .give(&weights[wanted.bytes.start as usize..wanted.bytes.end as usize])
-            .unwrap();
-    }
-    loader.finish().unwrap().0
+    let weights = Weights::new(&[&weights]).unwrap();
+    let loader = Loader::new(&config, weights.stored(), &device()).unwrap();
+    weights.load(how(loader)).unwrap()
 }
 
 /// Rounds matrices, and holds them in f32 again.

@@ -25,7 +25,7 @@ use crate::{
     device::{Device, DeviceState},
     offered::BUILT_IN,
     page_state::{KeptModel, Loading},
-    session::{Model, Session, recorded::QUESTIONS},
+    session::{Model, recorded::QUESTIONS},
 };
 
 impl App {
@@ -44,7 +44,10 @@ impl App {
     /// else a person says so.
     pub(super) fn open_question(self, question: usize) {
         self.try_edit(|session| session.open_question(question));
-        if !self.session.with_untracked(Session::lacks_model) {
+        if self
+            .session
+            .with_untracked(|session| session.model.is_some())
+        {
             return;
         }
         self.next_generation();

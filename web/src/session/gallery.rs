@@ -49,9 +49,4 @@ impl Session {
         self.cursor = self.last_cell();
         Ok(())
     }
-
-    /// True if the model is not there that the question is about.
-    pub fn lacks_model(&self) -> bool {
-        self.model.is_none()
-    }
 }

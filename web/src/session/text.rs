@@ -85,11 +85,6 @@ impl Session {
 
     /// Takes the next token of each run.
     pub(super) fn take_next(&mut self, next: Vec<NextToken>, ms: f64) {
-        let has_ended = |session: &Self, run: &[NextToken]| {
-            let end = &session.model.as_ref().map(|model| &model.end_tokens);
-            run.iter()
-                .any(|token| end.is_some_and(|ids| ids.contains(&token.id)))
-        };
         let Some(mut text) = self.text.take() else {
             return;
         };
@@ -100,7 +95,7 @@ impl Session {
         for (run, token) in text.runs.iter_mut().zip(next) {
             run.push(token);
         }
-        let all_ended = text.runs.iter().all(|run| has_ended(self, run));
+        let all_ended = text.runs.iter().all(|run| self.end_of(run).is_some());
         text.is_running &= has_room && !all_ended && text.n_tokens() < N_TOKENS;
         self.text = Some(text);
     }
@@ -108,12 +103,14 @@ impl Session {
     /// The tokens of a run up to its end, and whether it has ended by itself.
     pub fn run_of_text(&self, run: usize) -> Option<(&[NextToken], bool)> {
         let tokens = self.text.as_ref()?.runs.get(run)?;
-        let ends = self
-            .model
-            .as_ref()
-            .map_or(&[][..], |model| &model.end_tokens);
-        let end = tokens.iter().position(|token| ends.contains(&token.id));
+        let end = self.end_of(tokens);
         let n = end.unwrap_or(tokens.len());
         Some((&tokens[..n], end.is_some()))
+    }
+
+    /// The token that ends a run by itself.
+    fn end_of(&self, tokens: &[NextToken]) -> Option<usize> {
+        let ends = &self.model.as_ref()?.end_tokens;
+        tokens.iter().position(|token| ends.contains(&token.id))
     }
 }

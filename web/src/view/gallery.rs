@@ -3,9 +3,9 @@
 use leptos::prelude::*;
 
 use crate::{
-    offered::OFFERED,
+    offered::Offered,
     page_state::{Action, Loading, PageState},
-    session::{Session, recorded::QUESTIONS},
+    session::recorded::QUESTIONS,
 };
 
 /// The questions as buttons.
@@ -43,12 +43,11 @@ pub fn Asked(
     let question = Memo::new(move |_| page.session.with(|session| session.question));
     let is_waiting = move || {
         let is_idle = page.loading.with(|loading| *loading == Loading::Waiting);
-        is_idle && page.session.with(Session::lacks_model)
+        is_idle && page.session.with(|session| session.model.is_none())
     };
     let fetch = move || {
         let model = QUESTIONS[question.get()].model;
-        let offered = OFFERED.iter().find(|own| own.id == model);
-        let label = offered.map(|own| {
+        let label = Offered::of_id(model).map(|own| {
             let (name, megabytes) = (own.name, own.megabytes);
             format!("Fetch {name}, {megabytes} MB, to go on yourself")
         });

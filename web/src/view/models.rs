@@ -64,8 +64,9 @@ pub fn ModelMenu(
 
 /// What people call a model that a question is about.
 fn name_of(model: &str) -> String {
-    let offered = OFFERED.iter().find(|own| own.id == model);
-    offered.map_or("solver", |own| own.name).to_owned()
+    Offered::of_id(model)
+        .map_or("solver", |own| own.name)
+        .to_owned()
 }
 
 /// The models that the browser keeps.
