@@ -4,6 +4,7 @@ pub mod causal;
 mod counterfactual;
 mod entry;
 mod file;
+mod filled;
 mod form;
 mod hold_out;
 mod kinds;
@@ -19,6 +20,7 @@ mod world;
 
 pub use counterfactual::Counterfactual;
 pub use entry::{Entry, Filling};
+pub use filled::{ANSWER, Piece};
 pub use form::{Form, Variable};
 pub use kinds::{PairSampler, Placed, Question, program_of, title};
 pub use named::{SlotToken, TokenName};

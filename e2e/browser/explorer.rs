@@ -4,6 +4,7 @@ mod broken;
 mod cells;
 mod fetched;
 mod files;
+mod flips;
 mod folder;
 mod gallery;
 mod inside;
@@ -35,9 +36,9 @@ const LONG: Duration = Duration::from_secs(30);
 const SOLVER: &str = "/models/solver";
 const WEIGHTS: &str = "/models/solver/model.safetensors";
 /// The solver on the CPU, whatever else there is.
-const CPU: &str = "/?device=cpu";
+const CPU: &str = "/?device=cpu&question=programs";
 /// The solver on WebGPU.
-const WEBGPU: &str = "/?device=webgpu";
+const WEBGPU: &str = "/?device=webgpu&question=programs";
 
 /// The answer belongs to what is on the page, and was computed here.
 const IS_CURRENT: &str = "document.querySelector('#answer')?.dataset.ms";

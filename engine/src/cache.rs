@@ -1,17 +1,61 @@
 //! Runs that are cached, shared by whoever asks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use burn::tensor::{Tensor, backend::Backend};
-use swivel_core::cone::CachedRun;
+use swivel_core::{Decoder, cone::CachedRun};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Asker {
+    /// One of those who share the engine.
+    pub page: u32,
+    /// True where the prompts are looked at once, one after the other: they are cached as if another one asked, so that they do not
+    /// push out what a person looks at.
+    pub is_passing: bool,
+}
+
+impl Asker {
+    /// Somebody who looks at a pair.
+    pub fn of_page(page: u32) -> Self {
+        Self {
+            page,
+            is_passing: false,
+        }
+    }
+}
 
 /// Runs of some prompts of one length, cached.
 pub(crate) struct Run<B: Backend> {
     /// Token ids, one list a row.
     pub ids: Vec<Vec<u32>>,
     pub cached: CachedRun<B>,
-    /// After the last token, `[rows, d_vocab]`, nats.
-    pub logits: Tensor<B, 2>,
+    /// After the last token, once they were asked for.
+    pub logits: OnceLock<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Run<B> {
+    /// What the head reads after the last token.
+    ///
+    /// # Shapes
+    /// - result: `[rows, d_model]`
+    pub fn normed(&self, model: &Decoder<B>) -> Tensor<B, 2> {
+        let stream = self.cached.stream(model.n_layers());
+        let last = stream.narrow(1, self.cached.n_tokens() - 1, 1);
+        model.norm.forward(last, &model.kernels).squeeze_dim(1)
+    }
+
+    /// Logits after the last token.
+    ///
+    /// # Shapes
+    /// - result: `[rows, d_vocab]`, nats
+    pub fn logits(&self, model: &Decoder<B>) -> Tensor<B, 2> {
+        let compute = || model.head(self.normed(model).unsqueeze_dim(1)).squeeze_dim(1);
+        self.logits.get_or_init(compute).clone()
+    }
 }
 
 /// How much is cached.
@@ -35,7 +79,7 @@ impl Limits {
 
 /// Cached runs, latest first, each with who asked for it last.
 pub(crate) struct Cache<B: Backend> {
-    runs: Vec<(u32, Arc<Run<B>>)>,
+    runs: Vec<(Asker, Arc<Run<B>>)>,
     limits: Limits,
 }
 
@@ -52,7 +96,7 @@ impl<B: Backend> Cache<B> {
     }
 
     /// The run of these prompts, which is then the latest one of this asker.
-    pub fn get(&mut self, asker: u32, ids: &[Vec<u32>]) -> Option<Arc<Run<B>>> {
+    pub fn get(&mut self, asker: Asker, ids: &[Vec<u32>]) -> Option<Arc<Run<B>>> {
         let idx = self.runs.iter().position(|(_, run)| run.ids == ids)?;
         let (_, run) = self.runs.remove(idx);
         self.runs.insert(0, (asker, Arc::clone(&run)));
@@ -61,11 +105,11 @@ impl<B: Backend> Cache<B> {
 
     /// Caches a run. Where that is too much, the oldest run goes of whoever has the most: one who asks much takes nothing from
     /// those who ask little.
-    pub fn put(&mut self, asker: u32, run: Run<B>) -> Arc<Run<B>> {
+    pub fn put(&mut self, asker: Asker, run: Run<B>) -> Arc<Run<B>> {
         let run = Arc::new(run);
         self.runs.insert(0, (asker, Arc::clone(&run)));
         while self.is_full() {
-            let mut n_runs: BTreeMap<u32, usize> = BTreeMap::new();
+            let mut n_runs: BTreeMap<Asker, usize> = BTreeMap::new();
             for (asker, _) in &self.runs {
                 *n_runs.entry(*asker).or_default() += 1;
             }
@@ -81,9 +125,9 @@ impl<B: Backend> Cache<B> {
         run
     }
 
-    /// Drops the runs that only this asker asked for.
-    pub fn forget(&mut self, asker: u32) {
-        self.runs.retain(|(own, _)| *own != asker);
+    /// Drops the runs that this page asked for last.
+    pub fn forget(&mut self, page: u32) {
+        self.runs.retain(|(own, _)| own.page != page);
     }
 
     fn is_full(&self) -> bool {

@@ -4,8 +4,12 @@ mod answer;
 mod each;
 mod inside;
 mod next;
+mod scores;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+};
 
 use burn::tensor::{Tensor, backend::Backend};
 use sha2::{Digest, Sha256};
@@ -22,7 +26,7 @@ use swivel_core::{
 };
 
 use crate::{
-    cache::{Cache, Limits, Run},
+    cache::{Asker, Cache, Limits, Run},
     failure::{Result, look, refused},
     protocol::{Read, Request, Response},
     readback::read,
@@ -106,7 +110,10 @@ impl<B: Backend> Engine<B> {
     /// - [`crate::Failure::Device`] if the device fails.
     pub async fn rehearse(&self, n_tokens: usize) -> Result<()> {
         let ids = vec![0; n_tokens.clamp(1, self.sizes.n_ctx)];
-        self.compute(&[ids]).await.map(drop)
+        let run = self.compute(&[ids]).await?;
+        read(Reading::of(run.logits(&self.model), 0, 1).log_sum())
+            .await
+            .map(drop)
     }
 
     /// Answers one question; `asker` tells those apart who share the engine. After each step that takes time and is not the last,
@@ -128,7 +135,10 @@ impl<B: Backend> Engine<B> {
             return Err(refused("base", "one prompt", checked.base().len()));
         }
         let asked = Asked {
-            asker,
+            asker: Asker {
+                page: asker,
+                is_passing: matches!(read, Read::Scores { .. }),
+            },
             plan,
             checked: &checked,
         };
@@ -144,6 +154,9 @@ impl<B: Backend> Engine<B> {
                 Response::Attention(self.attention(&asked, at, is_wanted).await?)
             }
             Read::Next(go_on) => Response::Next(self.next(&asked, go_on, is_wanted).await?),
+            Read::Scores { of, among_all } => {
+                Response::Scores(self.scores(&asked, of, *among_all, is_wanted).await?)
+            }
             Read::Each { pair } => Response::Each(self.each(&asked, *pair, is_wanted).await?),
         })
     }
@@ -160,6 +173,7 @@ impl<B: Backend> Engine<B> {
         logits: Logits,
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Outcome<B>> {
+        let asker = Asker::of_page(asker);
         let (base, sources) = self.stages_of(asker, plan, is_wanted).await?;
         let stages = self.stages(plan);
         let stage = stages.run(plan.n_sources(), &base, &sources, plan.record(), logits)?;
@@ -173,13 +187,16 @@ impl<B: Backend> Engine<B> {
         let before = self.model.unembed(wanted, &mut ());
         let intervened = match &stage.changed {
             None => before.clone(),
-            Some(changed) => match n_wanted - changed.logits.dims()[1] {
-                0 => changed.logits.clone(),
-                n_kept => {
-                    let kept = before.clone().narrow(1, 0, n_kept);
-                    Tensor::cat(vec![kept, changed.logits.clone()], 1)
+            Some(changed) => {
+                let changed = self.model.head(changed.normed.clone());
+                match n_wanted - changed.dims()[1] {
+                    0 => changed,
+                    n_kept => {
+                        let kept = before.clone().narrow(1, 0, n_kept);
+                        Tensor::cat(vec![kept, changed], 1)
+                    }
                 }
-            },
+            }
         };
         let record = |site: &Site| match stages.value(&stage, *site, &Units::default()) {
             Source::Positions(x) => Record::Positions(x),
@@ -206,6 +223,7 @@ impl<B: Backend> Engine<B> {
         acts: Acts,
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Generator<B>> {
+        let asker = Asker::of_page(asker);
         let (base, sources) = self.stages_of(asker, plan, is_wanted).await?;
         let stages = self.stages(plan);
         let edits = stages.edits(plan.n_sources(), &sources)?;
@@ -253,7 +271,7 @@ impl<B: Backend> Engine<B> {
     /// The base's plain run, and the sources' as their interventions leave them.
     async fn stages_of(
         &mut self,
-        asker: u32,
+        asker: Asker,
         plan: &CheckedPlan,
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<(Arc<Run<B>>, Vec<Stage<B>>)> {
@@ -265,7 +283,7 @@ impl<B: Backend> Engine<B> {
     /// The plain runs of a plan, the base's and the sources', computed where they are not cached.
     async fn runs_of(
         &mut self,
-        asker: u32,
+        asker: Asker,
         plan: &CheckedPlan,
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<(Arc<Run<B>>, Vec<Arc<Run<B>>>)> {
@@ -279,7 +297,7 @@ impl<B: Backend> Engine<B> {
 
     async fn run(
         &mut self,
-        asker: u32,
+        asker: Asker,
         ids: &[Vec<u32>],
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Arc<Run<B>>> {
@@ -289,6 +307,10 @@ impl<B: Backend> Engine<B> {
         self.sizes.check_ids(ids).map_err(Error::from)?;
         let run = self.compute(ids).await?;
         let run = self.runs.put(asker, run);
+        // Of prompts that pass hardly any logit is read.
+        if !asker.is_passing {
+            read(Reading::of(run.logits(&self.model), 0, 1).log_sum()).await?;
+        }
         look(is_wanted).await?;
         Ok(run)
     }
@@ -297,23 +319,20 @@ impl<B: Backend> Engine<B> {
         let n_tokens = ids[0].len();
         let cone = Cone::growing(self.sizes.n_layers, n_tokens);
         let cached = self.model.cache_run(ids_tensor(ids, &self.device), &cone);
-        let stream = cached.stream(self.sizes.n_layers);
-        let last = stream.narrow(1, n_tokens - 1, 1);
-        let logits = self.model.unembed(last, &mut ()).squeeze_dim(1); // [rows, d_vocab]
-        // Whether the device computed is known once something was read back.
-        read(Reading::of(logits.clone(), 0, 1).log_sum()).await?;
-        let ids = ids.to_vec();
-        Ok(Run {
-            ids,
+        let run = Run {
+            ids: ids.to_vec(),
             cached,
-            logits,
-        })
+            logits: OnceLock::new(),
+        };
+        // Whether the device computed is known once something was read back.
+        read(run.normed(&self.model).sum()).await?;
+        Ok(run)
     }
 }
 
 /// A plan that was asked about.
 struct Asked<'a> {
-    asker: u32,
+    asker: Asker,
     plan: &'a Plan,
     checked: &'a CheckedPlan,
 }

@@ -40,6 +40,14 @@ pub enum Read {
     },
     /// The next token of a text that is generated behind the prompt, and of the same under the interventions.
     Next(GoOn),
+    /// Logits of some tokens after the base run and the intervened one, and the two likeliest: of a pair of many, which are looked at
+    /// one after the other.
+    Scores {
+        /// Those tokens.
+        of: Vec<u32>,
+        /// The likeliest are those of the whole vocabulary, not of these tokens alone.
+        among_all: bool,
+    },
     /// The plan's only intervention at each of its tokens, which stand side by side, one run a token.
     Each {
         /// Two tokens whose logits are compared.
@@ -58,8 +66,19 @@ pub enum Response {
     Attention(AttentionRows),
     /// To [`Read::Each`], one cell a token.
     Each(Vec<Cell>),
+    /// To [`Read::Scores`]: of the base run and of the intervened one.
+    Scores([TokenScores; 2]),
     /// To [`Read::Next`]: of the base run, and of the intervened one where there are interventions.
     Next(Vec<NextToken>),
+}
+
+/// What a run says of some tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TokenScores {
+    /// Their logits, nats.
+    pub logits: Vec<f32>,
+    /// The two likeliest and their logits, likeliest first; one where there is no other.
+    pub likeliest: Vec<(u32, f32)>,
 }
 
 /// How a text goes on.
@@ -168,6 +187,18 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The same without interventions: the intervened run is the base.
+    pub fn untouched(&self) -> Self {
+        let mut answer = self.clone();
+        for row in &mut answer.rows {
+            row.scores[1] = row.scores[0];
+        }
+        answer.top[1] = answer.top[0];
+        answer.differences[1] = answer.differences[0];
+        answer.kl = 0.0;
+        answer
+    }
+
     /// True if the top answer of the intervened run is another than the base's.
     pub fn is_flipped(&self) -> bool {
         self.top[0] != self.top[1]

@@ -28,11 +28,11 @@ pub(crate) struct Changed<B: Backend> {
     pub start: usize,
     /// Values at the sites that were asked for, from that token on; those below the layer are missing.
     pub values: Recorder<B>,
-    /// `[rows, pos, d_vocab]`, nats: as many of the last tokens as were asked for.
-    pub logits: Tensor<B, 3>,
+    /// What the head reads, `[rows, pos, d_model]`: of as many of the last tokens as were asked for.
+    pub normed: Tensor<B, 3>,
 }
 
-/// Of which tokens logits are wanted.
+/// Of which tokens it is wanted what the head reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logits {
     /// Of the last.
@@ -88,14 +88,14 @@ impl<B: Backend> Stages<'_, B> {
             editor.starting_at(start),
             Recorder::new(sites.iter().copied()),
         );
-        let logits = self.model.resume(&cached, read, &mut hooks);
+        let normed = self.model.resume_to_norm(&cached, read, &mut hooks);
         let (editor, values) = hooks;
         editor.finish()?;
         stage.changed = Some(Changed {
             layer,
             start,
             values,
-            logits,
+            normed,
         });
         Ok(stage)
     }

@@ -21,7 +21,7 @@ use crate::{
     device::{Device, Devices},
     offered::BUILT_IN,
     page_state::{Action, KeptModel, Loading, Memory, Notice, PageState, Theme},
-    session::{Session, job::Job, map::Metric},
+    session::{Session, job::Job, map::Metric, recorded},
     view,
 };
 use folder::Folder;
@@ -102,6 +102,8 @@ impl App {
             let map = session.map.as_ref()?;
             map.seconds_left(window::now())
         };
+        let table_seconds_left =
+            move |session: &Session| session.flips.as_ref()?.seconds_left(window::now());
         PageState {
             session: self.session.read_only(),
             loading: self.loading.read_only(),
@@ -110,6 +112,7 @@ impl App {
             kept: self.kept.read_only(),
             memory: self.memory.read_only(),
             seconds_left: Signal::derive(move || self.session.with(seconds_left)),
+            table_seconds_left: Signal::derive(move || self.session.with(table_seconds_left)),
             theme: self.theme.read_only(),
             notice: self.notice,
             metric: RwSignal::new(Metric::default()),
@@ -129,6 +132,7 @@ impl App {
             Action::Scan(operation, at) => {
                 self.edit(|session| session.start_map(operation, at, window::now()));
             }
+            Action::TryPairs => self.try_edit(|session| session.start_flips(window::now())),
             Action::ListModels => self.list_models(),
             Action::OpenListed(name) => self.open_listed(&name),
             Action::ForgetKept(address) => self.forget_kept(address),
@@ -205,7 +209,13 @@ fn show_theme(theme: Theme) {
 
 /// Shows the page and starts everything.
 pub fn mount() {
-    let session = match Session::recorded() {
+    let (question, model) = (window::query("question"), window::query("model"));
+    let asked_for = recorded::asked_for(
+        question.as_deref(),
+        model.as_deref(),
+        &window::fragment(),
+    );
+    let session = match Session::of_question(asked_for) {
         Ok(session) => session,
         Err(error) => wasm_bindgen::throw_str(&error.to_string()),
     };
@@ -232,7 +242,10 @@ pub fn mount() {
             undo_by_key(app, event);
         }
     });
-    app.load_model();
+    match model {
+        Some(_) => app.load_model(),
+        None => app.load_model_of_question(asked_for),
+    }
     app.open_learned(RequestCache::Default);
     window::listen("visibilitychange", move |_| app.look_again());
     set_interval(move || app.look_into_folder(), LOOK_EVERY);

@@ -118,6 +118,8 @@ pub enum Action {
     NewPair,
     /// Does an operation at every cell, to this value, in this head or in all.
     Scan(&'static Operation, (Component, Option<usize>)),
+    /// Tries the direction that is on in many pairs.
+    TryPairs,
     /// Looks which models the host of the page has, and which the browser keeps.
     ListModels,
     /// Opens one of them.
@@ -163,6 +165,8 @@ pub struct PageState {
     pub memory: ReadSignal<Memory>,
     /// Seconds until the map that was started is done, at the pace so far.
     pub seconds_left: Signal<Option<f64>>,
+    /// The same of the table of pairs.
+    pub table_seconds_left: Signal<Option<f64>>,
     /// Colours.
     pub theme: ReadSignal<Theme>,
     /// A sentence for everybody: what just happened, or went wrong.

@@ -4,6 +4,7 @@ pub mod card;
 mod cards;
 pub mod code;
 pub mod fit;
+pub mod flips;
 mod gallery;
 pub mod job;
 pub mod learned;
@@ -12,6 +13,7 @@ pub mod look;
 pub mod map;
 pub mod numbers;
 pub mod picture;
+mod placing;
 pub mod prompt;
 pub mod recorded;
 pub mod share;
@@ -30,8 +32,10 @@ use swivel_engine::protocol::{Answer, AttentionRows, Cell, LensRow};
 pub use card::{Card, Opened, Probe};
 pub use look::{Look, Sort};
 pub use picture::{Cursor, Picture, Shown};
+pub use placing::Way;
 pub use prompt::{Prompt, Prompts, Side};
 
+use flips::FlipTable;
 use learned::OpenedSweep;
 use map::PatchMap;
 use text::Text;
@@ -122,6 +126,10 @@ pub struct Session {
     pub map: Option<PatchMap>,
     /// The text behind the base prompt, where one was started.
     pub text: Option<Text>,
+    /// The table of many pairs, where one was started.
+    pub flips: Option<FlipTable>,
+    /// Tables that were started.
+    n_tables: u64,
     /// Sweep results that were opened.
     pub sweeps: Vec<OpenedSweep>,
     /// What the picture shows.
@@ -145,14 +153,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// The page before a model is there: the first question.
+    /// The page before a model is there: a question, by its number.
     ///
     /// # Errors
     /// - if an embedded file is damaged
-    pub fn recorded() -> Result<Self> {
+    pub fn of_question(question: usize) -> Result<Self> {
         let mut session = Self {
             model: None,
-            question: 0,
+            question,
             choices: Choices {
                 base: Prompt::default(),
                 source: Prompt::default(),
@@ -169,6 +177,8 @@ impl Session {
             attention: None,
             map: None,
             text: None,
+            flips: None,
+            n_tables: 0,
             sweeps: Vec::new(),
             picture: Picture::default(),
             shown: Shown::default(),
@@ -183,7 +193,7 @@ impl Session {
             n_tokens: 0,
             revision: 0,
         };
-        session.open_question(0)?;
+        session.open_question(question)?;
         Ok(session)
     }
 
@@ -248,9 +258,17 @@ impl Session {
         for opened in &mut self.directions {
             opened.probe = Probe::Unknown;
         }
+        let of_model = recorded::of_model(&model.sha256);
         self.model = Some(model);
+        // Of several questions about one model the one that is open stays.
+        if !self.is_of_question()
+            && let Some((question, _)) = of_model
+        {
+            self.question = question;
+        }
         self.check_maps();
         self.map = None;
+        self.flips = None;
         self.undo.clear();
         self.redo.clear();
         self.forget_results();

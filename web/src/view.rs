@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod directions;
 mod files;
+pub mod flips;
 mod gallery;
 pub mod guide;
 pub mod header;

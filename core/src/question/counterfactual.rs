@@ -69,7 +69,8 @@ impl Task {
         Some(Filling { template, chosen })
     }
 
-    fn differs(&self, slot: usize) -> &[usize] {
+    /// Slots whose rows another slot must not be.
+    pub(super) fn differs(&self, slot: usize) -> &[usize] {
         match &self.slots[slot].kind {
             Kind::Row { differs_from, .. } => differs_from,
             _ => &[],

@@ -1,6 +1,6 @@
 //! The form of a question's prompts: what a text says where it is such a prompt, and where its named tokens are. No model here.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, ops::Range, sync::Arc};
 
 use super::{
     TaskError, TokenName,
@@ -8,6 +8,7 @@ use super::{
     entry::Entry,
     programs::{self, AskedProgram, Program, VARIABLES, Words},
     remark::Remark,
+    task::Task,
     template::{Spans, Template},
 };
 use crate::Tokens;
@@ -75,6 +76,12 @@ impl Form {
         let templates = templates.iter().enumerate().map(parse);
         let templates = templates.collect::<Result<_, _>>()?;
         Ok(Self(Kind::Templates(templates, names.into_inner())))
+    }
+
+    /// The prompts of a task.
+    pub fn of_task(task: &Task) -> Self {
+        let names = task.slots.iter().map(|slot| slot.name.clone());
+        Self(Kind::Templates(task.templates.clone(), names.collect()))
     }
 
     /// The program's id; templates have no name of their own.
@@ -172,6 +179,63 @@ impl Form {
     }
 }
 
+impl Form {
+    /// Of each token, the slot that wrote it, by name: its last token has it; `None` of a text of another form.
+    pub fn names(&self, tokens: &Tokens) -> Option<Vec<Option<&str>>> {
+        let Kind::Templates(templates, slots) = &self.0 else {
+            return None;
+        };
+        let mut names = vec![None; tokens.ids.len()];
+        for (slot, bytes) in spans(templates, tokens.text())? {
+            if let Some([_, last]) = tokens.of_bytes(&bytes) {
+                names[last] = Some(slots[slot].as_str());
+            }
+        }
+        Some(names)
+    }
+
+    /// Of each base token, the source token that stands at the same place of the same template: what slots wrote is matched from its
+    /// end, as is what stands between them. `None` of a token that has no such partner, and of texts of another form.
+    pub fn partners(&self, [base, source]: [&Tokens; 2]) -> Option<Vec<Option<usize>>> {
+        let Kind::Templates(templates, _) = &self.0 else {
+            return None;
+        };
+        let of_both = templates.iter().find_map(|template| {
+            let spans = [base, source].map(|tokens| template.spans(tokens.text()));
+            let [Some(base), Some(source)] = spans else {
+                return None;
+            };
+            Some([base, source])
+        })?;
+        let [base_parts, source_parts] = [
+            parts(&of_both[0], base)?,
+            parts(&of_both[1], source)?,
+        ];
+        let mut partners = vec![None; base.ids.len()];
+        for (own, other) in base_parts.into_iter().zip(source_parts) {
+            let pairs = own.rev().zip(other.rev());
+            pairs.for_each(|(own, other)| partners[own] = Some(other));
+        }
+        Some(partners)
+    }
+}
+
+/// Tokens of a prompt by what wrote them: text between slots and slots in turn, text first and last; `None` where a token was written
+/// by two slots.
+fn parts(spans: &Spans, tokens: &Tokens) -> Option<Vec<Range<usize>>> {
+    let (mut parts, mut at) = (Vec::new(), 0);
+    for (_, bytes) in spans {
+        let [first, last] = tokens.of_bytes(bytes)?;
+        if first < at {
+            return None;
+        }
+        parts.extend([at..first, first..last + 1]);
+        at = last + 1;
+    }
+    parts.push(at..tokens.ids.len());
+    Some(parts)
+}
+
 /// What the slots of the first template wrote that a text is.
 fn spans(templates: &[Template], text: &str) -> Option<Spans> {
     templates.iter().find_map(|template| template.spans(text))
@@ -240,6 +304,32 @@ mod tests {
         }
         let other = Tokens::of("woman,camera,taxi=", &tokenizer).unwrap();
         assert_eq!(form.token(&"B".parse().unwrap(), &other), None);
+    }
+
+    #[test]
+    fn tokens_of_two_prompts_are_matched_place_by_place() {
+        let tokenizer = include_bytes!("../../../models/solver/tokenizer.json");
+        let tokenizer = Tokenizer::from_json(tokenizer).unwrap();
+        let form = Form::of_templates(&["{A},{B}=".to_owned()]).unwrap();
+        let tokens = |text: &str| Tokens::of(text, &tokenizer).unwrap();
+        let [short, long] = ["woman,camera=", "taxi,camera,woman="].map(tokens);
+        let partners = |pair: [&Tokens; 2]| form.partners(pair).unwrap();
+        assert_eq!(
+            partners([&short, &long]),
+            [Some(0), Some(1), Some(4), Some(5)]
+        );
+        // Two tokens of the longer slot have no partner.
+        assert_eq!(
+            partners([&long, &short]),
+            [Some(0), Some(1), None, None, Some(2), Some(3)]
+        );
+        assert_eq!(
+            form.names(&long).unwrap(),
+            [Some("A"), None, None, None, Some("B"), None]
+        );
+        let other = tokens("woman=");
+        assert_eq!(form.partners([&short, &other]), None);
+        assert_eq!(form.names(&other), None);
     }
 
     #[test]

@@ -171,6 +171,17 @@ impl Task {
     /// # Errors
     /// - [`TaskError::File`] if that is too much.
     pub fn answers(&self) -> Result<Vec<String>, TaskError> {
+        let known = self.known_texts();
+        let all = self
+            .answer
+            .all(|entry| self.texts(entry, &known), MOST_ANSWERS);
+        all.ok_or_else(|| {
+            TaskError::wrong("answer", format!("at most {MOST_ANSWERS} answers"), "more")
+        })
+    }
+
+    /// What each slot can write.
+    pub(super) fn known_texts(&self) -> HashMap<usize, BTreeSet<&str>> {
         let mut known = HashMap::new();
         for &slot in &self.order {
             let texts: BTreeSet<&str> = match &self.slots[slot].kind {
@@ -183,16 +194,11 @@ impl Task {
             };
             known.insert(slot, texts);
         }
-        let all = self
-            .answer
-            .all(|entry| self.texts(entry, &known), MOST_ANSWERS);
-        all.ok_or_else(|| {
-            TaskError::wrong("answer", format!("at most {MOST_ANSWERS} answers"), "more")
-        })
+        known
     }
 
     /// What an entry can write.
-    fn texts<'a>(
+    pub(super) fn texts<'a>(
         &'a self,
         entry: &'a Entry,
         known: &HashMap<usize, BTreeSet<&'a str>>,
@@ -218,7 +224,7 @@ impl Task {
     }
 
     /// Tables whose rows a slot can be.
-    fn tables_of(&self, slot: usize) -> BTreeSet<usize> {
+    pub(super) fn tables_of(&self, slot: usize) -> BTreeSet<usize> {
         let (mut tables, mut seen, mut next) = (BTreeSet::new(), BTreeSet::new(), vec![slot]);
         while let Some(slot) = next.pop() {
             if !seen.insert(slot) {

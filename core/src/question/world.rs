@@ -58,11 +58,16 @@ impl<'a> World<'a> {
         }
     }
 
+    /// What a slot writes.
+    pub fn slot_text(&self, slot: usize) -> &'a str {
+        self.task.text_of(self.is[slot], None)
+    }
+
     /// What an entry writes.
     pub fn text(&self, entry: &'a Entry) -> &'a str {
         match entry {
             Entry::Text(text) => text,
-            Entry::Slot(slot) => self.task.text_of(self.is[*slot], None),
+            Entry::Slot(slot) => self.slot_text(*slot),
             Entry::Column(slot, column) => match self.column {
                 Some((fixed, text)) if fixed == entry => text,
                 _ => self.task.text_of(self.is[*slot], Some(column)),

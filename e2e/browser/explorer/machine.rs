@@ -12,7 +12,7 @@ const MACHINE: &str = "#badge[data-device=machine]";
 /// A program, and a page on its engine in a browser.
 #[track_caller]
 fn open_on_machine(page: &Page<'_>, program: &Program) {
-    page.open(&format!("{}/?device=machine", program.address()));
+    page.open(&format!("{}/?device=machine&question=programs", program.address()));
     page.wait_for(MACHINE, LONG);
     page.wait_script(IS_CURRENT, LONG);
 }
@@ -21,7 +21,7 @@ fn open_on_machine(page: &Page<'_>, program: &Program) {
 fn default_example_flips_on_the_engine_of_the_machine() {
     let (program, browser) = (Program::start(), Browser::start(Gpu::Off));
     let page = browser.page_at(program.address());
-    open_live(&page, "/?device=cpu");
+    open_live(&page, CPU);
     let in_tab = logits(&page);
     page.click("#device-menu > summary");
     page.wait_text("#machine-state", SOON, |text| text.contains("flex"));
@@ -74,7 +74,7 @@ fn tab_and_machine_side_by_side() {
     for device in ["cpu", "machine"] {
         let page = browser.page_at(program.address());
         let started = Instant::now();
-        page.open(&format!("/?device={device}"));
+        page.open(&format!("/?device={device}&question=programs"));
         page.wait_for(&format!("#badge[data-device={device}]"), LONG);
         page.wait_script(IS_CURRENT, LONG);
         let first = started.elapsed().as_secs_f64();

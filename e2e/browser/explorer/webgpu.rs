@@ -55,7 +55,7 @@ fn faster_device_is_chosen() {
     let server = server();
     let browser = Browser::start(Gpu::Software);
     let page = browser.page(&server);
-    open_live(&page, "/");
+    open_live(&page, "/?question=programs");
     page.wait_script(
         "performance.getEntriesByName('swivel-tested').length",
         COMPILED,

@@ -27,16 +27,16 @@ impl<B: Backend> Engine<B> {
         let n_layers = self.sizes.n_layers;
         let n_tokens = stage.plain.cached.n_tokens();
         let (intervened, computed) = match stage.changed {
-            None => (stage.plain.logits.clone(), 0),
+            None => (stage.plain.logits(&self.model), 0),
             Some(changed) => {
                 let computed = (n_layers - changed.layer) * (n_tokens - changed.start);
-                (changed.logits.squeeze_dim(1), computed)
+                (self.model.head(changed.normed).squeeze_dim(1), computed)
             }
         };
         let logits = vec![
-            stage.plain.logits.clone(),
+            stage.plain.logits(&self.model),
             intervened,
-            source.logits.clone(),
+            source.logits(&self.model),
         ];
         Ok(Answer {
             computed: [computed, n_layers * n_tokens],

@@ -59,7 +59,7 @@ impl<B: Backend> Engine<B> {
                 asked.starts_with(own)
             };
             let mut runs = text.tokens.iter().enumerate();
-            text.is_of(asked.asker)
+            text.is_of(asked.asker.page)
                 && text.plan == *asked.plan
                 && text.acts == *acts
                 && runs.all(|(run, own)| goes_on(run, own))
@@ -69,10 +69,10 @@ impl<B: Backend> Engine<B> {
             Some(text) => text,
             None => {
                 let generator = self
-                    .begin(asked.asker, asked.checked, *acts, is_wanted)
+                    .begin(asked.asker.page, asked.checked, *acts, is_wanted)
                     .await?;
                 Text {
-                    asker: asked.asker,
+                    asker: asked.asker.page,
                     plan: asked.plan.clone(),
                     acts: *acts,
                     tokens: vec![Vec::new(); generator.n_rows()],

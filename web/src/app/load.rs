@@ -53,6 +53,11 @@ impl App {
         self.next_generation();
         self.still_loading.set_value(None);
         self.engine.set_value(None);
+        self.load_model_of_question(question);
+    }
+
+    /// Opens the model of a question if nothing has to be fetched for it; else waits until a person wants it.
+    pub(super) fn load_model_of_question(self, question: usize) {
         self.loading.set(Loading::Waiting);
         let model = QUESTIONS[question].model;
         if model == BUILT_IN {

@@ -10,7 +10,7 @@ use swivel_core::{
 };
 
 use super::{
-    Card, Cursor, Opened, Probe, Session,
+    Card, Cursor, Opened, Probe, Session, Side,
     numbers::score,
     recorded::{QUESTIONS, Question},
 };
@@ -47,7 +47,8 @@ impl Session {
             }
         };
         let mut card = Card::of_direction(idx, &self.directions[idx].direction);
-        self.find_token(&mut card, &self.choices.prompts());
+        let ids = Side::BOTH.map(|side| &*self.choices.prompt(side).ids);
+        self.find_token(&mut card, ids);
         // Undo is about what a person does with a file, not about having it.
         for choices in self.undo.iter_mut().chain(&mut self.redo) {
             choices.cards.push(card.clone());
@@ -142,15 +143,10 @@ impl Session {
         Position::of(position, self.choices.base.ids.len())
     }
 
-    /// The source token that has the same distance from its prompt's end as this base token.
+    /// The source token that belongs to this base token; its first where none does.
     fn source_position(&self, position: usize) -> Position {
-        let from_end = self.choices.base.ids.len() - 1 - position;
-        match from_end {
-            0 => Position::LAST,
-            _ => Position::Index(
-                (self.choices.source.ids.len().saturating_sub(1)).saturating_sub(from_end),
-            ),
-        }
+        let partner = self.partners().get(position).copied().flatten();
+        Position::of(partner.unwrap_or(0), self.choices.source.ids.len())
     }
 
     /// Name of a card for people.

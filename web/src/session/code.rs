@@ -75,7 +75,7 @@ impl Session {
     fn swap(&self, card: &Card) -> Result<Swap, &'static str> {
         let is_gpt2 = match &self.model {
             Some(model) => model.family == "gpt2",
-            None => self.asks_a_program(),
+            None => self.has_program(),
         };
         if !is_gpt2 {
             return Err("pyvene's places are written for GPT-2 only");

@@ -3,7 +3,8 @@
 use swivel_core::Result;
 
 use super::{
-    Card, Session,
+    Card, Model, Opened, Session,
+    numbers::percent,
     recorded::{self, QUESTIONS},
 };
 
@@ -43,10 +44,42 @@ impl Session {
         self.undo.clear();
         self.redo.clear();
         self.map = None;
+        self.flips = None;
         self.forget_results();
         self.answer = Some((example.answer, 0.0));
         self.is_recorded = true;
         self.cursor = self.last_cell();
         Ok(())
+    }
+
+    /// True if the page has the model of the open question, or none yet.
+    pub fn is_of_question(&self) -> bool {
+        let example = recorded::known(self.question);
+        let is_its = |model: &Model| {
+            example.is_some_and(|example| example.model_sha256 == model.sha256)
+        };
+        self.model.as_ref().is_none_or(is_its)
+    }
+
+    /// How often the swap of the open question does as it should, beside its control.
+    pub fn how_often(&self) -> Option<String> {
+        let (name, _) = QUESTIONS[self.question].directions.first()?;
+        let is_it = |own: &&Opened| own.is_embedded && own.name == *name;
+        let direction = &self.directions.iter().find(is_it)?.direction;
+        let facts = &direction.facts;
+        let random = match direction.rank() {
+            1 => "a random number".to_owned(),
+            rank => format!("{rank} random ones"),
+        };
+        let unseen = facts.measured.unseen.as_ref().map(|unseen| {
+            let what = "of those with words that training did not see";
+            format!(", and in {} {what}", percent(unseen.iia))
+        });
+        Some(format!(
+            "Swapped, it gives the right answer in {} of new pairs{}; {random} in {}.",
+            percent(facts.iia),
+            unseen.unwrap_or_default(),
+            percent(facts.controls.random),
+        ))
     }
 }

@@ -26,6 +26,7 @@ enum JobKind {
     Attention(Cursor),
     Text,
     Map,
+    Flips,
 }
 
 impl Session {
@@ -37,7 +38,8 @@ impl Session {
             .or_else(|| Some((JobKind::Text, self.request(self.next_of_text()?))))
             .or_else(|| self.picture_job())
             .or_else(|| self.probe_job(model))
-            .or_else(|| Some((JobKind::Map, self.map.as_ref()?.next_request()?)))?;
+            .or_else(|| Some((JobKind::Map, self.map.as_ref()?.next_request()?)))
+            .or_else(|| Some((JobKind::Flips, self.next_of_flips()?)))?;
         let revision = self.revision;
         Some(Job {
             request,
@@ -122,6 +124,7 @@ impl Session {
                     map.take(cells);
                 }
             }
+            (JobKind::Flips, response) => self.take_flip(&job.request, response),
             _ if is_stale => {}
             (JobKind::Answer, Response::Answer(answer)) => {
                 self.answer = Some((answer, ms));
@@ -146,6 +149,10 @@ impl Session {
                 }
             }
             JobKind::Map => self.stop_map(),
+            JobKind::Flips => {
+                self.stop_flips();
+                self.refusal = Some(cause.to_owned());
+            }
             _ if job.revision != self.revision => {}
             JobKind::Answer => self.refusal = Some(cause.to_owned()),
             JobKind::Text => {
@@ -170,7 +177,7 @@ impl Session {
         let Some((answer, _)) = self.answer.as_ref().filter(|_| self.is_current) else {
             return false;
         };
-        let (prompts, n_layers) = (self.choices.prompts(), self.n_layers());
+        let (prompts, n_layers) = ((self.choices.prompts(), self.partners()), self.n_layers());
         self.map = Some(PatchMap::new(operation, at, prompts, n_layers, answer, now));
         true
     }
@@ -259,8 +266,10 @@ impl Session {
     /// The file of a direction that a plan for the engine names.
     pub fn direction_file(&self, engine_name: &str) -> Option<&[u8]> {
         let mut opened = self.directions.iter();
-        let found = opened.find(|opened| opened.engine_name == engine_name)?;
-        Some(&found.bytes)
+        let found = opened.find(|opened| opened.engine_name == engine_name);
+        found
+            .map(|opened| &*opened.bytes)
+            .or_else(|| self.random_file(engine_name))
     }
 
     /// Takes the answer to [`Session::probe_request`].

@@ -68,6 +68,10 @@ impl Session {
         if n_base > 0 && n_source > 0 {
             match n_base == n_source {
                 true => notes.push(Note::new(Level::Good, "same length")),
+                false if self.is_matched_by_places() => notes.push(Note::new(
+                    Level::Good,
+                    format!("{n_base} and {n_source} tokens, matched by the places of the sentence"),
+                )),
                 false => notes.push(Note::new(
                     Level::Hint,
                     format!(

@@ -61,6 +61,8 @@ pub struct PatchMap {
     pub is_running: bool,
     /// When it was started, milliseconds.
     pub started: f64,
+    /// Of each base token, the source token that belongs to it.
+    partners: Vec<Option<usize>>,
     ends: Ends,
     cells: Vec<Vec<Option<Cell>>>,
     /// Chunks that are still to do, next one last.
@@ -73,28 +75,32 @@ impl PatchMap {
     pub fn new(
         operation: &'static Operation,
         (component, head): (Component, Option<usize>),
-        prompts: Prompts,
+        (prompts, partners): (Prompts, Vec<Option<usize>>),
         n_layers: usize,
         answer: &Answer,
         started: f64,
     ) -> Self {
         let n_tokens = prompts.base.len();
-        // Base tokens that have no partner in a shorter source prompt are not computed.
-        let first = match operation.op.reads_source() {
-            true => n_tokens.saturating_sub(prompts.source.len()),
-            false => 0,
-        };
+        let reads = operation.op.reads_source();
         let mut queue = Vec::new();
         for layer in (0..n_layers).rev() {
-            let mut end = n_tokens;
-            // Nor what the answer does not depend on, which is always what comes before the rest.
+            // What the answer does not depend on is not computed, nor base tokens that have no partner in the source prompt.
             let site: Site = component.at(layer);
-            let is_read = |at: &usize| site.reaches_logits(*at, n_layers, n_tokens - 1);
-            let first = (first..n_tokens).find(is_read).unwrap_or(n_tokens);
-            while end > first {
-                let start = end.saturating_sub(CHUNK).max(first);
-                queue.push((layer, [start, end]));
-                end = start;
+            let is_computed = |at: usize| {
+                site.reaches_logits(at, n_layers, n_tokens - 1)
+                    && (!reads || partners[at].is_some())
+            };
+            let mut end = n_tokens;
+            while end > 0 {
+                let least = end.saturating_sub(CHUNK);
+                let start = (least..end).rev().take_while(|at| is_computed(*at)).last();
+                match start {
+                    Some(start) => {
+                        queue.push((layer, [start, end]));
+                        end = start;
+                    }
+                    None => end -= 1,
+                }
             }
         }
         queue.reverse();
@@ -107,6 +113,7 @@ impl PatchMap {
             component,
             head,
             prompts,
+            partners,
             pair: answer.pair,
             is_running: true,
             started,
@@ -123,18 +130,21 @@ impl PatchMap {
     /// The request for the next cells; `None` when all are done or it was stopped.
     pub fn next_request(&self) -> Option<Request> {
         let (layer, positions) = self.queue.last().filter(|_| self.is_running)?;
-        let (n_base, n_source) = (self.prompts.base.len(), self.prompts.source.len());
-        // Tokens are matched from the prompts' ends.
-        let list = |shift: usize| {
-            let positions = positions[0]..positions[1];
-            Positions(vec![
-                positions
-                    .map(|at| Position::Index(at + shift - n_base).into())
-                    .collect(),
-            ])
+        let [start, end] = *positions;
+        let list = |positions: Vec<usize>, n_tokens: usize| {
+            let positions = positions.into_iter();
+            // Counted from the end, the last token stays the last.
+            let counted = positions.map(|at| Position::of(at, n_tokens).into());
+            Positions(vec![counted.collect()])
         };
+        let base: Vec<usize> = (start..end).collect();
+        let partner = |at: usize| self.partners[at].unwrap_or(0);
+        let source: Vec<usize> = (start..end).map(partner).collect();
+        let tokens = [
+            list(base, self.prompts.base.len()),
+            list(source, self.prompts.source.len()),
+        ];
         let at = (self.component.at(*layer), self.head);
-        let tokens = [n_base, n_source].map(list);
         let planned = PlannedIntervention::new(self.operation, at, tokens);
         Some(Request {
             plan: self.prompts.plan(vec![planned]),

@@ -10,6 +10,11 @@ pub fn score(value: f64) -> String {
     without_zero(format!("{value:.3}"))
 }
 
+/// A share in hundredths: `97 %`.
+pub fn percent(value: f64) -> String {
+    format!("{:.0} %", 100.0 * value)
+}
+
 /// Nats with their sign: `+5.1`, `−0.3`.
 pub fn nats(value: f32) -> String {
     format!("{value:+.1}").replace('-', "−")

@@ -29,11 +29,55 @@ pub struct Question {
 }
 
 /// All of them; the first is what the page begins with.
-pub const QUESTIONS: [Question; 3] = [
+pub const QUESTIONS: [Question; 5] = [
+    Question {
+        name: "agreement",
+        title: "is or are?",
+        asks: "“The keys near the window” goes on with “are”, since there are many keys. One number at the noun holds that.",
+        model: GEMMA3,
+        directions: &[(
+            "agreement.safetensors",
+            include_bytes!("../../examples/agreement.safetensors"),
+        )],
+        recorded: include_str!("../../examples/agreement.json"),
+    },
+    Question {
+        name: "ioi",
+        title: "who gets the drink?",
+        asks: "Of two people one gives, so the other one gets. One number, where the giver is named again, holds which of the two it is.",
+        model: SMOLLM2,
+        directions: &[(
+            "drink.safetensors",
+            include_bytes!("../../../docs/drink/smollm2/layer18-S-rank1.safetensors"),
+        )],
+        recorded: include_str!("../../examples/ioi.json"),
+    },
+    Question {
+        name: "gender",
+        title: "he or she?",
+        asks: "The model goes on with a pronoun that suits the name. One number at the name holds which.",
+        model: GEMMA3,
+        directions: &[(
+            "gender.safetensors",
+            include_bytes!("../../examples/gender.safetensors"),
+        )],
+        recorded: include_str!("../../examples/gender.json"),
+    },
+    Question {
+        name: "capitals",
+        title: "which capital?",
+        asks: "Which city is the capital of a country? Here one number is not enough: sixteen at the country are swapped, and they work for countries of the training alone.",
+        model: GEMMA3,
+        directions: &[(
+            "capitals.safetensors",
+            include_bytes!("../../examples/capitals.safetensors"),
+        )],
+        recorded: include_str!("../../examples/capitals.json"),
+    },
     Question {
         name: "programs",
         title: "true or false?",
-        asks: "A small model answers a program of five words; the number swapped here holds the program's output.",
+        asks: "A small model was trained to answer programs of five words. One number at the last token holds the answer.",
         model: BUILT_IN,
         directions: &[
             (
@@ -47,29 +91,32 @@ pub const QUESTIONS: [Question; 3] = [
         ],
         recorded: include_str!("../../examples/programs.json"),
     },
-    Question {
-        name: "agreement",
-        title: "is or are?",
-        asks: "The verb agrees with a noun that stands before it; the number swapped at the noun says whether there is one or many.",
-        model: GEMMA3,
-        directions: &[(
-            "agreement.safetensors",
-            include_bytes!("../../examples/agreement.safetensors"),
-        )],
-        recorded: include_str!("../../examples/agreement.json"),
-    },
-    Question {
-        name: "ioi",
-        title: "who gets the drink?",
-        asks: "One of two people gives, so the other one gets; the number swapped where the giver is named again says which of the two it is.",
-        model: SMOLLM2,
-        directions: &[(
-            "drink.safetensors",
-            include_bytes!("../../../docs/drink/smollm2/layer18-S-rank1.safetensors"),
-        )],
-        recorded: include_str!("../../examples/ioi.json"),
-    },
 ];
+
+/// The question about the built-in model, by its number.
+pub const PROGRAMS: usize = QUESTIONS.len() - 1;
+
+/// The question that an address asks for: by its name, else by its model, else by the model that the link in its fragment was made
+/// with; the first where it says nothing.
+pub fn asked_for(question: Option<&str>, model: Option<&str>, fragment: &str) -> usize {
+    let find = |is_it: &dyn Fn(&Question) -> bool| QUESTIONS.iter().position(is_it);
+    if let Some(idx) = question.and_then(|name| find(&|own| own.name == name)) {
+        return idx;
+    }
+    if let Some(model) = model {
+        return find(&|own| own.model == model).unwrap_or(PROGRAMS);
+    }
+    let mut parts = fragment.split('&');
+    let digits = parts.find_map(|part| part.strip_prefix("model="));
+    let is_made_with = |idx: &usize| {
+        let sha256 = known(*idx).map(|example| &example.model_sha256);
+        sha256.zip(digits).is_some_and(|(own, digits)| own.starts_with(digits))
+    };
+    match fragment.is_empty() {
+        true => 0,
+        false => (0..QUESTIONS.len()).find(is_made_with).unwrap_or(PROGRAMS),
+    }
+}
 
 /// The directions that come with the page, by file name.
 pub fn directions() -> impl Iterator<Item = (&'static str, &'static [u8])> {
@@ -105,31 +152,29 @@ pub fn example(question: usize) -> Result<Example, ConfigError> {
     serde_json::from_str(QUESTIONS[question].recorded).map_err(|cause| ConfigError::Json { cause })
 }
 
-fn known() -> &'static [Option<Example>] {
+/// The recorded pair of a question, read once; `None` if the embedded file is damaged.
+pub fn known(question: usize) -> Option<&'static Example> {
     static EXAMPLES: OnceLock<Vec<Option<Example>>> = OnceLock::new();
-    EXAMPLES.get_or_init(|| (0..QUESTIONS.len()).map(|idx| example(idx).ok()).collect())
+    let read = || (0..QUESTIONS.len()).map(|idx| example(idx).ok()).collect();
+    EXAMPLES.get_or_init(read)[question].as_ref()
 }
 
 /// The pair that these weights computed, and the number of its question.
 pub fn of_model(sha256: &str) -> Option<(usize, &'static Example)> {
-    let mut examples = known().iter().enumerate();
-    examples.find_map(|(idx, example)| {
-        let example = example.as_ref()?;
+    (0..QUESTIONS.len()).find_map(|idx| {
+        let example = known(idx)?;
         (example.model_sha256 == sha256).then_some((idx, example))
     })
 }
 
 /// Layers of the model that computed the pair of a question.
 pub fn n_layers(question: usize) -> usize {
-    known()[question]
-        .as_ref()
-        .map_or(1, |example| example.n_layers)
+    known(question).map_or(1, |example| example.n_layers)
 }
 
 /// Text of a token of the answer to a question.
 pub fn token(question: usize, id: u32) -> String {
-    known()[question]
-        .as_ref()
+    known(question)
         .and_then(|example| example.tokens.get(&id).cloned())
         .unwrap_or_else(|| format!("<{id}>"))
 }

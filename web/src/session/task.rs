@@ -3,40 +3,95 @@
 use swivel_core::{
     Result,
     question::{
-        Form, Variable, program_of,
-        programs::{AskedProgram, Example, OUTPUT, VARIABLES},
+        Form, Question, Task, Variable, program_of,
+        programs::{AskedProgram, Example},
+        shipped,
     },
 };
 
 use super::{Card, Prompts, Session, Side, recorded::QUESTIONS};
-use crate::offered::BUILT_IN;
+
+/// What the page is about.
+#[derive(Clone, Copy)]
+enum Subject {
+    /// A program of five words.
+    Program,
+    /// A task on language.
+    Task(&'static Task),
+    /// A task whose file the page does not have.
+    Unknown,
+}
 
 impl Session {
+    /// What the first direction that is on was learned for; where none is, the question that was opened last.
+    fn subject(&self) -> Subject {
+        let on = self.choices.cards.iter().filter(|card| card.is_on);
+        let facts = on.filter_map(|card| Some(&self.directions[card.direction?].direction.facts));
+        let named = facts.filter_map(|facts| facts.task.as_deref()).next();
+        match named {
+            Some(name) if program_of(name).is_some() => Subject::Program,
+            Some(name) => shipped::known(name).map_or(Subject::Unknown, Subject::Task),
+            None => {
+                let name = QUESTIONS[self.question].name;
+                shipped::known(name).map_or(Subject::Program, Subject::Task)
+            }
+        }
+    }
+
+    /// The task on language that the page is about.
+    pub fn task(&self) -> Option<&'static Task> {
+        match self.subject() {
+            Subject::Task(task) => Some(task),
+            Subject::Program | Subject::Unknown => None,
+        }
+    }
+
+    /// Pairs of what the page is about, in the words of the model; `None` where it has none, or the model cannot read them.
+    pub(super) fn asked(&self) -> Option<Question> {
+        let model = self.model.as_ref()?;
+        match self.subject() {
+            Subject::Program => {
+                let program = model.program.as_deref()?;
+                Some(Question::Program(AskedProgram {
+                    shots: self.shots,
+                    ..program.clone()
+                }))
+            }
+            Subject::Task(task) => Some(Question::Language {
+                task: task.clone(),
+                tokenizer: model.tokenizer.clone(),
+            }),
+            Subject::Unknown => None,
+        }
+    }
+
+    /// The variable that pairs are sampled for: that of the direction that is on, else the one that is meant where none is named.
+    ///
+    /// # Errors
+    /// - [`Error::Task`] if none changes the answer.
+    pub(super) fn asked_variable(&self, question: &Question) -> Result<String> {
+        let armed = self.armed_variable();
+        let armed = armed.filter(|name| question.check_variable(name).is_ok());
+        Ok(match armed {
+            Some(name) => name.to_owned(),
+            None => question.default_variable()?,
+        })
+    }
+
     /// A random pair of the task whose answer must flip: for the variable of the direction that is on, else the output.
     ///
     /// # Errors
     /// - [`Error::Task`] if none is found.
     pub fn new_pair(&mut self, seed: u64) -> Result<()> {
-        let Some(program) = self
-            .model
-            .as_ref()
-            .and_then(|model| model.program.as_deref())
-        else {
+        let Some(question) = self.asked() else {
             return Ok(());
         };
-        let asked = AskedProgram {
-            shots: self.shots,
-            ..program.clone()
-        };
-        let variable = self
-            .armed_variable()
-            .filter(|name| VARIABLES.contains(name));
-        let variable = variable.unwrap_or(OUTPUT);
+        let variable = self.asked_variable(&question)?;
         // The first half of two differs from the base's answer.
-        let pairs = asked.sampler(variable)?.pairs(2, seed)?;
+        let pairs = question.sampler(&variable)?.pairs(2, seed, &[])?;
         let prompts = Prompts {
-            base: pairs[0].base.clone(),
-            source: pairs[0].source.clone(),
+            base: pairs[0].pair.base.clone(),
+            source: pairs[0].pair.source.clone(),
         };
         self.set_prompts(&prompts)
     }
@@ -62,38 +117,42 @@ impl Session {
         self.new_pair(example.seed)
     }
 
-    /// What the program's prompts look like, in the words of the model's tokenizer, or, before a model is there, in all.
+    /// What the prompts look like: a program's in the words of the model's tokenizer, or, before a model is there, in all.
     pub(super) fn form(&self) -> Option<Form> {
-        match &self.model {
-            Some(model) => model.program.as_deref().map(Form::of_program),
-            None => self.form.clone().filter(|_| self.asks_a_program()),
+        match (self.subject(), &self.model) {
+            (Subject::Task(task), _) => Some(Form::of_task(task)),
+            (Subject::Unknown, _) => None,
+            (Subject::Program, Some(model)) => model.program.as_deref().map(Form::of_program),
+            (Subject::Program, None) => self.form.clone(),
         }
     }
 
-    /// True if the model's tokenizer has the task's words.
+    /// True if the page is about a program, and the model's tokenizer has its words.
+    pub fn has_program(&self) -> bool {
+        let model = self.model.as_ref();
+        matches!(self.subject(), Subject::Program) && model.is_none_or(|own| own.program.is_some())
+    }
+
+    /// True if pairs can be sampled of what the page is about.
     pub fn has_task(&self) -> bool {
-        match &self.model {
-            Some(model) => model.program.is_some(),
-            None => self.asks_a_program(),
-        }
+        self.has_program() || self.task().is_some()
     }
 
-    /// True if the question that was opened last is about a program.
-    pub(super) fn asks_a_program(&self) -> bool {
-        QUESTIONS[self.question].model == BUILT_IN
-    }
-
-    /// True if the model was trained on the task, as far as the page can know: a direction for it was learned there.
+    /// True if the model knows what the page is about, as far as the page can know: a direction for it was learned there.
     pub fn knows_task(&self) -> bool {
         let Some(model) = &self.model else {
-            return self.asks_a_program();
+            return !matches!(self.subject(), Subject::Unknown);
         };
-        let mut facts = self.directions.iter().map(|opened| &opened.direction.facts);
-        let is_program = |task: &str| program_of(task).is_some();
-        model.program.is_some()
-            && facts.any(|facts| {
-                facts.model_sha256 == model.sha256 && facts.task.as_deref().is_some_and(is_program)
-            })
+        let is_it = |name: &str| match self.subject() {
+            Subject::Program => program_of(name).is_some() && model.program.is_some(),
+            Subject::Task(task) => task.name == name,
+            Subject::Unknown => false,
+        };
+        let mut opened = self.directions.iter();
+        opened.any(|opened| {
+            let name = opened.direction.facts.task.as_deref();
+            self.is_of_this_model(opened) && name.is_some_and(is_it)
+        })
     }
 
     /// True if both prompts are such as the first direction that is on was learned on, or, where none is, such as the program's:
@@ -120,9 +179,13 @@ impl Session {
         Side::BOTH.into_iter().all(is_of)
     }
 
-    /// The program's id.
-    pub fn program(&self) -> Option<String> {
-        self.form()?.name().map(str::to_owned)
+    /// What the picture of the causal model shows: the program by its id, or the task.
+    pub fn task_name(&self) -> Option<String> {
+        match self.subject() {
+            Subject::Program => self.form()?.name().map(str::to_owned),
+            Subject::Task(task) => Some(task.name.clone()),
+            Subject::Unknown => None,
+        }
     }
 
     /// Variable of the first direction that is on.
@@ -137,20 +200,46 @@ impl Session {
             })
     }
 
-    /// What the program answers if the variable of the only direction that is on had the source's value, as text: what the
-    /// intervened model should answer with.
-    pub fn expected(&self) -> Option<&'static str> {
+    /// What the base must be answered with if the variable of the only direction that is on had the source's value, as text.
+    pub fn expected(&self) -> Option<String> {
         let on = self.choices.cards.iter().filter(|card| card.is_on);
         let variable = self.armed_variable().filter(|_| self.knows_task())?;
         if on.count() != 1 {
             return None;
         }
-        let prompts = Side::BOTH.map(|side| self.choices.prompt(side).text.as_str());
-        self.form()?.counterfactual(prompts, variable)
+        let [base, source] = Side::BOTH.map(|side| self.choices.prompt(side).text.as_str());
+        match self.subject() {
+            Subject::Task(task) => {
+                let [base, source] = [task.read(base)?, task.read(source)?];
+                let variable = task.variable(variable).ok()?;
+                Some(task.swapped_answer([&base, &source], &variable))
+            }
+            _ => {
+                let expected = self.form()?.counterfactual([base, source], variable);
+                expected.map(str::to_owned)
+            }
+        }
     }
 
-    /// The program's variables and what they are in a prompt.
+    /// Whether an answer is the expected one; `None` where none is expected, or it is none of the task's.
+    pub fn is_as_expected(&self, token: u32) -> Option<bool> {
+        let expected = self.expected()?;
+        let said = self.token(token);
+        let Some(task) = self.task() else {
+            return Some(said == expected);
+        };
+        // An answer of several tokens begins with one that no other answer begins with.
+        let of = |answer: &String| answer.starts_with(&said);
+        let is_answer = task.answers().ok()?.iter().any(of);
+        is_answer.then(|| of(&expected))
+    }
+
+    /// The variables and what they are in a prompt.
     pub fn variables(&self, side: Side) -> Option<Vec<Variable>> {
-        self.form()?.variables(&self.choices.prompt(side).text)
+        let text = &self.choices.prompt(side).text;
+        match self.subject() {
+            Subject::Task(task) => Some(task.variables_of(&task.read(text)?)),
+            _ => self.form()?.variables(text),
+        }
     }
 }

@@ -5,6 +5,7 @@ mod cards;
 mod choices;
 mod code;
 mod example;
+mod flips;
 mod full;
 mod jobs;
 mod learned;
@@ -77,7 +78,7 @@ fn batch(ids: &[u32]) -> Tensor<Flex, 2, Int> {
 }
 
 fn live() -> Session {
-    let mut session = Session::recorded().unwrap();
+    let mut session = Session::of_question(recorded::PROGRAMS).unwrap();
     session.set_model(model());
     session
 }

@@ -1,8 +1,8 @@
 //! The two prompts of the page are typed, set and swapped; directions go along to their tokens.
 
-use swivel_core::{Position, Result, Tokens, question::Form};
+use swivel_core::{Result, question::Piece};
 
-use super::{Card, Choices, Prompt, Prompts, Session, Side};
+use super::{Prompt, Prompts, Session, Side};
 
 impl Session {
     /// Takes a prompt as typed.
@@ -50,39 +50,30 @@ impl Session {
         self.change(|own| *own = choices);
     }
 
-    fn find_tokens(&self, choices: &mut Choices) {
-        let prompts = choices.prompts();
-        for card in &mut choices.cards {
-            self.find_token(card, &prompts);
+    /// The parts of a prompt of the task, with what else its slots may say; none of another text.
+    pub fn pieces(&self, side: Side) -> Vec<Piece> {
+        let text = &self.choices.prompt(side).text;
+        let pieces = self.task().and_then(|task| {
+            let filling = task.read(text)?;
+            Some(task.pieces(&filling))
+        });
+        pieces.unwrap_or_default()
+    }
+
+    /// Has a slot of a prompt, counted among its slots, say another of the task's words; what must follow from it does.
+    ///
+    /// # Errors
+    /// - those of [`Session::type_prompt`]
+    pub fn choose_word(&mut self, side: Side, slot: usize, word: &str) -> Result<()> {
+        let text = &self.choices.prompt(side).text;
+        let written = self.task().and_then(|task| {
+            let filling = task.saying(&task.read(text)?, slot, word)?;
+            Some(task.prompt(&filling).text)
+        });
+        self.typing = None;
+        match written {
+            Some(text) => self.type_prompt(side, &text),
+            None => Ok(()),
         }
-    }
-
-    /// Moves a direction that was learned at a named token to where the prompts have it, if they are of its form.
-    pub(super) fn find_token(&self, card: &mut Card, prompts: &Prompts) {
-        if let Some([base, source]) = self.named_token(card, prompts) {
-            card.place.position = Position::Index(base);
-            card.source_position = Position::Index(source);
-        }
-    }
-
-    /// Name of the token that a card's direction was learned at, where the prompts have it and the card is there.
-    pub fn token_name(&self, card: &Card) -> Option<&str> {
-        let [base, source] = self.named_token(card, &self.choices.prompts())?;
-        let is_there = card.place.position == Position::Index(base)
-            && card.source_position == Position::Index(source);
-        let direction = &self.directions[card.direction?].direction;
-        direction.facts.token.as_deref().filter(|_| is_there)
-    }
-
-    /// Where prompts have the token that a card's direction was learned at; `None` where it has no name, or they are of another form.
-    fn named_token(&self, card: &Card, prompts: &Prompts) -> Option<[usize; 2]> {
-        let (model, facts) = (
-            self.model.as_ref()?,
-            &self.directions[card.direction?].direction.facts,
-        );
-        let name = facts.token.as_ref()?.parse().ok()?;
-        let form = Form::of_templates(&facts.templates).ok()?;
-        let token = |ids: &[u32]| form.token(&name, &Tokens::of_ids(ids, &model.tokenizer));
-        Some([token(&prompts.base)?, token(&prompts.source)?])
     }
 }

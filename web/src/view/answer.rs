@@ -34,7 +34,10 @@ struct Said {
     recovered: Option<f32>,
     kl: f32,
     cost: Option<String>,
+    /// What a swap should answer, and whether it does.
     agrees: Option<(String, bool)>,
+    /// Who says so.
+    who: &'static str,
 }
 
 #[derive(Clone, PartialEq)]
@@ -51,7 +54,15 @@ struct Row {
 
 fn said(session: &Session) -> Option<Said> {
     let (answer, ms) = session.answer.as_ref()?;
-    let is_armed = session.is_recorded || session.active().next().is_some();
+    let is_armed = match session.is_recorded {
+        // Before the model is there, its direction can be switched off, too.
+        true => session.choices.cards.first().is_some_and(|card| card.is_on),
+        false => session.active().next().is_some(),
+    };
+    let answer = &match session.is_recorded && !is_armed {
+        true => answer.untouched(),
+        false => answer.clone(),
+    };
     let Answer {
         rows,
         top,
@@ -84,10 +95,8 @@ fn said(session: &Session) -> Option<Said> {
         }
     });
     let is_whole = session.is_current || session.is_recorded;
-    let agrees = session.expected().filter(|_| is_whole).map(|expected| {
-        let is_same = session.token(top[1]) == expected;
-        (expected.to_owned(), is_same)
-    });
+    let agrees = session.is_as_expected(top[1]).filter(|_| is_whole);
+    let agrees = agrees.and_then(|agrees| Some((session.expected()?, agrees)));
     Some(Said {
         rows: rows.collect(),
         tops: top.map(|id| session.look(id).shortened(MOST_SAID)),
@@ -112,6 +121,10 @@ fn said(session: &Session) -> Option<Said> {
             )
         }),
         agrees,
+        who: match session.task() {
+            Some(_) => "the rule of the question",
+            None => "the program",
+        },
     })
 }
 
@@ -155,6 +168,7 @@ fn table(said: Said) -> impl IntoView {
         kl,
         cost,
         agrees,
+        who,
     } = said;
     let [base, intervened, _] = tops;
     let is_flip = is_armed && is_flipped && is_on_task;
@@ -182,8 +196,8 @@ fn table(said: Said) -> impl IntoView {
     });
     let program = agrees.map(|(token, agrees)| {
         let text = match agrees {
-            true => format!("✓ the program says the same: {token}"),
-            false => format!("✕ the program says {token}"),
+            true => format!("✓ {who} says the same: {token}"),
+            false => format!("✕ {who} says {token}"),
         };
         view! { <p class="fact" class:bad=!agrees>{text}</p> }
     });

@@ -48,6 +48,8 @@ pub fn Directions(
 struct Facts {
     title: String,
     place: String,
+    /// How it came there.
+    way: Option<String>,
     scores: Option<[String; 3]>,
     shuffled: Option<String>,
     unseen: Option<String>,
@@ -97,6 +99,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
     Facts {
         title: session.card_title(card),
         place: format!("{place}{named}{rank}"),
+        way: session.said_of_placing(card).filter(|_| card.is_on),
         scores: known.map(|known| {
             let controls = &known.facts.controls;
             [known.facts.iia, controls.random, controls.full].map(score)
@@ -186,6 +189,11 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                 <div class="card-title">
                     <h3>{move || text(|facts| facts.title.clone())}</h3>
                     <p class="fact">{move || text(|facts| facts.place.clone())}</p>
+                    {move || {
+                        facts
+                            .with(|facts| facts.as_ref().and_then(|f| f.way.clone()))
+                            .map(|way| view! { <p class="fact way">{way}</p> })
+                    }}
                 </div>
                 <Show when=move || facts.with(|f| f.as_ref().is_some_and(|f| f.is_removable))>
                     <button class="quiet" on:click=move |_| page.edit(move |s| s.remove_card(idx))>

@@ -4,8 +4,8 @@ use leptos::prelude::*;
 
 use crate::{
     offered::Offered,
-    page_state::{Action, Loading, PageState},
-    session::recorded::QUESTIONS,
+    page_state::{Action, PageState},
+    session::{Session, recorded::QUESTIONS},
 };
 
 /// The questions as buttons.
@@ -34,24 +34,36 @@ pub fn Questions(
     }
 }
 
-/// What the open question asks, and what fetches its model where that has to be fetched.
+/// What the open question asks, and how often its swap works.
 #[component]
 pub fn Asked(
     /// State and actions.
     page: PageState,
 ) -> impl IntoView {
     let question = Memo::new(move |_| page.session.with(|session| session.question));
-    let is_waiting = move || {
-        let is_idle = page.loading.with(|loading| *loading == Loading::Waiting);
-        is_idle && page.session.with(|session| session.model.is_none())
-    };
+    let is_shown = move || page.session.with(Session::is_of_question);
+    view! {
+        <Show when=is_shown>
+            <p class="asked" id="asked">
+                {move || QUESTIONS[question.get()].asks} " "
+                <span class="how-often">{move || page.session.with(Session::how_often)}</span>
+            </p>
+        </Show>
+    }
+}
+
+/// What fetches the model of the open question where that has to be fetched.
+#[component]
+pub fn FetchModel(
+    /// State and actions.
+    page: PageState,
+) -> impl IntoView {
+    let question = Memo::new(move |_| page.session.with(|session| session.question));
     let fetch = move || {
         let model = QUESTIONS[question.get()].model;
-        let label = Offered::of_id(model).map(|own| {
-            let (name, megabytes) = (own.name, own.megabytes);
-            format!("Fetch {name}, {megabytes} MB, to go on yourself")
-        });
-        view! {
+        let own = Offered::of_id(model)?;
+        let label = format!("Fetch {}, {} MB, to go on yourself", own.name, own.megabytes);
+        Some(view! {
             <button
                 id="fetch-model"
                 class="strong"
@@ -59,10 +71,8 @@ pub fn Asked(
             >
                 {label}
             </button>
-        }
+        })
     };
-    view! {
-        <span>{move || QUESTIONS[question.get()].asks}</span>
-        {move || is_waiting().then(fetch)}
-    }
+    let is_there = move || page.session.with(|session| session.model.is_some());
+    view! { {move || (!is_there()).then(fetch)} }
 }

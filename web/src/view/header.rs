@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::{
-    gallery::{Asked, Questions},
+    gallery::{Asked, FetchModel, Questions},
     menu::{Details, close_by_itself},
     models::ModelMenu,
 };
@@ -82,8 +82,10 @@ pub fn Header(
 fn LoadingLine(page: PageState) -> impl IntoView {
     view! {
         <div class="loading" role="status" aria-live="off">
+            <Asked page />
             {move || match page.loading.get() {
-                Loading::Live | Loading::Waiting => view! { <Asked page /> }.into_any(),
+                Loading::Live => ().into_any(),
+                Loading::Waiting => view! { <FetchModel page /> }.into_any(),
                 Loading::Preparing => {
                     view! {
                         <progress aria-label="loading"></progress>

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use web_sys::DragEvent;
 
 use super::{
-    answer::AnswerPanel, directions::Directions, files::files_of, guide::Guide, header::Header,
+    answer::AnswerPanel, directions::Directions, files::files_of, flips::FlipPanel, guide::Guide, header::Header,
     inside::Inside, program::ProgramPanel, prompts::Prompts, text::TextPanel,
 };
 use crate::{
@@ -45,6 +45,7 @@ pub fn page(page: PageState) -> impl IntoView {
                 </div>
                 <Inside page />
                 <TextPanel page />
+                <FlipPanel page />
                 <ProgramPanel page />
             </main>
             <footer>

@@ -1,4 +1,4 @@
-//! The program as a picture: five words, five operations, their values for base and source.
+//! The causal model of the program or task as a picture: its variables, what follows from what, their values for base and source.
 
 use leptos::prelude::*;
 use swivel_core::question::Variable;
@@ -13,10 +13,13 @@ const NODE: [f32; 2] = [172.0, 48.0];
 const STEP: [f32; 2] = [186.0, 88.0];
 /// Between base and source value; plain spaces are lost in SVG.
 const SEPARATOR: &str = "\u{a0}·\u{a0}";
-/// Middle of the picture.
+/// Nodes that stand side by side at most, and the middle of the picture.
+const MOST_IN_ROW: usize = 5;
 const MIDDLE: f32 = 2.0 * STEP[0] + NODE[0] / 2.0;
+/// Characters of a line of a node.
+const MOST_CHARS: usize = 26;
 
-/// A variable of the program.
+/// A variable.
 #[derive(Clone, PartialEq)]
 struct Node {
     name: String,
@@ -82,21 +85,23 @@ pub fn ProgramPanel(
     page: PageState,
 ) -> impl IntoView {
     let nodes = Memo::new(move |_| page.session.with(nodes));
-    let name = move || page.session.with(Session::program);
-    let has_task = move || page.session.with(Session::knows_task);
+    let name = move || page.session.with(Session::task_name);
+    let is_program = move || page.session.with(|session| session.task().is_none());
+    let has_task = move || page.session.with(|session| session.knows_task() && session.has_task());
+    let title = move || match is_program() {
+        true => "The program that the model was trained on, ",
+        false => "What the answer follows from, in the question ",
+    };
+    let hint = move || match is_program() {
+        true => "Shown when both prompts end in a line of the task: five of its words with commas, then “=”.",
+        false => "Shown when both prompts are sentences of the question: take a new pair, or choose words.",
+    };
     view! {
         <Show when=has_task>
-            <section class="program" aria-label="The program">
-                <h2>"The program that the model was trained on, " {name}</h2>
+            <section class="program" id="program" aria-label="The causal model">
+                <h2>{title} {name}</h2>
                 {move || match nodes.get() {
-                    None => {
-                        view! {
-                            <p class="fact">
-                                "Shown when both prompts end in a line of the task: five of its words with commas, then “=”."
-                            </p>
-                        }
-                            .into_any()
-                    }
+                    None => view! { <p class="fact">{hint}</p> }.into_any(),
                     Some(nodes) => picture(nodes).into_any(),
                 }}
                 <p class="legend">

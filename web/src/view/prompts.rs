@@ -1,7 +1,7 @@
 //! The two prompts: text, tokens, remarks.
 
 use leptos::{html, prelude::*};
-use swivel_core::question::programs::EXAMPLES;
+use swivel_core::question::{Piece, programs::EXAMPLES};
 
 use super::scroll::show_inside;
 use crate::{
@@ -25,6 +25,7 @@ pub fn Prompts(
 ) -> impl IntoView {
     let notes = Memo::new(move |_| page.session.with(Session::notes));
     let has_task = move || page.session.with(Session::has_task);
+    let has_program = move || page.session.with(Session::has_program);
     let is_live = move || page.session.with(|session| session.model.is_some());
     view! {
         <section class="prompts" aria-label="Prompts">
@@ -41,6 +42,8 @@ pub fn Prompts(
                     >
                         "New pair"
                     </button>
+                </Show>
+                <Show when=has_program>
                     <label>
                         "with "
                         <select
@@ -133,6 +136,8 @@ struct Chip {
     position: usize,
     /// The tokenizer put it there, nobody typed it.
     is_added: bool,
+    /// The slot of the task that wrote it.
+    slot: Option<String>,
     /// What is done at it, and by which cards; nothing where nothing is.
     marks: Vec<[String; 2]>,
 }
@@ -147,6 +152,7 @@ fn PromptBox(page: PageState, side: Side) -> impl IntoView {
         Side::Source => "Source: the run that values come from",
     };
     let rows = move || text.with(|text| text.split('\n').count().clamp(1, 12));
+    let can_point = move || page.session.with(|session| session.can_point(side));
     let strip = NodeRef::<html::Ol>::new();
     Effect::new(move |_| {
         chips.track();
@@ -169,7 +175,14 @@ fn PromptBox(page: PageState, side: Side) -> impl IntoView {
                     page.try_edit(move |session| session.type_prompt(side, &text));
                 }
             ></textarea>
-            <ol node_ref=strip class="tokens" id=format!("{}-tokens", side.name()) aria-label=format!("{} tokens", side.name())>
+            <Slots page side />
+            <ol
+                node_ref=strip
+                class="tokens"
+                class:can-point=can_point
+                id=format!("{}-tokens", side.name())
+                aria-label=format!("{} tokens", side.name())
+            >
                 {move || {
                     chips
                         .get()
@@ -184,11 +197,17 @@ fn PromptBox(page: PageState, side: Side) -> impl IntoView {
                                 }
                             }
                             let is_marked = !done.is_empty();
+                            let position = chip.position;
                             view! {
-                                <li class:marked=is_marked title=title>
-                                    <span class="at">{chip.position}</span>
+                                <li
+                                    class:marked=is_marked
+                                    title=title
+                                    on:click=move |_| page.edit(move |session| session.point_at(side, position))
+                                >
+                                    <span class="at">{position}</span>
                                     <span class=format!("piece {}", chip.look.sort.name())>{chip.look.shortened(MOST_CHARS)}</span>
                                     {chip.is_added.then(|| view! { <span class="at">"added"</span> })}
+                                    {chip.slot.map(|slot| view! { <span class="at slot">{slot}</span> })}
                                     {is_marked.then(|| view! { <span class="mark">{done.join(" + ")}</span> })}
                                 </li>
                             }
@@ -197,6 +216,47 @@ fn PromptBox(page: PageState, side: Side) -> impl IntoView {
                 }}
             </ol>
         </div>
+    }
+}
+
+/// What else the slots of a prompt of the task may say.
+#[component]
+fn Slots(page: PageState, side: Side) -> impl IntoView {
+    let pieces = Memo::new(move |_| page.session.with(|session| session.pieces(side)));
+    let menu = move |(slot, piece): (usize, Piece)| {
+        let current = piece.text.clone();
+        let options = piece.choices.into_iter().map(move |word| {
+            let is_current = word == current;
+            view! {
+                <option value=word.clone() selected=is_current>
+                    {word.clone()}
+                </option>
+            }
+        });
+        view! {
+            <label>
+                <span class="at">{piece.slot}</span>
+                <select
+                    id=format!("{}-slot-{slot}", side.name())
+                    on:change=move |event| {
+                        let word = event_target_value(&event);
+                        page.try_edit(move |session| session.choose_word(side, slot, &word));
+                    }
+                >
+                    {options.collect_view()}
+                </select>
+            </label>
+        }
+    };
+    view! {
+        <Show when=move || pieces.with(|pieces| !pieces.is_empty())>
+            <div class="slots" role="group" aria-label=format!("Words of the {}", side.name())>
+                {move || {
+                    let slots = pieces.get().into_iter().filter(|piece| !piece.slot.is_empty());
+                    slots.enumerate().map(menu).collect_view()
+                }}
+            </div>
+        </Show>
     }
 }
 
@@ -230,13 +290,15 @@ fn chips(session: &Session, side: Side) -> Vec<Chip> {
         }
     }
     let is_added = session.is_added(side);
-    let tokens = prompt.ids.iter().zip(marks).enumerate();
+    let slots = session.slot_names(side);
+    let tokens = prompt.ids.iter().zip(marks).zip(slots).enumerate();
     tokens
-        .map(|(position, (id, marks))| Chip {
+        .map(|(position, ((id, marks), slot))| Chip {
             look: session.look_at(side, position).unwrap_or_default(),
             id: *id,
             position,
             is_added: is_added && position == 0,
+            slot,
             marks,
         })
         .collect()

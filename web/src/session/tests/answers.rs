@@ -113,7 +113,7 @@ fn probes_of_the_embedded_directions_pass() {
     settle(&mut engine, &mut session);
     assert_eq!(
         session.directions.len(),
-        recorded::QUESTIONS[0].directions.len()
+        recorded::QUESTIONS[recorded::PROGRAMS].directions.len()
     );
     for idx in 0..session.directions.len() {
         assert_eq!(session.directions[idx].probe, Probe::Same);

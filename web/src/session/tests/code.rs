@@ -96,7 +96,7 @@ fn script_has_ids_positions_and_rows_exactly() {
 #[test]
 fn script_shows_only_the_answer_to_its_own_choices() {
     let (shown, none) = ("# The page showed", "# The page had no answer yet");
-    let mut session = Session::recorded().unwrap();
+    let mut session = Session::of_question(recorded::PROGRAMS).unwrap();
     assert!(session.as_code().contains(shown));
     session.change(|choices| choices.cards[0].strength = 0.5);
     assert!(session.as_code().contains(none));

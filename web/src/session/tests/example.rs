@@ -11,7 +11,7 @@ use super::{
 
 /// Computes the pair of a question anew; with `SWIVEL_WRITE=1` writes it, of these prompts where there are some.
 fn check(question: usize, model: Model, engine: &mut Engine<Flex>, texts: Option<[&str; 2]>) {
-    let mut session = Session::recorded().unwrap();
+    let mut session = Session::of_question(recorded::PROGRAMS).unwrap();
     session.open_question(question).unwrap();
     session.set_model(model);
     let is_written = env::var_os("SWIVEL_WRITE").is_some();
@@ -20,7 +20,10 @@ fn check(question: usize, model: Model, engine: &mut Engine<Flex>, texts: Option
             session.type_prompt(Side::Base, base).unwrap();
             session.type_prompt(Side::Source, source).unwrap();
         }
-        None if is_written => session.new_pair(5).unwrap(),
+        None if is_written => {
+            session.choices.base = recorded::example(question).unwrap().base;
+            session.choices.source = recorded::example(question).unwrap().source;
+        }
         _ => (),
     }
     let answer = answer(engine, &mut session);
@@ -69,20 +72,18 @@ fn check(question: usize, model: Model, engine: &mut Engine<Flex>, texts: Option
 
 #[test]
 fn recorded_values_are_what_the_model_says() {
-    check(0, model(), &mut engine(), None);
+    check(recorded::PROGRAMS, model(), &mut engine(), None);
 }
 
-/// The question of a real model; nothing where its weights are not, which `tests/SKIPS.md` says.
-fn check_real(name: &str, file: &str, texts: [&str; 2]) {
-    let Some(folder) = env::var_os("SWIVEL_REAL") else {
-        return;
-    };
+/// A real model and its engine; `None` where its weights are not, which `tests/SKIPS.md` says.
+fn real(file: &str) -> Option<(Model, Engine<Flex>)> {
+    let folder = env::var_os("SWIVEL_REAL")?;
     let bytes = fs::read(PathBuf::from(folder).join(file)).unwrap();
     let stored = HeaderReader::read(&bytes).unwrap();
     let config = Config::from_gguf(&stored).unwrap();
     let tokenizer = Tokenizer::from_gguf(&stored.metadata).unwrap();
     let weights = Weights::with_headers(&[&bytes], vec![stored]);
-    let mut engine = Engine::<Flex>::load(&config, &weights, Default::default()).unwrap();
+    let engine = Engine::load(&config, &weights, Default::default()).unwrap();
     let model = Model {
         name: file.to_owned(),
         family: config.family.model_type,
@@ -92,6 +93,14 @@ fn check_real(name: &str, file: &str, texts: [&str; 2]) {
         end_tokens: config.end_tokens,
         sizes: config.sizes,
     };
+    Some((model, engine))
+}
+
+/// The question of a real model.
+fn check_real(name: &str, file: &str, texts: [&str; 2]) {
+    let Some((model, mut engine)) = real(file) else {
+        return;
+    };
     let question = QUESTIONS.iter().position(|own| own.name == name).unwrap();
     check(question, model, &mut engine, Some(texts));
 }
@@ -100,6 +109,13 @@ fn check_real(name: &str, file: &str, texts: [&str; 2]) {
 fn recorded_values_are_what_gemma3_says() {
     let texts = ["The keys near the window", "The key near the window"];
     check_real("agreement", "gemma3.gguf", texts);
+    let texts = ["Mary was so tired that", "John was so tired that"];
+    check_real("gender", "gemma3.gguf", texts);
+    let texts = [
+        "The capital of Japan is the city of",
+        "The capital of France is the city of",
+    ];
+    check_real("capitals", "gemma3.gguf", texts);
 }
 
 #[test]
@@ -135,11 +151,11 @@ fn questions_come_and_go_and_keep_what_a_person_opened() {
         assert_eq!(session.has_history(), [false, false]);
     }
     // With its model, the question is answered anew.
-    session.open_question(0).unwrap();
+    session.open_question(recorded::PROGRAMS).unwrap();
     session.set_model(model());
     settle(&mut engine, &mut session);
     assert!(session.is_current && !session.is_recorded);
-    session.open_question(0).unwrap();
+    session.open_question(recorded::PROGRAMS).unwrap();
     assert!(session.model.is_some());
     settle(&mut engine, &mut session);
     assert!(session.is_current);
@@ -156,9 +172,64 @@ fn examples_flip_and_the_model_agrees_with_the_program() {
         let token = session.token(answer.top[1]);
         assert_eq!(
             session.expected(),
-            Some(token.as_str()),
+            Some(token),
             "{}",
             example.title
         );
+    }
+}
+
+/// Sentences that a person types: of the form that was measured, and of another one.
+#[test]
+fn sentences_of_ones_own_flip_in_smollm2() {
+    let Some((model, mut engine)) = real("smollm2.gguf") else {
+        return;
+    };
+    let question = recorded::asked_for(Some("ioi"), None, "");
+    let mut session = Session::of_question(question).unwrap();
+    session.set_model(model);
+    session
+        .type_prompt(
+            Side::Base,
+            "When Peter and Anna left the bar, Anna handed the keys to",
+        )
+        .unwrap();
+    let card = session.choices.cards[0].clone();
+    assert_eq!(
+        session.placing(&card),
+        Some(("S", [Way::Word, Way::Form]))
+    );
+    let said = session.said_of_placing(&card).unwrap();
+    assert!(said.contains("base “ Anna”, by its word"), "{said}");
+    let said = answer(&mut engine, &mut session);
+    let tops = [0, 1].map(|run| session.token(said.top[run]));
+    assert_eq!(tops, [" Peter", " Anna"]);
+    let warning = session.card_warning(&session.choices.cards[0]).unwrap();
+    assert!(warning.contains("other prompts than these"), "{warning}");
+    // A click says where, and undo takes it back.
+    assert!(session.point_at(Side::Base, 3));
+    let card = session.choices.cards[0].clone();
+    assert_eq!(session.placing(&card).unwrap().1[0], Way::Hand);
+    session.undo();
+    let card = session.choices.cards[0].clone();
+    assert_eq!(session.placing(&card).unwrap().1[0], Way::Word);
+    // A menu changes one word, and what must follow from it.
+    session.undo();
+    let pieces = session.pieces(Side::Base);
+    assert!(pieces.iter().any(|piece| piece.slot == "A" && piece.text == "Brian"));
+    session.choose_word(Side::Base, 0, "Mary").unwrap();
+    assert_eq!(
+        session.choices.base.text,
+        "After Mary and Steven came back from the store, Steven handed a ball to"
+    );
+    let said = answer(&mut engine, &mut session);
+    assert!(said.is_flipped());
+    assert_eq!(session.is_as_expected(said.top[1]), Some(true));
+    // New pairs are of the question, and what is swapped is found in each.
+    for seed in 0..3 {
+        session.new_pair(seed).unwrap();
+        assert!(session.is_on_task());
+        let card = session.choices.cards[0].clone();
+        assert_eq!(session.placing(&card).unwrap().1, [Way::Form; 2]);
     }
 }

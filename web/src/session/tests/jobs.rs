@@ -60,7 +60,7 @@ fn job_that_is_not_wanted_stops_between_its_steps() {
     let map = PatchMap::new(
         Operation::INTERCHANGE,
         (Component::BlockOutput, None),
-        prompts,
+        (prompts, session.partners()),
         1,
         &recorded,
         0.0,
