@@ -20,7 +20,7 @@ fn a_question_flips_before_its_model_is_there() {
             "SmolLM2 135M Instruct, 98 MB",
         ),
         ("gender", "from ␣she to ␣he", "Gemma 3 270M, 253 MB"),
-        ("capitals", "from ␣Tokyo to ␣Paris", "Gemma 3 270M, 253 MB"),
+        ("capitals", "from ␣Tokyo to ␣Rome", "Gemma 3 270M, 253 MB"),
     ]
     .into_iter()
     .enumerate()

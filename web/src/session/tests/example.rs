@@ -113,7 +113,7 @@ fn recorded_values_are_what_gemma3_says() {
     check_real("gender", "gemma3.gguf", texts);
     let texts = [
         "The capital of Japan is the city of",
-        "The capital of France is the city of",
+        "The capital of Italy is the city of",
     ];
     check_real("capitals", "gemma3.gguf", texts);
 }
@@ -200,7 +200,7 @@ fn sentences_of_ones_own_flip_in_smollm2() {
         Some(("S", [Way::Word, Way::Form]))
     );
     let said = session.said_of_placing(&card).unwrap();
-    assert!(said.contains("base “ Anna”, by its word"), "{said}");
+    assert!(said.contains("base “␣Anna”, by its word"), "{said}");
     let said = answer(&mut engine, &mut session);
     let tops = [0, 1].map(|run| session.token(said.top[run]));
     assert_eq!(tops, [" Peter", " Anna"]);
