@@ -24,6 +24,7 @@ fn a_hundred_pairs_say_how_often_it_works_and_open_on_the_page() {
     let shares: Vec<usize> = shares.iter().map(n_right).collect();
     assert!(shares[0] >= 98 && shares[1] >= 98, "{shares:?}");
     assert!((30..70).contains(&shares[2]), "{shares:?}");
+    page.script("document.querySelector('#flips').scrollIntoView();", &[]);
     page.screenshot("flips");
     let wanted = texts(&page, ".flips-rows tbody th")[7].clone();
     page.script(
@@ -39,6 +40,7 @@ fn a_hundred_pairs_say_how_often_it_works_and_open_on_the_page() {
     page.phone();
     let js = "return document.documentElement.scrollWidth - innerWidth;";
     assert!(page.script(js, &[]).as_i64().unwrap() <= 0);
+    page.script("document.querySelector('#flips').scrollIntoView();", &[]);
     page.screenshot("flips-phone");
     page.assert_clean_console();
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 use swivel_e2e::{Browser, Gpu, Page, Program};
 
-use super::{IS_CURRENT, LONG, SOON, largest_difference, logits, measured, open_live, wait_notice};
+use super::{CPU, IS_CURRENT, LONG, SOON, largest_difference, logits, measured, open_live, wait_notice};
 
 const MACHINE: &str = "#badge[data-device=machine]";
 

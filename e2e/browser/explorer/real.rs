@@ -10,7 +10,7 @@ use swivel_e2e::{Browser, Gpu, Page, Program};
 
 use super::{
     IS_CURRENT, click_button, largest_difference, logits,
-    measured::{median, toggle},
+    measured::{median, seen_toggle, toggle},
 };
 
 /// For what a real model takes in the tab.
@@ -139,6 +139,19 @@ fn gemma3_turns_from_are_to_is_in_the_tab() {
     page.assert_clean_console();
 }
 
+/// Opens a question of the gallery, and its model from this machine, which has the same weights as what would be fetched.
+fn open_question(page: &Page<'_>, program: &Program, name: &str, file: &str) {
+    page.open(&format!(
+        "{}/?device=cpu&question={name}",
+        program.address()
+    ));
+    page.wait_for("#fetch-model", VERY_LONG);
+    page.click("#model-menu > summary");
+    click_button(page, "#listed-models", file);
+    page.wait_for("#badge[data-device=cpu]", VERY_LONG);
+    page.wait_script(IS_CURRENT, VERY_LONG);
+}
+
 /// A question of the gallery goes on with a sentence of one's own once its model is there.
 #[test]
 fn a_sentence_of_ones_own_flips_on_gemma3() {
@@ -146,15 +159,7 @@ fn a_sentence_of_ones_own_flips_on_gemma3() {
         return;
     };
     let page = browser.page_at(program.address());
-    page.open(&format!("{}/?device=cpu", program.address()));
-    page.wait_script(IS_CURRENT, VERY_LONG);
-    page.click("#question-agreement");
-    page.wait_for("#fetch-model", VERY_LONG);
-    // The same weights are on this machine.
-    page.click("#model-menu > summary");
-    click_button(&page, "#listed-models", "gemma3.gguf");
-    page.wait_for("#badge[data-device=cpu]", VERY_LONG);
-    page.wait_script(IS_CURRENT, VERY_LONG);
+    open_question(&page, &program, "agreement", "gemma3.gguf");
     let flips = |text: &str| text.contains("from ␣are to ␣is");
     page.wait_text("#verdict", VERY_LONG, flips);
     ask(
@@ -164,6 +169,85 @@ fn a_sentence_of_ones_own_flips_on_gemma3() {
     );
     page.wait_text("#verdict", VERY_LONG, flips);
     page.screenshot("own-sentence");
+    // Another noun by its menu, in the sentence as it was; the verb follows.
+    page.click("#new-pair");
+    page.wait_script(IS_CURRENT, VERY_LONG);
+    page.set_value("#base-slot-0", "dogs");
+    page.wait_script(IS_CURRENT, VERY_LONG);
+    page.set_value("#source-slot-0", "cat");
+    page.wait_text("#verdict", VERY_LONG, flips);
+    page.screenshot("own-words");
+    page.assert_clean_console();
+}
+
+/// A sentence of another form: the direction finds the giver by the name that stands twice, and says so.
+#[test]
+fn a_sentence_of_another_form_flips_on_smollm2() {
+    let Some((program, browser)) = started("smollm2.gguf") else {
+        return;
+    };
+    let page = browser.page_at(program.address());
+    open_question(&page, &program, "ioi", "smollm2.gguf");
+    let own = "When Peter and Anna left the bar, Anna handed the keys to";
+    page.type_into("#base", own);
+    let flips = |text: &str| text.contains("FLIPPED") || text.contains("from ␣Peter to ␣Anna");
+    page.wait_text("#verdict", VERY_LONG, flips);
+    page.wait_text(".card .way", VERY_LONG, |text| {
+        text.contains("“␣Anna”, by its word") && text.contains("another form")
+    });
+    page.screenshot("another-form");
+    // A click puts it elsewhere, where nothing flips; undo takes that back.
+    page.click("#base-tokens li:nth-child(4)");
+    page.wait_text("#verdict", VERY_LONG, |text| text.contains("stays ␣Peter"));
+    page.wait_text(".card .way", VERY_LONG, |text| text.contains("set by hand"));
+    click_button(&page, "header", "Undo");
+    page.wait_text("#verdict", VERY_LONG, flips);
+    // Prompts of two lengths are matched by the places of the sentence.
+    page.type_into(
+        "#base",
+        "When Mary Ann Lee and John went to the store, John gave a drink to",
+    );
+    page.type_into(
+        "#source",
+        "When Mary and John went to the store, Mary gave a drink to",
+    );
+    page.wait_text("#notes", VERY_LONG, |text| {
+        text.contains("matched by the places of the sentence")
+    });
+    page.assert_clean_console();
+}
+
+/// Many pairs take a minute at most, and a person who toggles meanwhile does not wait for them.
+#[test]
+fn hundred_pairs_of_gemma3_take_a_minute_while_toggles_are_answered() {
+    let Some((program, browser)) = started("gemma3.gguf") else {
+        return;
+    };
+    let page = browser.page_at(program.address());
+    open_question(&page, &program, "agreement", "gemma3.gguf");
+    let run = || {
+        let start = Instant::now();
+        page.click("#try-pairs");
+        page.wait_for(".flips-rows tbody tr", VERY_LONG);
+        start
+    };
+    let is_done = |start: Instant| {
+        page.wait_text("#flips-progress", VERY_LONG, |text| {
+            text.starts_with("100 of 100 pairs")
+        });
+        start.elapsed()
+    };
+    let start = run();
+    let alone = is_done(start);
+    page.screenshot("gemma-flips");
+    let start = run();
+    let seen = seen_toggle(&page, 40);
+    let toggled = is_done(start);
+    println!(
+        "gemma3.gguf: 100 pairs in {alone:.1?}, {toggled:.1?} with 40 toggles, which took {seen:.0} ms, the median"
+    );
+    assert!(alone <= Duration::from_secs(60), "{alone:?}");
+    assert!(seen <= 150.0, "{seen} ms");
     page.assert_clean_console();
 }
 

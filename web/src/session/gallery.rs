@@ -72,11 +72,10 @@ impl Session {
             rank => format!("{rank} random ones"),
         };
         let unseen = facts.measured.unseen.as_ref().map(|unseen| {
-            let what = "of those with words that training did not see";
-            format!(", and in {} {what}", percent(unseen.iia))
+            format!(", {} of those with words it never saw", percent(unseen.iia))
         });
         Some(format!(
-            "Swapped, it gives the right answer in {} of new pairs{}; {random} in {}.",
+            "Swapping works in {} of new pairs{}; {random} in {}.",
             percent(facts.iia),
             unseen.unwrap_or_default(),
             percent(facts.controls.random),

@@ -12,7 +12,7 @@ pub fn score(value: f64) -> String {
 
 /// A share in hundredths: `97 %`.
 pub fn percent(value: f64) -> String {
-    format!("{:.0} %", 100.0 * value)
+    format!("{:.0}\u{a0}%", 100.0 * value)
 }
 
 /// Nats with their sign: `+5.1`, `−0.3`.

@@ -33,7 +33,7 @@ pub const QUESTIONS: [Question; 5] = [
     Question {
         name: "agreement",
         title: "is or are?",
-        asks: "“The keys near the window” goes on with “are”, since there are many keys. One number at the noun holds that.",
+        asks: "“The keys near the window” goes on with “are”: there are many keys. One number at the noun holds that.",
         model: GEMMA3,
         directions: &[(
             "agreement.safetensors",
@@ -44,7 +44,7 @@ pub const QUESTIONS: [Question; 5] = [
     Question {
         name: "ioi",
         title: "who gets the drink?",
-        asks: "Of two people one gives, so the other one gets. One number, where the giver is named again, holds which of the two it is.",
+        asks: "One of two people gives, so the other one gets. One number where the giver is named again holds which it is.",
         model: SMOLLM2,
         directions: &[(
             "drink.safetensors",
@@ -66,7 +66,7 @@ pub const QUESTIONS: [Question; 5] = [
     Question {
         name: "capitals",
         title: "which capital?",
-        asks: "Which city is the capital of a country? Here one number is not enough: sixteen at the country are swapped, and they work for countries of the training alone.",
+        asks: "Here one number is not enough. Sixteen at the country are swapped, and they work for countries of the training alone.",
         model: GEMMA3,
         directions: &[(
             "capitals.safetensors",

@@ -13,11 +13,10 @@ const NODE: [f32; 2] = [172.0, 48.0];
 const STEP: [f32; 2] = [186.0, 88.0];
 /// Between base and source value; plain spaces are lost in SVG.
 const SEPARATOR: &str = "\u{a0}·\u{a0}";
-/// Nodes that stand side by side at most, and the middle of the picture.
-const MOST_IN_ROW: usize = 5;
+/// Middle of the picture.
 const MIDDLE: f32 = 2.0 * STEP[0] + NODE[0] / 2.0;
-/// Characters of a line of a node.
-const MOST_CHARS: usize = 26;
+/// Characters that fit into a node; of a longer equation its table has all.
+const MOST_CHARS: usize = 24;
 
 /// A variable.
 #[derive(Clone, PartialEq)]
@@ -64,8 +63,13 @@ fn nodes(session: &Session) -> Option<Vec<Node>> {
                 MIDDLE - NODE[0] / 2.0 + from_middle * step
             }
         };
+        let is_armed = |armed: &str| {
+            let rest = armed.strip_prefix(variable.name.as_str());
+            // A column of what a slot is belongs to it.
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
         nodes.push(Node {
-            is_armed: armed == Some(variable.name.as_str()),
+            is_armed: armed.is_some_and(is_armed),
             name: variable.name,
             equation: variable.equation.unwrap_or_default(),
             base: variable.value,
@@ -116,8 +120,17 @@ pub fn ProgramPanel(
 }
 
 fn picture(nodes: Vec<Node>) -> impl IntoView {
-    let width = 4.0 * STEP[0] + NODE[0];
-    let height = 3.0 * STEP[1] + NODE[1];
+    let ends = |of: fn(&Node) -> f32| {
+        let all = || nodes.iter().map(of);
+        [
+            all().fold(f32::INFINITY, f32::min),
+            all().fold(f32::NEG_INFINITY, f32::max),
+        ]
+    };
+    let ([left, right], [_, bottom]) = (ends(|node| node.x), ends(|node| node.y));
+    // As large as that of a program, where it has less.
+    let (left, right) = (left.min(0.0), right.max(4.0 * STEP[0]));
+    let (width, height) = (right - left + NODE[0], bottom + NODE[1]);
     let lines: Vec<_> = nodes
         .iter()
         .flat_map(|node| {
@@ -159,9 +172,10 @@ fn picture(nodes: Vec<Node>) -> impl IntoView {
         .into_iter()
         .map(|node| {
             let (x, y, middle) = (node.x, node.y, node.x + NODE[0] / 2.0);
-            let title = match node.equation.is_empty() {
+            let title = format!("{} = {}", node.name, node.equation);
+            let title = match node.equation.is_empty() || title.chars().count() > MOST_CHARS {
                 true => node.name.clone(),
-                false => format!("{} = {}", node.name, node.equation),
+                false => title,
             };
             view! {
                 <g class:armed=node.is_armed>
@@ -180,7 +194,7 @@ fn picture(nodes: Vec<Node>) -> impl IntoView {
         <div class="scroll">
             <svg
                 class="program-picture"
-                viewBox=format!("-2 -2 {} {}", width + 4.0, height + 4.0)
+                viewBox=format!("{} -2 {} {}", left - 2.0, width + 4.0, height + 4.0)
                 aria-hidden="true"
             >
                 {lines}

@@ -223,6 +223,7 @@ fn PromptBox(page: PageState, side: Side) -> impl IntoView {
 #[component]
 fn Slots(page: PageState, side: Side) -> impl IntoView {
     let pieces = Memo::new(move |_| page.session.with(|session| session.pieces(side)));
+    let is_live = move || page.session.with(|session| session.model.is_some());
     let menu = move |(slot, piece): (usize, Piece)| {
         let current = piece.text.clone();
         let options = piece.choices.into_iter().map(move |word| {
@@ -238,6 +239,7 @@ fn Slots(page: PageState, side: Side) -> impl IntoView {
                 <span class="at">{piece.slot}</span>
                 <select
                     id=format!("{}-slot-{slot}", side.name())
+                    disabled=move || !is_live()
                     on:change=move |event| {
                         let word = event_target_value(&event);
                         page.try_edit(move |session| session.choose_word(side, slot, &word));
