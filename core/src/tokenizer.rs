@@ -232,6 +232,14 @@ impl Tokenizer {
         }
     }
 
+    /// Ids without the token that is put in front of every text, where it is there.
+    pub fn without_first<'a>(&self, ids: &'a [u32]) -> &'a [u32] {
+        match ids.split_first() {
+            Some((first, rest)) if Some(*first) == self.first => rest,
+            _ => ids,
+        }
+    }
+
     /// Text of a prompt's ids, special tokens as they are written; ids without a token become `<id>`.
     pub fn decode(&self, ids: &[u32]) -> String {
         // A run between special tokens has lost nothing but its own space, if each has one.

@@ -60,9 +60,10 @@ impl Tokens {
         Ok(Self::new(ids, text.to_owned(), tokenizer))
     }
 
-    /// These tokens; their text is what they decode to.
+    /// These tokens; their text is what they decode to, without the token that the tokenizer puts in front.
     pub fn of_ids(ids: &[u32], tokenizer: &Tokenizer) -> Self {
-        Self::new(ids.to_vec(), tokenizer.decode(ids), tokenizer)
+        let text = tokenizer.decode(tokenizer.without_first(ids));
+        Self::new(ids.to_vec(), text, tokenizer)
     }
 
     fn new(ids: Vec<u32>, text: String, tokenizer: &Tokenizer) -> Self {

@@ -85,6 +85,17 @@ fn wait_failure(page: &Page<'_>, parts: &[&str]) {
     });
 }
 
+/// Has the map that is chosen filled: a small one fills itself.
+#[track_caller]
+fn scan(page: &Page<'_>, timeout: Duration) {
+    let click = "const [button, progress] = ['#scan', '#scan-progress'].map((css) => document.querySelector(css));
+         if (progress.textContent === '' && button.textContent === 'Scan') button.click();
+         return progress.textContent === 'done';";
+    page.wait_until("a map", timeout, || {
+        (page.script(click, &[]) == json!(true)).then_some(())
+    });
+}
+
 /// Clicks the first visible button inside `within` whose text has `part`.
 #[track_caller]
 fn click_button(page: &Page<'_>, within: &str, part: &str) {

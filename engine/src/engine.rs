@@ -143,8 +143,9 @@ impl<B: Backend> Engine<B> {
             checked: &checked,
         };
         Ok(match read {
-            Read::Answer { beside } => {
-                Response::Answer(self.answer(&asked, beside, is_wanted).await?)
+            Read::Answer { beside, among } => {
+                let beside = [beside.clone()];
+                Response::Answer(self.answer(&asked, &beside, among, is_wanted).await?)
             }
             Read::Lens { layer, pair } => {
                 Response::Lens(self.lens(&asked, *layer, *pair, is_wanted).await?)

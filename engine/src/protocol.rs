@@ -23,6 +23,9 @@ pub enum Read {
     Answer {
         /// Token ids of that prompt.
         beside: Vec<u32>,
+        /// Tokens of which the likeliest is the answer; where there are none, it is the likeliest of all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        among: Vec<u32>,
     },
     /// What the residual stream would answer above one layer, at every token.
     Lens {
@@ -169,9 +172,9 @@ pub struct AnswerRow {
 /// The next token after base, intervened and source run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The likeliest tokens of each run, likeliest anywhere first.
+    /// The likeliest tokens of each run and the answers, likeliest anywhere first.
     pub rows: Vec<AnswerRow>,
-    /// Top-1 token after base, intervened and source run.
+    /// Top-1 token after base, intervened and source run, of those that count.
     pub top: [u32; 3],
     /// Base's answer and source's answer (where they are one, base's second): the pair whose logits are compared.
     pub pair: [u32; 2],

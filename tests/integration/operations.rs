@@ -312,6 +312,7 @@ fn assert_answers(engine: &mut Engine<B>, plan: Plan, model: &Decoder<B>, sizes:
         plan,
         read: Read::Answer {
             beside: vec![1, 2, 3],
+            among: Vec::new(),
         },
     };
     let response = block_on(engine.handle(0, &request, &async || true)).unwrap();

@@ -4,6 +4,7 @@ mod ask;
 mod devices;
 mod files;
 mod folder;
+mod keep;
 mod learned;
 mod links;
 mod load;
@@ -144,6 +145,7 @@ impl App {
             Action::CancelLoading => self.cancel_loading(),
             Action::Wish(device) => self.wish(device),
             Action::Share => self.share(),
+            Action::Keep(kept, of, format) => self.keep(kept, of, format),
             Action::CopyCode => self.copy_code(),
             Action::TurnTheme => self.turn_theme(),
         }

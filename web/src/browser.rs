@@ -4,6 +4,7 @@ pub mod client;
 pub mod fetch;
 pub mod files;
 pub mod model;
+pub mod picture;
 pub mod window;
 pub mod worker;
 

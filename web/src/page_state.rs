@@ -8,7 +8,7 @@ use web_sys::File;
 
 use crate::{
     device::{Device, Devices},
-    session::{Session, map::Metric},
+    session::{Session, kept::Kept, map::Metric},
 };
 
 /// How far the model is.
@@ -108,6 +108,28 @@ impl Theme {
 /// A change of the session, which may say how it went.
 pub type Change<T> = Box<dyn FnOnce(&mut Session) -> T>;
 
+/// What kind of file a part of the page becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A drawing.
+    Svg,
+    /// Pixels.
+    Png,
+    /// Numbers.
+    Csv,
+}
+
+impl Format {
+    /// What the file's name ends with.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Svg => "svg",
+            Self::Png => "png",
+            Self::Csv => "csv",
+        }
+    }
+}
+
 /// Something that a person does.
 pub enum Action {
     /// Changes the session; what is out of date then is asked for.
@@ -142,6 +164,8 @@ pub enum Action {
     Wish(Option<Device>),
     /// Copies a link to the view.
     Share,
+    /// Keeps a part of the page as a file; its element is the selector's.
+    Keep(Kept, &'static str, Format),
     /// Copies code that does what is on the page.
     CopyCode,
     /// Takes the next colours.

@@ -7,6 +7,7 @@ pub mod fit;
 pub mod flips;
 mod gallery;
 pub mod job;
+pub mod kept;
 pub mod learned;
 pub mod lint;
 pub mod look;
@@ -94,6 +95,8 @@ pub struct Model {
     pub tokenizer: Tokenizer,
     /// Tokens behind which a text has ended.
     pub end_tokens: Vec<u32>,
+    /// The answers of tasks, as [`task::choices`] gives them.
+    pub choices: Vec<(&'static str, Vec<u32>)>,
     /// The program that pairs are sampled from, where the tokenizer has its words.
     pub program: Option<Arc<AskedProgram>>,
 }

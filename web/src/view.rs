@@ -9,6 +9,7 @@ mod gallery;
 pub mod guide;
 pub mod header;
 pub mod inside;
+mod keep;
 mod menu;
 mod models;
 pub mod page;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use swivel_e2e::{Browser, Gpu, Overlay, Page, Server};
 
-use super::{CPU, IS_CURRENT, LONG, SOON, server, texts};
+use super::{CPU, IS_CURRENT, LONG, SOON, scan, server, texts};
 
 const N_LAYERS: usize = 30;
 const N_TOKENS: usize = 40;
@@ -167,8 +167,7 @@ fn pictures_of_a_large_model_fit_the_page() {
     page.screenshot("large-attention");
 
     page.click("#picture-interchange");
-    page.click("#scan");
-    page.wait_text("#scan-progress", 2 * LONG, |text| text == "done");
+    scan(&page, 2 * LONG);
     assert_fits(&page, N_LAYERS * N_TOKENS);
     page.screenshot("large-map");
 

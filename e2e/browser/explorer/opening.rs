@@ -5,7 +5,9 @@ use std::{fs, time::Duration};
 use serde_json::json;
 use swivel_e2e::{Browser, Gpu, Overlay, dist};
 
-use super::{CPU, IS_CURRENT, LONG, SOLVER, SOON, WEIGHTS, open_live, server, wait_verdict};
+use super::{
+    CPU, IS_CURRENT, LONG, SOLVER, SOON, WEIGHTS, open_live, scan, server, wait_verdict,
+};
 
 /// Everything of the page but models, compressed as static hosts do; bytes.
 const MOST_COMPRESSED_BYTES: usize = 1_600_000;
@@ -296,8 +298,7 @@ fn text_has_contrast_in_light_and_dark() {
     let page = browser.page(&server);
     open_live(&page, CPU);
     page.click("#picture-interchange");
-    page.click("#scan");
-    page.wait_text("#scan-progress", LONG, |text| text == "done");
+    scan(&page, LONG);
     let faint = || {
         page.script(
             "const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });

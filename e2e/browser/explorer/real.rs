@@ -177,6 +177,19 @@ fn a_sentence_of_ones_own_flips_on_gemma3() {
     page.set_value("#source-slot-0", "cat");
     page.wait_text("#verdict", VERY_LONG, flips);
     page.screenshot("own-words");
+    // Long tokens, and text from right to left: nothing overflows, on a phone either.
+    ask(
+        &page,
+        "الولايات المتحدة الأمريكية responsabilidades internacionalmente",
+        "Rechtsschutzversicherungsgesellschaften عشرون",
+    );
+    page.screenshot("long-tokens");
+    page.phone();
+    let js = "const wide = document.documentElement.scrollWidth - innerWidth;
+        const chips = [...document.querySelectorAll('.tokens li, .answers th, .answers td')];
+        return Math.max(wide, ...chips.map((chip) => chip.scrollWidth - chip.clientWidth));";
+    assert!(page.script(js, &[]).as_i64().unwrap() <= 0);
+    page.screenshot("long-tokens-phone");
     page.assert_clean_console();
 }
 
@@ -193,13 +206,13 @@ fn a_sentence_of_another_form_flips_on_smollm2() {
     let flips = |text: &str| text.contains("FLIPPED") || text.contains("from ␣Peter to ␣Anna");
     page.wait_text("#verdict", VERY_LONG, flips);
     page.wait_text(".card .way", VERY_LONG, |text| {
-        text.contains("“␣Anna”, by its word") && text.contains("another form")
+        text.contains("“␣Anna”, by its word")
     });
     page.screenshot("another-form");
     // A click puts it elsewhere, where nothing flips; undo takes that back.
     page.click("#base-tokens li:nth-child(4)");
     page.wait_text("#verdict", VERY_LONG, |text| text.contains("stays ␣Peter"));
-    page.wait_text(".card .way", VERY_LONG, |text| text.contains("set by hand"));
+    page.wait_text(".card .way", VERY_LONG, |text| text.contains("as it was set"));
     click_button(&page, "header", "Undo");
     page.wait_text("#verdict", VERY_LONG, flips);
     // Prompts of two lengths are matched by the places of the sentence.

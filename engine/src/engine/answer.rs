@@ -1,6 +1,7 @@
 //! The next token.
 
 use burn::tensor::{Tensor, backend::Backend};
+use swivel_core::Error;
 
 use super::{Asked, Engine};
 use crate::{compare::compare, failure::Result, protocol::Answer};
@@ -10,10 +11,13 @@ impl<B: Backend> Engine<B> {
     pub(super) async fn answer(
         &mut self,
         asked: &Asked<'_>,
-        beside: &[u32],
+        beside: &[Vec<u32>; 1],
+        among: &[u32],
         is_wanted: &impl AsyncFn() -> bool,
     ) -> Result<Answer> {
-        let beside = [beside.to_vec()];
+        if !among.is_empty() {
+            self.sizes.check_ids(&[among]).map_err(Error::from)?;
+        }
         let mut prompts: Vec<&[Vec<u32>]> = (0..=asked.checked.n_sources())
             .map(|run| asked.checked.run_ids(run))
             .chain([&beside[..]])
@@ -22,7 +26,7 @@ impl<B: Backend> Engine<B> {
         prompts.sort_unstable();
         prompts.dedup();
         let new_runs = prompts.len();
-        let source = self.run(asked.asker, &beside, is_wanted).await?;
+        let source = self.run(asked.asker, beside, is_wanted).await?;
         let stage = self.intervened(asked, &[], is_wanted).await?;
         let n_layers = self.sizes.n_layers;
         let n_tokens = stage.plain.cached.n_tokens();
@@ -41,7 +45,7 @@ impl<B: Backend> Engine<B> {
         Ok(Answer {
             computed: [computed, n_layers * n_tokens],
             new_runs,
-            ..compare(Tensor::cat(logits, 0)).await?
+            ..compare(Tensor::cat(logits, 0), among).await?
         })
     }
 }

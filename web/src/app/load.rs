@@ -25,7 +25,7 @@ use crate::{
     device::{Device, DeviceState},
     offered::BUILT_IN,
     page_state::{KeptModel, Loading},
-    session::{Model, recorded::QUESTIONS},
+    session::{Model, recorded::QUESTIONS, task::choices},
 };
 
 impl App {
@@ -303,6 +303,7 @@ impl App {
             family,
             sizes,
             sha256: sha256.to_owned(),
+            choices: choices(&tokenizer),
             program: AskedProgram::new(None, None, None, &tokenizer)
                 .ok()
                 .map(Into::into),

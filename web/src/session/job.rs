@@ -68,7 +68,8 @@ impl Session {
         let is_wanted = !self.is_current && self.refusal.is_none();
         (is_wanted && self.is_readable()).then(|| {
             let beside = self.choices.source.ids.clone();
-            (JobKind::Answer, self.request(Read::Answer { beside }))
+            let among = self.among();
+            (JobKind::Answer, self.request(Read::Answer { beside, among }))
         })
     }
 
@@ -166,6 +167,29 @@ impl Session {
         }
     }
 
+    /// True if a map of what an operation does at every cell is wanted, is not there or under way, and takes no time that a person
+    /// would notice.
+    pub fn wants_small_map(
+        &self,
+        operation: &'static Operation,
+        at: (Component, Option<usize>),
+    ) -> bool {
+        /// Products of numbers that a tab does in well below a second.
+        const MOST_PRODUCTS: usize = 1_000_000_000;
+        let is_asked = self.picture == Picture::Map && self.is_current;
+        let Some(model) = self.model.as_ref().filter(|_| is_asked) else {
+            return false;
+        };
+        let is_it =
+            |map: &PatchMap| map.operation == operation && (map.component, map.head) == at;
+        let (sizes, n_tokens) = (&model.sizes, self.choices.base.ids.len());
+        let in_a_layer = 4 * sizes.d_model * sizes.d_model + 3 * sizes.d_model * sizes.d_mlp;
+        // Of each cell, half of the layers and half of the tokens.
+        let n_cells = sizes.n_layers * n_tokens;
+        n_cells.saturating_mul(n_cells / 4).saturating_mul(in_a_layer) <= MOST_PRODUCTS
+            && !self.map.as_ref().is_some_and(is_it)
+    }
+
     /// Starts a map of what an operation on the whole value does at every cell, in one head or in all; false if there is no
     /// answer yet to compare with.
     pub fn start_map(
@@ -240,6 +264,7 @@ impl Session {
             plan: prompts.plan(vec![planned]),
             read: Read::Answer {
                 beside: prompts.source.clone(),
+                among: Vec::new(),
             },
         }
     }
@@ -259,6 +284,7 @@ impl Session {
             plan: prompts.plan(vec![card.planned(None)]),
             read: Read::Answer {
                 beside: prompts.source,
+                among: Vec::new(),
             },
         }
     }

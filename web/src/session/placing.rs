@@ -73,13 +73,13 @@ impl Session {
             let token = self.look_at(side, position)?.quoted();
             let how = match way {
                 Way::Form => "by the form of the sentence",
-                Way::Word => "by its word: the sentence has another form than those that were measured",
-                Way::Hand => "set by hand, or left where it was: click a token to move it",
+                Way::Word => "by its word",
+                Way::Hand => "as it was set; a click on a token moves it",
             };
-            Some(format!("{} {token}, {how}", side.name()))
+            Some(format!("in the {} {token}, {how}", side.name()))
         };
         let sides: Vec<String> = Side::BOTH.into_iter().filter_map(of).collect();
-        Some(format!("`{name}` is {}", sides.join("; ")))
+        Some(format!("`{name}`: {}", sides.join("; ")))
     }
 
     /// Name of the token that a card's direction was learned at, where both prompts are of its form and the card is there.

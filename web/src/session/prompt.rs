@@ -53,8 +53,15 @@ impl Prompt {
 
     /// The prompt of these tokens.
     pub fn of_ids(ids: Vec<u32>, tokenizer: &Tokenizer) -> Self {
+        // The text does not say what the tokenizer puts in front of it anyhow.
+        let said = tokenizer.without_first(&ids);
+        let said = tokenizer.decode(said);
+        let text = match tokenizer.encode(&said) {
+            Ok(own) if own == ids => said,
+            _ => tokenizer.decode(&ids),
+        };
         Self {
-            text: tokenizer.decode(&ids),
+            text,
             pieces: ids.iter().map(|id| tokenizer.token(*id)).collect(),
             ids,
         }
@@ -100,7 +107,7 @@ pub fn rotated(request: &Request, n_tokens: usize) -> Request {
             rows.iter_mut().for_each(turn);
         }
     }
-    if let Read::Answer { beside } = read {
+    if let Read::Answer { beside, .. } = read {
         turn(beside);
     }
     request

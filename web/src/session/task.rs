@@ -1,15 +1,25 @@
 //! What the page knows of the task: worked examples, random pairs, and what the program answers.
 
 use swivel_core::{
-    Result,
+    Result, Tokenizer,
     question::{
-        Form, Question, Task, Variable, program_of,
+        Form, Labels, Question, Score, Task, Variable, program_of,
         programs::{AskedProgram, Example},
         shipped,
     },
 };
 
 use super::{Card, Prompts, Session, Side, recorded::QUESTIONS};
+
+/// The answers of the tasks that are told by the likeliest of them, as tokens, where the tokenizer tells them apart.
+pub fn choices(tokenizer: &Tokenizer) -> Vec<(&'static str, Vec<u32>)> {
+    let of = |name| {
+        let task = shipped::known(name).filter(|task| task.score == Score::Choice)?;
+        let labels = Labels::new(task, tokenizer).ok()?;
+        Some((name, labels.all()))
+    };
+    shipped::names().filter_map(of).collect()
+}
 
 /// What the page is about.
 #[derive(Clone, Copy)]
@@ -219,6 +229,29 @@ impl Session {
                 expected.map(str::to_owned)
             }
         }
+    }
+
+    /// Tokens of which the likeliest is the answer, where the prompts are of a task that is scored so: its answers, where they are
+    /// few, or the prompts have words that it knows. None where it is the likeliest of all.
+    pub(super) fn among(&self) -> Vec<u32> {
+        /// Answers that a sentence is told by, whatever words stand in it.
+        const FEW: usize = 4;
+        let choices = || {
+            let task = self.task()?;
+            let mut known = self.model.as_ref()?.choices.iter();
+            let (_, choices) = known.find(|(name, _)| *name == task.name)?;
+            let form = Form::of_task(task);
+            let is_its = |side| {
+                let text = &self.choices.prompt(side).text;
+                match choices.len() <= FEW {
+                    true => form.is_of(text),
+                    false => task.read(text).is_some(),
+                }
+            };
+            let is_on_task = Side::BOTH.into_iter().all(is_its);
+            is_on_task.then(|| choices.clone())
+        };
+        choices().unwrap_or_default()
     }
 
     /// Whether an answer is the expected one; `None` where none is expected, or it is none of the task's.

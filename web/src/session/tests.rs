@@ -8,6 +8,7 @@ mod example;
 mod flips;
 mod full;
 mod jobs;
+mod kept;
 mod learned;
 mod links;
 mod text;
@@ -49,6 +50,7 @@ fn model() -> Model {
         family: "gpt2",
         sizes: config().sizes,
         sha256: Weights::new(&[&weights]).unwrap().sha256().to_owned(),
+        choices: task::choices(&tokenizer),
         program: AskedProgram::new(None, None, None, &tokenizer)
             .ok()
             .map(Arc::new),

@@ -3,10 +3,12 @@
 use leptos::prelude::*;
 use swivel_engine::protocol::{Answer, AnswerRow};
 
+use super::keep::Keep;
 use crate::{
     page_state::PageState,
     session::{
         Look, Session,
+        kept::Kept,
         numbers::{milliseconds, nats, probability, signed_share},
     },
 };
@@ -27,6 +29,8 @@ struct Said {
     tops: [String; 3],
     is_flipped: bool,
     is_armed: bool,
+    /// Another token is likelier than what counts as an answer.
+    is_among_few: bool,
     /// It is known what a swap should do here.
     is_on_task: bool,
     moved: f32,
@@ -102,6 +106,12 @@ fn said(session: &Session) -> Option<Said> {
         tops: top.map(|id| session.look(id).shortened(MOST_SAID)),
         is_flipped: answer.is_flipped(),
         is_armed,
+        is_among_few: (0..2).any(|run| {
+            let probability = |row: &AnswerRow| row.scores[run].probability;
+            let own = answer.rows.iter().find(|row| row.id == top[run]);
+            let own = own.map_or(0.0, probability);
+            answer.rows.iter().any(|row| probability(row) > own)
+        }),
         is_on_task: session.is_on_task(),
         moved: intervened - base,
         recovered: ((source - base).abs() > 1e-3).then(|| (intervened - base) / (source - base)),
@@ -146,7 +156,7 @@ pub fn AnswerPanel(
                 page.session.with(|session| ms(session).filter(|_| session.is_current))
             }
         >
-            <h2>"What the model says"</h2>
+            <h2>"What the model says" <Keep page kept=Kept::Answer of="#answer" /></h2>
             {move || refusal().map(|cause| view! { <p class="bad" role="alert">{cause}</p> })}
             {move || match said.get() {
                 Some(said) => table(said).into_any(),
@@ -162,6 +172,7 @@ fn table(said: Said) -> impl IntoView {
         tops,
         is_flipped,
         is_armed,
+        is_among_few,
         is_on_task,
         moved,
         recovered,
@@ -217,6 +228,17 @@ fn table(said: Said) -> impl IntoView {
             <p id="verdict" role="status" aria-live="polite">
                 {is_flip.then(|| view! { <strong>"FLIPPED "</strong> })}
                 <span>{sentence}</span>
+                {is_among_few
+                    .then(|| {
+                        view! {
+                            <span
+                                class="fact"
+                                title="The question asks which of its answers is the likeliest; another token may be likelier still."
+                            >
+                                " Of its own answers; another token is likelier."
+                            </span>
+                        }
+                    })}
             </p>
             {numbers}
             {program}

@@ -189,11 +189,6 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                 <div class="card-title">
                     <h3>{move || text(|facts| facts.title.clone())}</h3>
                     <p class="fact">{move || text(|facts| facts.place.clone())}</p>
-                    {move || {
-                        facts
-                            .with(|facts| facts.as_ref().and_then(|f| f.way.clone()))
-                            .map(|way| view! { <p class="fact way">{way}</p> })
-                    }}
                 </div>
                 <Show when=move || facts.with(|f| f.as_ref().is_some_and(|f| f.is_removable))>
                     <button class="quiet" on:click=move |_| page.edit(move |s| s.remove_card(idx))>
@@ -201,6 +196,11 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                     </button>
                 </Show>
             </div>
+            {move || {
+                facts
+                    .with(|facts| facts.as_ref().and_then(|f| f.way.clone()))
+                    .map(|way| view! { <p class="fact way">{way}</p> })
+            }}
             {move || {
                 facts
                     .with(|facts| facts.as_ref().and_then(|facts| Some((facts.scores.clone()?, facts.shuffled.clone(), facts.unseen.clone()))))

@@ -3,12 +3,13 @@
 use leptos::prelude::*;
 use swivel_core::direction::Controls;
 
-use super::directions::SUSPECT;
+use super::{directions::SUSPECT, keep::Keep};
 use crate::{
     page_state::{Action, PageState},
     session::{
         Session,
         flips::{FlipTable, N_PAIRS, Swap},
+        kept::Kept,
         numbers::{duration, nats, probability},
     },
 };
@@ -143,7 +144,12 @@ pub fn FlipPanel(
     };
     view! {
         <section class="flips" id="flips" aria-labelledby="flips-title">
-            <h2 id="flips-title">"How often does it work?"</h2>
+            <h2 id="flips-title">
+                "How often does it work?"
+                <Show when=move || has_table.get()>
+                    <Keep page kept=Kept::Flips of="#flips" />
+                </Show>
+            </h2>
             <div class="bar">
                 <button
                     id="try-pairs"

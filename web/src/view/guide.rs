@@ -35,18 +35,25 @@ pub fn Guide(
                     <li>
                         <h3>"Type"</h3>
                         <p>
-                            "The model reads two prompts, token by token. The base run will be changed; the source run lends a value. Each prompt ends where its answer is due."
+                            "The model reads two prompts, token by token (a token is a word or a part of one), and says which comes next. The base run will be changed; the source run lends a value. “The keys near the window” goes on with “are”, “The key near the window” with “is”. Choose other words from the menus, or type a sentence of your own."
                         </p>
                         <button on:click=move |_| page.act(Action::NewPair)>"Another pair"</button>
                     </li>
                     <li>
                         <h3>"Toggle"</h3>
                         <p>
-                            "A direction is one line through a layer's values at one token; a subspace has several. Switch one on: the base run gets the source's number along each line, and nothing else. If the answer flips, the model keeps its decision there."
+                            "Inside, each layer writes a list of numbers for each token. A direction is one line through them at one place; a subspace has several. Switch one on: the base run gets the source's number along each line, and nothing else. If the answer flips, the model keeps its decision there. Click a token to have it act there."
                         </p>
                         <button on:click=move |_| page.edit(|session| session.toggle_card(0))>
                             "Switch the first direction"
                         </button>
+                    </li>
+                    <li>
+                        <h3>"Count"</h3>
+                        <p>
+                            "One flip may be luck. “How often does it work?” tries the direction in a hundred pairs that were not seen before, beside everything that the model has there, which should work, and a random line, which must fail."
+                        </p>
+                        <button on:click=move |_| page.act(Action::TryPairs)>"Try a hundred pairs"</button>
                     </li>
                     <li>
                         <h3>"Arm"</h3>
@@ -67,6 +74,7 @@ pub fn Guide(
                     <li>
                         <h3>"Share"</h3>
                         <p>
+                            "Each picture can be kept: SVG, PNG, or its numbers as CSV. "
                             "The link holds the prompts, what is switched on, and the view; whoever opens it sees the same numbers. “Copy as code” gives a Python script that does it with pyvene."
                         </p>
                         <button on:click=move |_| page.act(Action::Share)>"Copy the link"</button>

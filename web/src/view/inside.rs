@@ -23,9 +23,10 @@ use self::{
     legend::Legend,
     map::{MapControls, MapTable},
 };
+use super::keep::Keep;
 use crate::{
     page_state::PageState,
-    session::{Picture, Shown},
+    session::{Picture, Shown, kept::Kept},
 };
 
 const SHOWN: [(Shown, &str); 3] = [
@@ -47,7 +48,7 @@ pub fn Inside(
     let is_table = RwSignal::new(false);
     view! {
         <section class="inside" aria-label="Inside the model">
-            <h2>"Inside"</h2>
+            <h2>"Inside" <Keep page kept=Kept::Inside of=".inside" /></h2>
             <div class="bar">
                 <PictureChoice page choose=show />
                 <Show when=move || matches!(picture(), Picture::Lens | Picture::Attention)>

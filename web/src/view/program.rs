@@ -3,9 +3,10 @@
 use leptos::prelude::*;
 use swivel_core::question::Variable;
 
+use super::keep::Keep;
 use crate::{
     page_state::PageState,
-    session::{Session, Side},
+    session::{Session, Side, kept::Kept},
 };
 
 /// Size of a node and the distance between rows and columns, in units of the picture.
@@ -103,7 +104,7 @@ pub fn ProgramPanel(
     view! {
         <Show when=has_task>
             <section class="program" id="program" aria-label="The causal model">
-                <h2>{title} {name}</h2>
+                <h2>{title} {name} <Keep page kept=Kept::Program of="#program" /></h2>
                 {move || match nodes.get() {
                     None => view! { <p class="fact">{hint}</p> }.into_any(),
                     Some(nodes) => picture(nodes).into_any(),

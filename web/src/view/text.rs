@@ -4,11 +4,12 @@ use leptos::prelude::*;
 use swivel_core::generate::{Acts, Sampling};
 use swivel_engine::protocol::NextToken;
 
-use super::inside::choices::Choice;
+use super::{inside::choices::Choice, keep::Keep};
 use crate::{
     page_state::PageState,
     session::{
         Session,
+        kept::Kept,
         numbers::probability,
         text::{N_TOKENS, Wish},
     },
@@ -20,8 +21,10 @@ const ACTS: [(Acts, &str); 3] = [
     (Acts::Every, "everywhere"),
 ];
 const CHOICES: [(bool, &str); 2] = [(false, "likeliest token"), (true, "drawn at random")];
-/// Of tokens that are drawn.
-const TEMPERATURE: f32 = 0.8;
+/// How tokens are drawn: temperature, top-k, top-p; the first of each stands for what is usual.
+const TEMPERATURES: [f32; 5] = [0.8, 0.3, 0.6, 1.0, 1.5];
+const TOP_K: [Option<usize>; 5] = [None, Some(3), Some(10), Some(40), Some(100)];
+const TOP_P: [Option<f32>; 5] = [None, Some(0.5), Some(0.8), Some(0.9), Some(0.95)];
 
 /// A token of a text as it is shown.
 #[derive(Clone, PartialEq)]
@@ -78,8 +81,9 @@ pub fn TextPanel(
 ) -> impl IntoView {
     let acts = RwSignal::new(Acts::Prompt);
     let is_drawn = RwSignal::new(false);
-    // Each drawn text is another one.
-    let seed = StoredValue::new(0u64);
+    let chosen = [(); 3].map(|()| RwSignal::new(0));
+    // Each drawn text is another one, unless a person says which.
+    let seed = RwSignal::new(0u64);
     let is_running = move || {
         page.session
             .with(|session| session.text.as_ref().is_some_and(|text| text.is_running))
@@ -90,15 +94,21 @@ pub fn TextPanel(
             return page.edit(Session::stop_text);
         }
         let sampling = match is_drawn.get_untracked() {
-            true => Sampling::new(TEMPERATURE, None, None).unwrap_or(Sampling::GREEDY),
+            true => {
+                let [temperature, k, p] = chosen.map(|own| own.get_untracked());
+                let sampling = Sampling::new(TEMPERATURES[temperature], TOP_K[k], TOP_P[p]);
+                sampling.unwrap_or(Sampling::GREEDY)
+            }
             false => Sampling::GREEDY,
         };
         let wish = Wish {
             acts: acts.get_untracked(),
             sampling,
-            seed: seed.get_value(),
+            seed: seed.get_untracked(),
         };
-        seed.update_value(|seed| *seed += 1);
+        if is_drawn.get_untracked() {
+            seed.update(|seed| *seed = seed.wrapping_add(1));
+        }
         page.edit(move |session| session.start_text(wish));
     };
     let runs =
@@ -108,11 +118,18 @@ pub fn TextPanel(
         page.session
             .with(|session| session.choices.base.text.clone())
     };
+    // New tokens at which the interventions act.
+    let acts_at_new = move |run: usize| {
+        let acts = page
+            .session
+            .with(|session| session.text.as_ref().map(|text| text.wish.acts));
+        run == 1 && matches!(acts, Some(Acts::New | Acts::Every))
+    };
     let column = move |run: usize, name: &'static str| {
         view! {
             <div>
                 <h3 class=name>{name}</h3>
-                <p class="generated" id=format!("text-{name}")>
+                <p class="generated" class:acting=move || acts_at_new(run) id=format!("text-{name}")>
                     <span class="fact">{prompt}</span>
                     {move || {
                         let Run { pieces, has_ended } = runs[run].get()?;
@@ -129,7 +146,9 @@ pub fn TextPanel(
     };
     view! {
         <section class="text" id="text" aria-labelledby="text-title">
-            <h2 id="text-title">"Text"</h2>
+            <h2 id="text-title">
+                "Text" <Show when=has_text><Keep page kept=Kept::Text of="#text" /></Show>
+            </h2>
             <div class="bar">
                 <button id="go-on" class="strong" on:click=go disabled=move || !is_live()>
                     {move || match is_running() {
@@ -149,6 +168,24 @@ pub fn TextPanel(
                     current=is_drawn.into()
                     choose=move |own| is_drawn.set(own)
                 />
+                <Show when=move || is_drawn.get()>
+                    <span class="draws">
+                        {select("temperature", chosen[0], TEMPERATURES.map(|own| own.to_string()))}
+                        {select("top-k", chosen[1], TOP_K.map(all_or))}
+                        {select("top-p", chosen[2], TOP_P.map(all_or))} <label>
+                            "seed "
+                            <input
+                                id="seed"
+                                type="number"
+                                min="0"
+                                prop:value=move || seed.get().to_string()
+                                on:change=move |event| {
+                                    seed.set(event_target_value(&event).parse().unwrap_or(0));
+                                }
+                            />
+                        </label>
+                    </span>
+                </Show>
                 <span class="fact" id="text-progress">
                     {move || page.session.with(progress)}
                 </span>
@@ -162,5 +199,32 @@ pub fn TextPanel(
                 </div>
             </Show>
         </section>
+    }
+}
+
+/// A limit as a menu says it.
+fn all_or<T: ToString>(limit: Option<T>) -> String {
+    limit.map_or_else(|| "all".to_owned(), |limit| limit.to_string())
+}
+
+/// One of a few numbers.
+fn select(name: &'static str, chosen: RwSignal<usize>, values: [String; 5]) -> impl IntoView {
+    let options = values.into_iter().enumerate().map(|(idx, text)| {
+        view! {
+            <option value=idx selected=idx == chosen.get_untracked()>
+                {text}
+            </option>
+        }
+    });
+    view! {
+        <label>
+            {name} " "
+            <select
+                id=name
+                on:change=move |event| chosen.set(event_target_value(&event).parse().unwrap_or(0))
+            >
+                {options.collect_view()}
+            </select>
+        </label>
     }
 }

@@ -107,6 +107,45 @@ fn lens_and_attention_change_only_inside_the_cone() {
 }
 
 #[test]
+fn answer_among_some_tokens_is_the_likeliest_of_them() {
+    let (mut session, mut engine) = (live(), engine());
+    let plain = answer(&mut engine, &mut session);
+    let mut request = session.request(Read::Answer {
+        beside: session.choices.source.ids.clone(),
+        among: vec![plain.rows[2].id, plain.rows[3].id],
+    });
+    let Response::Answer(among) = handle(&mut engine, &session, &request).unwrap() else {
+        panic!("an answer");
+    };
+    for run in 0..3 {
+        let logit = |id: u32| {
+            let row = among.rows.iter().find(|row| row.id == id).unwrap();
+            row.scores[run].logit
+        };
+        let [one, other] = [plain.rows[2].id, plain.rows[3].id];
+        assert!(logit(among.top[run]) >= logit(one).max(logit(other)));
+        assert!([one, other].contains(&among.top[run]));
+        // What is likelier than both has its row.
+        assert!(logit(plain.top[run]) > logit(among.top[run]));
+    }
+    // Both of the answers that count anyhow: nothing changes.
+    request.read = Read::Answer {
+        beside: session.choices.source.ids.clone(),
+        among: plain.pair.to_vec(),
+    };
+    let Response::Answer(same) = handle(&mut engine, &session, &request).unwrap() else {
+        panic!("an answer");
+    };
+    assert_eq!((same.top, same.pair), (plain.top, plain.pair));
+    assert_eq!(same.differences, plain.differences);
+    request.read = Read::Answer {
+        beside: vec![0],
+        among: vec![u32::MAX],
+    };
+    assert!(handle(&mut engine, &session, &request).is_err());
+}
+
+#[test]
 fn probes_of_the_embedded_directions_pass() {
     let mut session = live();
     let mut engine = engine();

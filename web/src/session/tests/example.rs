@@ -89,6 +89,7 @@ fn real(file: &str) -> Option<(Model, Engine<Flex>)> {
         family: config.family.model_type,
         sha256: weights.sha256().to_owned(),
         program: None,
+        choices: task::choices(&tokenizer),
         tokenizer,
         end_tokens: config.end_tokens,
         sizes: config.sizes,
@@ -200,7 +201,7 @@ fn sentences_of_ones_own_flip_in_smollm2() {
         Some(("S", [Way::Word, Way::Form]))
     );
     let said = session.said_of_placing(&card).unwrap();
-    assert!(said.contains("base “␣Anna”, by its word"), "{said}");
+    assert!(said.contains("in the base “␣Anna”, by its word"), "{said}");
     let said = answer(&mut engine, &mut session);
     let tops = [0, 1].map(|run| session.token(said.top[run]));
     assert_eq!(tops, [" Peter", " Anna"]);

@@ -46,6 +46,17 @@ pub fn MapControls(
             })
         })
     };
+    // What takes no time needs no click.
+    Effect::new(move |_| {
+        let at = (page.component.get(), page.head.get());
+        let operation = page.operation.get();
+        if page
+            .session
+            .with(|session| session.wants_small_map(operation, at))
+        {
+            page.scan();
+        }
+    });
     let scan = move |_| match is_running() {
         true => page.edit(Session::stop_map),
         false => page.scan(),
