@@ -8,6 +8,7 @@ mod flips;
 mod folder;
 mod gallery;
 mod inside;
+mod kept;
 mod large;
 mod machine;
 mod maps;

@@ -53,7 +53,11 @@ impl<B: Backend> Run<B> {
     /// # Shapes
     /// - result: `[rows, d_vocab]`, nats
     pub fn logits(&self, model: &Decoder<B>) -> Tensor<B, 2> {
-        let compute = || model.head(self.normed(model).unsqueeze_dim(1)).squeeze_dim(1);
+        let compute = || {
+            model
+                .head(self.normed(model).unsqueeze_dim(1))
+                .squeeze_dim(1)
+        };
         self.logits.get_or_init(compute).clone()
     }
 }

@@ -84,11 +84,7 @@ pub(crate) async fn compare<B: Backend>(logits: Tensor<B, 2>, among: &[u32]) -> 
 }
 
 /// The rows of the table, likeliest anywhere first; the columns `top` are the runs' answers and likeliest tokens.
-fn rows(
-    ids: &[u32],
-    top: &[usize],
-    at: impl Fn(usize) -> [Score; N_RUNS],
-) -> Vec<AnswerRow> {
+fn rows(ids: &[u32], top: &[usize], at: impl Fn(usize) -> [Score; N_RUNS]) -> Vec<AnswerRow> {
     let mut rows: Vec<AnswerRow> = (ids.iter().enumerate())
         .map(|(column, id)| AnswerRow {
             id: *id,

@@ -212,11 +212,7 @@ fn show_theme(theme: Theme) {
 /// Shows the page and starts everything.
 pub fn mount() {
     let (question, model) = (window::query("question"), window::query("model"));
-    let asked_for = recorded::asked_for(
-        question.as_deref(),
-        model.as_deref(),
-        &window::fragment(),
-    );
+    let asked_for = recorded::asked_for(question.as_deref(), model.as_deref(), &window::fragment());
     let session = match Session::of_question(asked_for) {
         Ok(session) => session,
         Err(error) => wasm_bindgen::throw_str(&error.to_string()),

@@ -129,7 +129,10 @@ impl Task {
     /// fillings one that differs in the fewest slots. `None` if the slot cannot say that.
     pub fn saying(&self, filling: &Filling, slot: usize, text: &str) -> Option<Filling> {
         let mut entries = self.templates[filling.template].entries();
-        let entry = entries.by_ref().filter(|own| own.slot().is_some()).nth(slot)?;
+        let entry = entries
+            .by_ref()
+            .filter(|own| own.slot().is_some())
+            .nth(slot)?;
         let needed: Vec<usize> = self.needed(entry).into_iter().collect();
         let free: Vec<usize> = (self.free_variables().iter())
             .filter_map(Entry::slot)
@@ -340,7 +343,9 @@ fn repeated(text: &str, known: &[&str]) -> Option<Range<usize>> {
         }
     };
     let is_twice = |place: &&Range<usize>| {
-        let same = found.iter().filter(|own| text[(*own).clone()] == text[(*place).clone()]);
+        let same = found
+            .iter()
+            .filter(|own| text[(*own).clone()] == text[(*place).clone()]);
         same.count() > 1
     };
     let mut twice: Vec<&Range<usize>> = found.iter().filter(is_twice).collect();

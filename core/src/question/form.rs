@@ -207,10 +207,7 @@ impl Form {
             };
             Some([base, source])
         })?;
-        let [base_parts, source_parts] = [
-            parts(&of_both[0], base)?,
-            parts(&of_both[1], source)?,
-        ];
+        let [base_parts, source_parts] = [parts(&of_both[0], base)?, parts(&of_both[1], source)?];
         let mut partners = vec![None; base.ids.len()];
         for (own, other) in base_parts.into_iter().zip(source_parts) {
             let pairs = own.rev().zip(other.rev());

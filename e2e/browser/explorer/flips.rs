@@ -18,7 +18,9 @@ fn a_hundred_pairs_say_how_often_it_works_and_open_on_the_page() {
     // It paints as it comes, and switches are answered meanwhile.
     page.wait_for(".flips-rows tbody tr", LONG);
     seen_toggle(&page, 6);
-    page.wait_text("#flips-progress", LONG, |text| text.starts_with("100 of 100 pairs"));
+    page.wait_text("#flips-progress", LONG, |text| {
+        text.starts_with("100 of 100 pairs")
+    });
     let shares = texts(&page, "#flips-shares dd:first-of-type");
     let n_right = |share: &String| share.split(' ').next().unwrap().parse::<usize>().unwrap();
     let shares: Vec<usize> = shares.iter().map(n_right).collect();

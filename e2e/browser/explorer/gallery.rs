@@ -110,7 +110,9 @@ fn keyboard_alone_walks_from_the_gallery_to_a_flip() {
     wait_verdict(&page, "The answer flipped from False to True.");
     tab_to(&page, "#try-pairs");
     page.press(Key::Enter);
-    page.wait_text("#flips-progress", LONG, |text| text.starts_with("100 of 100"));
+    page.wait_text("#flips-progress", LONG, |text| {
+        text.starts_with("100 of 100")
+    });
 }
 
 /// Presses the tabulator until an element has the focus, which can then be seen.

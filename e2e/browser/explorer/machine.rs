@@ -5,14 +5,19 @@ use std::time::Instant;
 use serde_json::json;
 use swivel_e2e::{Browser, Gpu, Page, Program};
 
-use super::{CPU, IS_CURRENT, LONG, SOON, largest_difference, logits, measured, open_live, wait_notice};
+use super::{
+    CPU, IS_CURRENT, LONG, SOON, largest_difference, logits, measured, open_live, wait_notice,
+};
 
 const MACHINE: &str = "#badge[data-device=machine]";
 
 /// A program, and a page on its engine in a browser.
 #[track_caller]
 fn open_on_machine(page: &Page<'_>, program: &Program) {
-    page.open(&format!("{}/?device=machine&question=programs", program.address()));
+    page.open(&format!(
+        "{}/?device=machine&question=programs",
+        program.address()
+    ));
     page.wait_for(MACHINE, LONG);
     page.wait_script(IS_CURRENT, LONG);
 }

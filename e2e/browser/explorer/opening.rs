@@ -5,9 +5,7 @@ use std::{fs, time::Duration};
 use serde_json::json;
 use swivel_e2e::{Browser, Gpu, Overlay, dist};
 
-use super::{
-    CPU, IS_CURRENT, LONG, SOLVER, SOON, WEIGHTS, open_live, scan, server, wait_verdict,
-};
+use super::{CPU, IS_CURRENT, LONG, SOLVER, SOON, WEIGHTS, open_live, scan, server, wait_verdict};
 
 /// Everything of the page but models, compressed as static hosts do; bytes.
 const MOST_COMPRESSED_BYTES: usize = 1_600_000;

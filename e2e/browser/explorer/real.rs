@@ -212,7 +212,9 @@ fn a_sentence_of_another_form_flips_on_smollm2() {
     // A click puts it elsewhere, where nothing flips; undo takes that back.
     page.click("#base-tokens li:nth-child(4)");
     page.wait_text("#verdict", VERY_LONG, |text| text.contains("stays ␣Peter"));
-    page.wait_text(".card .way", VERY_LONG, |text| text.contains("as it was set"));
+    page.wait_text(".card .way", VERY_LONG, |text| {
+        text.contains("as it was set")
+    });
     click_button(&page, "header", "Undo");
     page.wait_text("#verdict", VERY_LONG, flips);
     // Prompts of two lengths are matched by the places of the sentence.

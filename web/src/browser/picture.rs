@@ -15,7 +15,8 @@ use web_sys::{
 use super::{error_text, window::window};
 
 /// What is not part of a picture: what a person works with, and what is there for readers alone.
-const CONTROLS: &str = ".bar, select, input, label, details, .keep, .for-readers";
+const CONTROLS: &str = ".bar, select, input, label, details, .keep, .for-readers, .detail > :not(p), \
+     button:not(.flips-rows button)";
 /// Room around the picture, and the height of a line below it, pixels.
 const MARGIN: f64 = 12.0;
 const LINE: f64 = 18.0;
@@ -271,12 +272,7 @@ impl Pen {
         }
     }
 
-    fn stroke(
-        &self,
-        style: &CssStyleDeclaration,
-        name: &str,
-        width: f64,
-    ) -> Option<(String, f64)> {
+    fn stroke(&self, style: &CssStyleDeclaration, name: &str, width: f64) -> Option<(String, f64)> {
         Some((self.colour(&property(style, name))?, width))
     }
 

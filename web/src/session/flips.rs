@@ -318,10 +318,7 @@ impl Session {
 
     /// The text of a prompt: its last line, without what stands in front as demonstrations.
     pub fn text_of(&self, ids: &[u32]) -> String {
-        let text = self
-            .model
-            .as_ref()
-            .map(|model| model.tokenizer.decode(ids));
+        let text = self.model.as_ref().map(|model| model.tokenizer.decode(ids));
         let text = text.unwrap_or_default();
         let line = text.lines().next_back().unwrap_or_default();
         line.to_owned()

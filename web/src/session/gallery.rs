@@ -55,9 +55,8 @@ impl Session {
     /// True if the page has the model of the open question, or none yet.
     pub fn is_of_question(&self) -> bool {
         let example = recorded::known(self.question);
-        let is_its = |model: &Model| {
-            example.is_some_and(|example| example.model_sha256 == model.sha256)
-        };
+        let is_its =
+            |model: &Model| example.is_some_and(|example| example.model_sha256 == model.sha256);
         self.model.as_ref().is_none_or(is_its)
     }
 
@@ -71,9 +70,10 @@ impl Session {
             1 => "a random number".to_owned(),
             rank => format!("{rank} random ones"),
         };
-        let unseen = facts.measured.unseen.as_ref().map(|unseen| {
-            format!(", {} of those with words it never saw", percent(unseen.iia))
-        });
+        let unseen =
+            facts.measured.unseen.as_ref().map(|unseen| {
+                format!(", {} of those with words it never saw", percent(unseen.iia))
+            });
         Some(format!(
             "Swapping works in {} of new pairs{}; {random} in {}.",
             percent(facts.iia),

@@ -69,7 +69,10 @@ impl Session {
         (is_wanted && self.is_readable()).then(|| {
             let beside = self.choices.source.ids.clone();
             let among = self.among();
-            (JobKind::Answer, self.request(Read::Answer { beside, among }))
+            (
+                JobKind::Answer,
+                self.request(Read::Answer { beside, among }),
+            )
         })
     }
 
@@ -180,13 +183,15 @@ impl Session {
         let Some(model) = self.model.as_ref().filter(|_| is_asked) else {
             return false;
         };
-        let is_it =
-            |map: &PatchMap| map.operation == operation && (map.component, map.head) == at;
+        let is_it = |map: &PatchMap| map.operation == operation && (map.component, map.head) == at;
         let (sizes, n_tokens) = (&model.sizes, self.choices.base.ids.len());
         let in_a_layer = 4 * sizes.d_model * sizes.d_model + 3 * sizes.d_model * sizes.d_mlp;
         // Of each cell, half of the layers and half of the tokens.
         let n_cells = sizes.n_layers * n_tokens;
-        n_cells.saturating_mul(n_cells / 4).saturating_mul(in_a_layer) <= MOST_PRODUCTS
+        n_cells
+            .saturating_mul(n_cells / 4)
+            .saturating_mul(in_a_layer)
+            <= MOST_PRODUCTS
             && !self.map.as_ref().is_some_and(is_it)
     }
 

@@ -27,7 +27,10 @@ impl Csv {
         let mut csv = Self(String::new());
         for line in caption {
             // Whatever it says, it is one line.
-            let line: String = line.chars().map(|c| if c == '\n' { ' ' } else { c }).collect();
+            let line: String = line
+                .chars()
+                .map(|c| if c == '\n' { ' ' } else { c })
+                .collect();
             csv.0 += &format!("# {line}\n");
         }
         csv.line(names.iter().map(|name| (*name).to_owned()));
@@ -81,14 +84,21 @@ impl Session {
         let stem = model.rsplit('/').next().unwrap_or(model);
         let stem = stem.trim_end_matches(".gguf");
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
-        let stem: String = stem.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
+        let stem: String = stem
+            .chars()
+            .map(|c| if is_plain(c) { c } else { '-' })
+            .collect();
         format!("{stem}-{}", kept.name(self))
     }
 
     /// What a kept picture shows: model, prompts, interventions.
     pub fn caption(&self) -> Vec<String> {
         let model = match &self.model {
-            Some(model) => format!("{}, weights {}", model.name, &model.sha256[..16.min(model.sha256.len())]),
+            Some(model) => format!(
+                "{}, weights {}",
+                model.name,
+                &model.sha256[..16.min(model.sha256.len())]
+            ),
             None => "recorded".to_owned(),
         };
         let mut lines = vec![format!("Swivel; model {model}")];
@@ -138,8 +148,14 @@ impl Session {
 
     fn answer_csv(&self, caption: &[String]) -> Csv {
         let names = [
-            "token", "id", "base_logit", "intervened_logit", "source_logit", "base_probability",
-            "intervened_probability", "source_probability",
+            "token",
+            "id",
+            "base_logit",
+            "intervened_logit",
+            "source_logit",
+            "base_probability",
+            "intervened_probability",
+            "source_probability",
         ];
         let mut csv = Csv::new(caption, &names);
         let rows = self.answer.iter().flat_map(|(answer, _)| &answer.rows);
@@ -174,8 +190,16 @@ impl Session {
 
     fn flips_csv(&self, caption: &[String]) -> Csv {
         let names = [
-            "base", "source", "wanted", "before", "after", "should_turn", "known", "direction_nats",
-            "whole_vector_nats", "random_nats",
+            "base",
+            "source",
+            "wanted",
+            "before",
+            "after",
+            "should_turn",
+            "known",
+            "direction_nats",
+            "whole_vector_nats",
+            "random_nats",
         ];
         let mut csv = Csv::new(caption, &names);
         for row in self.flips.iter().flat_map(|flips| &flips.rows) {
@@ -216,15 +240,20 @@ impl Session {
     fn cells(&self) -> impl Iterator<Item = Cursor> + use<> {
         let n_tokens = self.choices.base.ids.len();
         let layers = (0..self.n_layers()).rev();
-        layers.flat_map(move |layer| {
-            (0..n_tokens).map(move |position| Cursor { layer, position })
-        })
+        layers.flat_map(move |layer| (0..n_tokens).map(move |position| Cursor { layer, position }))
     }
 
     fn lens_csv(&self, caption: &[String]) -> Csv {
         let names = [
-            "layer", "position", "token", "base_top", "base_probability", "base_difference_nats",
-            "intervened_top", "intervened_probability", "intervened_difference_nats",
+            "layer",
+            "position",
+            "token",
+            "base_top",
+            "base_probability",
+            "base_difference_nats",
+            "intervened_top",
+            "intervened_probability",
+            "intervened_difference_nats",
         ];
         let mut csv = Csv::new(caption, &names);
         for at in self.cells() {
@@ -235,7 +264,11 @@ impl Session {
                 let numbers = [text(cell.probability), text(cell.difference)];
                 std::iter::once(self.token(cell.top)).chain(numbers)
             });
-            let place = [text(at.layer), text(at.position), self.base_token(at.position)];
+            let place = [
+                text(at.layer),
+                text(at.position),
+                self.base_token(at.position),
+            ];
             csv.line(place.into_iter().chain(said));
         }
         csv
@@ -243,12 +276,23 @@ impl Session {
 
     fn map_csv(&self, caption: &[String]) -> Csv {
         let names = [
-            "layer", "position", "token", "recovered_share", "difference_nats", "top", "probability",
+            "layer",
+            "position",
+            "token",
+            "recovered_share",
+            "difference_nats",
+            "top",
+            "probability",
         ];
         let mut caption = caption.to_vec();
         if let Some(map) = &self.map {
-            let head = map.head.map_or(String::new(), |head| format!(", head {head}"));
-            caption.push(format!("each cell: {} its {}{head}", map.operation.verb, map.component));
+            let head = map
+                .head
+                .map_or(String::new(), |head| format!(", head {head}"));
+            caption.push(format!(
+                "each cell: {} its {}{head}",
+                map.operation.verb, map.component
+            ));
         }
         let mut csv = Csv::new(&caption, &names);
         for at in self.cells() {
@@ -300,7 +344,14 @@ impl Session {
     }
 
     fn learned_csv(&self, caption: &[String]) -> Csv {
-        let names = ["layer", "position", "token", "score", "random", "whole_vector"];
+        let names = [
+            "layer",
+            "position",
+            "token",
+            "score",
+            "random",
+            "whole_vector",
+        ];
         let mut caption = caption.to_vec();
         let Some((_, map)) = self.learned() else {
             return Csv::new(&caption, &names);

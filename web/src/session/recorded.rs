@@ -110,7 +110,9 @@ pub fn asked_for(question: Option<&str>, model: Option<&str>, fragment: &str) ->
     let digits = parts.find_map(|part| part.strip_prefix("model="));
     let is_made_with = |idx: &usize| {
         let sha256 = known(*idx).map(|example| &example.model_sha256);
-        sha256.zip(digits).is_some_and(|(own, digits)| own.starts_with(digits))
+        sha256
+            .zip(digits)
+            .is_some_and(|(own, digits)| own.starts_with(digits))
     };
     match fragment.is_empty() {
         true => 0,

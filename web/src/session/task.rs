@@ -2,6 +2,7 @@
 
 use swivel_core::{
     Result, Tokenizer,
+    direction::Facts,
     question::{
         Form, Labels, Question, Score, Task, Variable, program_of,
         programs::{AskedProgram, Example},
@@ -37,10 +38,17 @@ impl Session {
     fn subject(&self) -> Subject {
         let on = self.choices.cards.iter().filter(|card| card.is_on);
         let facts = on.filter_map(|card| Some(&self.directions[card.direction?].direction.facts));
-        let named = facts.filter_map(|facts| facts.task.as_deref()).next();
-        match named {
-            Some(name) if program_of(name).is_some() => Subject::Program,
-            Some(name) => shipped::known(name).map_or(Subject::Unknown, Subject::Task),
+        let of = |facts: &Facts| {
+            let name = facts.task.as_deref()?;
+            match shipped::known(name) {
+                Some(task) => Some(Subject::Task(task)),
+                None if program_of(name).is_some() => Some(Subject::Program),
+                // A name alone says nothing.
+                None => (!facts.templates.is_empty()).then_some(Subject::Unknown),
+            }
+        };
+        match facts.filter_map(of).next() {
+            Some(subject) => subject,
             None => {
                 let name = QUESTIONS[self.question].name;
                 shipped::known(name).map_or(Subject::Program, Subject::Task)

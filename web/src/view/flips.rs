@@ -113,7 +113,10 @@ pub fn FlipPanel(
     };
     let is_running = move || with(|flips| flips.is_running);
     let has_table = Memo::new(move |_| with(|_| true));
-    let can_try = move || page.session.with(|session| session.direction_to_try().is_some());
+    let can_try = move || {
+        page.session
+            .with(|session| session.direction_to_try().is_some())
+    };
     let rows = Memo::new(move |_| page.session.with(rows));
     let shares = Memo::new(move |_| page.session.with(|s| s.flips.as_ref().map(heads)));
     let progress = move || {

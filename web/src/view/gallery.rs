@@ -62,7 +62,10 @@ pub fn FetchModel(
     let fetch = move || {
         let model = QUESTIONS[question.get()].model;
         let own = Offered::of_id(model)?;
-        let label = format!("Fetch {}, {} MB, to go on yourself", own.name, own.megabytes);
+        let label = format!(
+            "Fetch {}, {} MB, to go on yourself",
+            own.name, own.megabytes
+        );
         Some(view! {
             <button
                 id="fetch-model"

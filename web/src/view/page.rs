@@ -4,8 +4,8 @@ use leptos::prelude::*;
 use web_sys::DragEvent;
 
 use super::{
-    answer::AnswerPanel, directions::Directions, files::files_of, flips::FlipPanel, guide::Guide, header::Header,
-    inside::Inside, program::ProgramPanel, prompts::Prompts, text::TextPanel,
+    answer::AnswerPanel, directions::Directions, files::files_of, flips::FlipPanel, guide::Guide,
+    header::Header, inside::Inside, program::ProgramPanel, prompts::Prompts, text::TextPanel,
 };
 use crate::{
     device::Device,

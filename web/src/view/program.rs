@@ -92,14 +92,21 @@ pub fn ProgramPanel(
     let nodes = Memo::new(move |_| page.session.with(nodes));
     let name = move || page.session.with(Session::task_name);
     let is_program = move || page.session.with(|session| session.task().is_none());
-    let has_task = move || page.session.with(|session| session.knows_task() && session.has_task());
+    let has_task = move || {
+        page.session
+            .with(|session| session.knows_task() && session.has_task())
+    };
     let title = move || match is_program() {
         true => "The program that the model was trained on, ",
         false => "What the answer follows from, in the question ",
     };
     let hint = move || match is_program() {
-        true => "Shown when both prompts end in a line of the task: five of its words with commas, then “=”.",
-        false => "Shown when both prompts are sentences of the question: take a new pair, or choose words.",
+        true => {
+            "Shown when both prompts end in a line of the task: five of its words with commas, then “=”."
+        }
+        false => {
+            "Shown when both prompts are sentences of the question: take a new pair, or choose words."
+        }
     };
     view! {
         <Show when=has_task>

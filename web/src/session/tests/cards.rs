@@ -50,7 +50,8 @@ fn off_the_task_a_card_says_that_its_score_is_of_other_prompts() {
 #[test]
 fn direction_finds_its_token_in_prompts_of_its_form() {
     let mut session = live();
-    let mut direction = Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
+    let mut direction =
+        Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
     let facts = &mut direction.facts;
     facts.token = Some("B".to_owned());
     facts.task = Some("pairs".to_owned());
@@ -98,7 +99,8 @@ fn direction_finds_its_token_in_prompts_of_its_form() {
 #[test]
 fn directions_of_other_weights_are_told_by_their_probe() {
     let mut session = live();
-    let mut direction = Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
+    let mut direction =
+        Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
     direction.facts.model_sha256 = "00ff".to_owned();
     direction.facts.model = "owner/name:file.gguf".to_owned();
     direction.facts.variable = Some("another".to_owned());
@@ -144,7 +146,8 @@ fn directions_of_other_weights_are_told_by_their_probe() {
 #[test]
 fn directions_that_do_not_fit_offer_their_model() {
     let mut session = live();
-    let mut direction = Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
+    let mut direction =
+        Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
     direction.facts.model_sha256 = "00ff".to_owned();
     direction.facts.place.site.layer = 20;
     direction.facts.model = "nowhere".to_owned();
@@ -185,7 +188,8 @@ fn hostile_directions_are_refused() {
 #[test]
 fn same_swap_from_another_file_is_the_same_card() {
     let mut session = live();
-    let own = Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
+    let own =
+        Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
     let with = |change: &dyn Fn(&mut Direction)| {
         let mut other = own.clone();
         change(&mut other);
@@ -195,7 +199,10 @@ fn same_swap_from_another_file_is_the_same_card() {
         other.facts.created_by = Some("swivel".to_owned());
         other.facts.controls.shuffled = Some(0.7);
     });
-    assert_ne!(learned_here, recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1);
+    assert_ne!(
+        learned_here,
+        recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1
+    );
     let name = "solver-07065a-op5-layer2-rank1.safetensors";
     let idx = session.open_direction(name, &learned_here, false).unwrap();
     assert_eq!((idx, session.directions.len()), (0, 2));

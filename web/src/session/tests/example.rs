@@ -171,12 +171,7 @@ fn examples_flip_and_the_model_agrees_with_the_program() {
         let answer = answer(&mut engine, &mut session);
         assert!(answer.is_flipped(), "{}", example.title);
         let token = session.token(answer.top[1]);
-        assert_eq!(
-            session.expected(),
-            Some(token),
-            "{}",
-            example.title
-        );
+        assert_eq!(session.expected(), Some(token), "{}", example.title);
     }
 }
 
@@ -196,10 +191,7 @@ fn sentences_of_ones_own_flip_in_smollm2() {
         )
         .unwrap();
     let card = session.choices.cards[0].clone();
-    assert_eq!(
-        session.placing(&card),
-        Some(("S", [Way::Word, Way::Form]))
-    );
+    assert_eq!(session.placing(&card), Some(("S", [Way::Word, Way::Form])));
     let said = session.said_of_placing(&card).unwrap();
     assert!(said.contains("in the base “␣Anna”, by its word"), "{said}");
     let said = answer(&mut engine, &mut session);
@@ -217,7 +209,11 @@ fn sentences_of_ones_own_flip_in_smollm2() {
     // A menu changes one word, and what must follow from it.
     session.undo();
     let pieces = session.pieces(Side::Base);
-    assert!(pieces.iter().any(|piece| piece.slot == "A" && piece.text == "Brian"));
+    assert!(
+        pieces
+            .iter()
+            .any(|piece| piece.slot == "A" && piece.text == "Brian")
+    );
     session.choose_word(Side::Base, 0, "Mary").unwrap();
     assert_eq!(
         session.choices.base.text,

@@ -28,7 +28,10 @@ fn shares_are_those_of_the_direction_and_its_controls() {
         let share = flips.share(swap);
         assert_eq!(share.n, N_PAIRS - unknown);
         let [low, high] = share.interval();
-        assert!((low..=high).contains(&expected), "{swap:?}: {share:?}, {expected}");
+        assert!(
+            (low..=high).contains(&expected),
+            "{swap:?}: {share:?}, {expected}"
+        );
     }
     // Half of the answers must turn, and those that went wrong come first.
     let turn = flips.rows.iter().filter(|row| row.should_turn()).count();

@@ -66,10 +66,13 @@ fn job_that_is_not_wanted_stops_between_its_steps() {
         0.0,
     );
     let scan = map.next_request().unwrap();
-    assert_eq!(answer.read, Read::Answer {
+    assert_eq!(
+        answer.read,
+        Read::Answer {
             beside,
             among: Vec::new()
-        });
+        }
+    );
     // Two prompts to run; the lens has three steps more, of which the last one is not followed by another.
     for (request, n_steps) in [(answer, 2), (lens, 4), (attention, 2), (scan, 2)] {
         let engine = || {

@@ -19,7 +19,12 @@ fn each_part_of_the_page_has_its_numbers() {
     let csv = session.csv(Answers);
     assert_eq!(lines(&csv).len(), 1 + answer.rows.len());
     let row = &answer.rows[0];
-    let expected = format!("{},{},{},", session.token(row.id), row.id, row.scores[0].logit);
+    let expected = format!(
+        "{},{},{},",
+        session.token(row.id),
+        row.id,
+        row.scores[0].logit
+    );
     assert!(lines(&csv)[1].starts_with(&expected), "{csv}");
     // Model, prompts and what is on stand in front.
     let caption: Vec<&str> = csv.lines().filter(|line| line.starts_with('#')).collect();
@@ -44,7 +49,10 @@ fn each_part_of_the_page_has_its_numbers() {
     settle(&mut engine, &mut session);
     // In the last layer, only the last token can change the answer.
     let n_tokens = session.choices.base.ids.len();
-    assert_eq!(lines(&session.csv(Inside)).len(), 1 + n_cells - (n_tokens - 1));
+    assert_eq!(
+        lines(&session.csv(Inside)).len(),
+        1 + n_cells - (n_tokens - 1)
+    );
     assert_eq!(session.kept_name(Inside), "solver-map");
 
     assert_eq!(lines(&session.csv(Flips)).len(), 1);

@@ -13,8 +13,12 @@ use crate::session::learned::{Facet, OpenedFile, OpenedSweep};
 
 /// A map over the recorded example: the page's own direction at layer 2, and something else elsewhere.
 fn map_of(method: Method, change: impl Fn(&mut SweepFacts)) -> SweepResult {
-    let prompts = Session::of_question(recorded::PROGRAMS).unwrap().choices.prompts();
-    let own = Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
+    let prompts = Session::of_question(recorded::PROGRAMS)
+        .unwrap()
+        .choices
+        .prompts();
+    let own =
+        Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
     let mut facts = SweepFacts {
         method,
         model: "solver".to_owned(),
@@ -213,7 +217,8 @@ fn map_shows_its_layers_and_tokens_and_how_much_there_is() {
 #[test]
 fn tables_are_chosen_by_what_cells_differ_in() {
     let mut session = live();
-    let own = Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
+    let own =
+        Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
     let mut result = map_of(Method::Das, |_| ());
     result
         .push(cell(Component::MlpOutput, 2, 9, 0.7, &own))
@@ -324,7 +329,8 @@ fn other_models_and_heads_are_named() {
     assert!(session.card_warning(card).is_some());
 
     let mut result = map_of(Method::Zero, |_| ());
-    let own = Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
+    let own =
+        Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
     let mut head = cell(Component::HeadQueryOutput, 1, 9, 0.99, &own);
     head.place.head = Some(3);
     result.push(of_method(head, Method::Zero)).unwrap();

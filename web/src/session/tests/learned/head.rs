@@ -8,7 +8,8 @@ use super::*;
 #[test]
 fn direction_of_a_head_is_swapped_in_that_head() {
     let sizes = model().sizes;
-    let own = Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
+    let own =
+        Direction::from_bytes(recorded::QUESTIONS[recorded::PROGRAMS].directions[0].1).unwrap();
     let rows: Vec<f32> = (0..2 * sizes.d_head)
         .map(|idx| {
             if idx % (sizes.d_head + 1) == 3 {
