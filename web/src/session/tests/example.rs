@@ -229,4 +229,25 @@ fn sentences_of_ones_own_flip_in_smollm2() {
         let card = session.choices.cards[0].clone();
         assert_eq!(session.placing(&card).unwrap().1, [Way::Form; 2]);
     }
+    // Names of several tokens: what slots say is matched from its end, and so is what stands between them.
+    session
+        .type_prompt(
+            Side::Base,
+            "When Mary Ann Lee and John went to the store, John gave a drink to",
+        )
+        .unwrap();
+    session
+        .type_prompt(
+            Side::Source,
+            "When Mary and John went to the store, Mary gave a drink to",
+        )
+        .unwrap();
+    let partners = session.partners();
+    let expected = [Some(0), None, None, Some(1), Some(2), Some(3)];
+    assert_eq!(partners[..expected.len()], expected);
+    assert_eq!(
+        partners.last().unwrap().map(|own| own + 1),
+        Some(session.choices.source.ids.len())
+    );
+    assert!(session.is_matched_by_places());
 }

@@ -135,3 +135,38 @@ fn only_what_is_wanted_most_is_still_wanted() {
     session.picture = Picture::Attention;
     assert!(!session.wants(&lens), "another picture");
 }
+
+/// Tokens without a partner split the map; the others read the source token that belongs to them.
+#[test]
+fn map_of_two_lengths_reads_the_tokens_that_belong_together() {
+    let session = live();
+    let recorded = session.answer.clone().unwrap().0;
+    let prompts = Prompts {
+        base: vec![0; 5],
+        source: vec![0; 3],
+    };
+    let partners = vec![Some(0), None, None, Some(1), Some(2)];
+    let at = (Component::BlockInput, None);
+    let of = |operation| {
+        let asked = (prompts.clone(), partners.clone());
+        let mut map = PatchMap::new(operation, at, asked, 1, &recorded, 0.0);
+        let mut all = Vec::new();
+        while let Some(request) = map.next_request() {
+            let planned = &request.plan.interventions[0];
+            let json = serde_json::to_value(planned).unwrap();
+            let n = json["base_positions"][0].as_array().unwrap().len();
+            all.push([json["base_positions"].clone(), json["source_positions"].clone()]);
+            map.take(vec![Cell::default(); n]);
+        }
+        all
+    };
+    let read = of(Operation::INTERCHANGE);
+    let expected = serde_json::json!([[[[3, "last"]], [[1, "last"]]], [[[0]], [[0]]]]);
+    assert_eq!(serde_json::to_value(read).unwrap(), expected);
+    // Without a source, every token is there.
+    let n: usize = of(Operation::ZERO)
+        .iter()
+        .map(|[base, _]| base[0].as_array().unwrap().len())
+        .sum();
+    assert_eq!(n, 5);
+}
