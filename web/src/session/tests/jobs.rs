@@ -147,6 +147,12 @@ fn map_of_two_lengths_reads_the_tokens_that_belong_together() {
     };
     let partners = vec![Some(0), None, None, Some(1), Some(2)];
     let at = (Component::BlockInput, None);
+    let cell = Cell {
+        top: 0,
+        probability: 0.5,
+        difference: 0.0,
+        second: 0.5,
+    };
     let of = |operation| {
         let asked = (prompts.clone(), partners.clone());
         let mut map = PatchMap::new(operation, at, asked, 1, &recorded, 0.0);
@@ -155,15 +161,18 @@ fn map_of_two_lengths_reads_the_tokens_that_belong_together() {
             let planned = &request.plan.interventions[0];
             let json = serde_json::to_value(planned).unwrap();
             let n = json["base_positions"][0].as_array().unwrap().len();
-            all.push([json["base_positions"].clone(), json["source_positions"].clone()]);
-            map.take(vec![Cell::default(); n]);
+            all.push([
+                json["base_positions"].clone(),
+                json["source_positions"].clone(),
+            ]);
+            map.take(vec![cell; n]);
         }
         all
     };
     let read = of(Operation::INTERCHANGE);
-    let expected = serde_json::json!([[[[3, "last"]], [[1, "last"]]], [[[0]], [[0]]]]);
+    let expected = serde_json::json!([[[[3, "last"]], [[1, "last"]]], [[[0]], null]]);
     assert_eq!(serde_json::to_value(read).unwrap(), expected);
-    // Without a source, every token is there.
+    // Where none are named, the source is read where the base is. Without a source, every token is there.
     let n: usize = of(Operation::ZERO)
         .iter()
         .map(|[base, _]| base[0].as_array().unwrap().len())
