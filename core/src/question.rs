@@ -1,5 +1,6 @@
 //! Tasks: what the model is asked, and counterfactual pairs of prompts for a variable of the task's causal model.
 
+mod by_words;
 pub mod causal;
 mod counterfactual;
 mod entry;

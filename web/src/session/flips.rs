@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use swivel_core::{
     Error, Result,
-    direction::Direction,
+    direction::{Controls, Direction},
     metric::wilson,
     plan::{Operation, PlannedIntervention},
     question::{Placed, TokenName},
@@ -218,6 +218,16 @@ impl FlipTable {
             }
         }
         share
+    }
+
+    /// True once all pairs are done and the direction clearly did better than the whole vector.
+    pub fn is_suspect(&self) -> bool {
+        let [direction, full] = [Swap::Direction, Swap::Whole].map(|swap| self.share(swap).value());
+        let controls = Controls {
+            full,
+            ..Controls::default()
+        };
+        self.row().is_none() && controls.are_beaten_by(direction)
     }
 
     /// Pairs that are done, and of them those that the model does not answer right by itself.

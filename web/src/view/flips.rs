@@ -1,7 +1,6 @@
 //! The flip table: what the direction that is on does in many pairs.
 
 use leptos::prelude::*;
-use swivel_core::direction::Controls;
 
 use super::{directions::SUSPECT, keep::Keep};
 use crate::{
@@ -91,14 +90,6 @@ fn heads(flips: &FlipTable) -> Vec<Head> {
         }
     };
     SHARES.map(head).to_vec()
-}
-
-fn is_suspect(flips: &FlipTable) -> bool {
-    let controls = Controls {
-        full: flips.share(Swap::Whole).value(),
-        ..Controls::default()
-    };
-    !flips.is_running && controls.are_beaten_by(flips.share(Swap::Direction).value())
 }
 
 /// The button, the shares, the pairs.
@@ -197,7 +188,7 @@ pub fn FlipPanel(
                             .collect_view()
                     }}
                 </dl>
-                <Show when=move || with(is_suspect)>
+                <Show when=move || with(FlipTable::is_suspect)>
                     <p class="hint">"△ " {title} " " {SUSPECT}</p>
                 </Show>
                 <div class="scroll flips-rows">
