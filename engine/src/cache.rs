@@ -8,6 +8,8 @@ use std::{
 use burn::tensor::{Tensor, backend::Backend};
 use swivel_core::{Decoder, cone::CachedRun};
 
+use crate::compare::Said;
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Asker {
@@ -34,10 +36,27 @@ pub(crate) struct Run<B: Backend> {
     pub ids: Vec<Vec<u32>>,
     pub cached: CachedRun<B>,
     /// After the last token, once they were asked for.
-    pub logits: OnceLock<Tensor<B, 2>>,
+    logits: OnceLock<Tensor<B, 2>>,
+    /// What these say, likewise: it is the same each time that something else is compared with it.
+    said: OnceLock<Said<B>>,
 }
 
 impl<B: Backend> Run<B> {
+    /// A run that was cached.
+    pub fn new(ids: Vec<Vec<u32>>, cached: CachedRun<B>) -> Self {
+        Self {
+            ids,
+            cached,
+            logits: OnceLock::new(),
+            said: OnceLock::new(),
+        }
+    }
+
+    /// What it says after its last token.
+    pub fn said(&self, model: &Decoder<B>) -> &Said<B> {
+        self.said.get_or_init(|| Said::of(self.logits(model)))
+    }
+
     /// What the head reads after the last token.
     ///
     /// # Shapes

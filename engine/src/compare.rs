@@ -1,10 +1,9 @@
 //! The table of answers from logits.
 
+use std::sync::OnceLock;
+
 use burn::tensor::{Tensor, backend::Backend};
-use swivel_core::{
-    ids_tensor,
-    metric::{Divergence, Reading, columns},
-};
+use swivel_core::{ids_tensor, metric::Reading};
 
 use crate::{
     failure::Result,
@@ -19,29 +18,62 @@ const N_ROWS: usize = 6;
 /// Base, intervened and source run.
 const N_RUNS: usize = 3;
 
-/// The table of answers from the logits of base, intervened and source run; an answer is the likeliest token of `among`, where there
-/// are some. Only the tokens that it may show are read back.
-///
-/// # Shapes
-/// - `logits`: `[3, d_vocab]`
-pub(crate) async fn compare<B: Backend>(logits: Tensor<B, 2>, among: &[u32]) -> Result<Answer> {
-    let run = |idx: usize| logits.clone().narrow(0, idx, 1);
-    let answers = Reading::of(logits.clone(), 0, TOP_K);
-    let [_, k] = answers.top.ids.dims();
-    let mut n = N_RUNS * k;
+/// What a run says after its last token.
+#[derive(Clone)]
+pub(crate) struct Said<B: Backend> {
+    /// Nats, `[1, d_vocab]`.
+    logits: Tensor<B, 2>,
+    reading: Reading<B>,
+    /// 0..1, `[1, d_vocab]`, once something was compared with it.
+    probabilities: OnceLock<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Said<B> {
+    /// # Shapes
+    /// - `logits`: `[1, d_vocab]`, nats
+    pub fn of(logits: Tensor<B, 2>) -> Self {
+        Self {
+            reading: Reading::of(logits.clone(), 0, TOP_K),
+            logits,
+            probabilities: OnceLock::new(),
+        }
+    }
+
+    /// Probabilities of the whole vocabulary.
+    fn probabilities(&self) -> Tensor<B, 2> {
+        let compute = || self.reading.probabilities(self.logits.clone());
+        self.probabilities.get_or_init(compute).clone()
+    }
+}
+
+/// The table of answers from what base, intervened and source run say; an answer is the likeliest token of `among`, where there are
+/// some. Only the tokens that it may show are read back.
+pub(crate) async fn compare<B: Backend>(runs: [&Said<B>; N_RUNS], among: &[u32]) -> Result<Answer> {
+    let [base, intervened, _] = runs;
+    let device = base.logits.device();
     // What one run answers is asked of every run.
-    let mut ids = answers.top.ids.clone().reshape([1, n]); // [1, n]
+    let mut ids = runs.map(|run| run.reading.top.ids.clone()).to_vec(); // [1, k] each
+    let k = ids[0].dims()[1];
+    let mut n = N_RUNS * k;
     if !among.is_empty() {
-        ids = Tensor::cat(vec![ids, ids_tensor([among], &logits.device())], 1);
+        ids.push(ids_tensor([among], &device));
         n += among.len();
     }
-    let shown = columns(logits.clone(), 0, &ids.clone().repeat_dim(0, N_RUNS)); // [3, n]
-    let kl = Divergence::of(run(0), run(1).unsqueeze_dim(1));
-    let kl = kl.kl(answers.log_sum().narrow(0, 1, 1)); // [1, 1]
+    let ids = Tensor::cat(ids, 1); // [1, n]
+    let of_each = |part: &dyn Fn(&Said<B>) -> Tensor<B, 2>| Tensor::cat(runs.map(part).to_vec(), 0);
+    let shown = of_each(&|run| run.logits.clone().gather(1, ids.clone())); // [3, n]
+    let probabilities = of_each(&|run| {
+        let logits = run.logits.clone().gather(1, ids.clone());
+        run.reading.probabilities(logits)
+    });
+    // KL(base ‖ intervened): the sum of p (b - log_sum_b - f + log_sum_f).
+    let apart = base.logits.clone() - intervened.logits.clone();
+    let kl = (apart * base.probabilities()).sum_dim(1)
+        + (intervened.reading.log_sum() - base.reading.log_sum()); // [1, 1]
     let parts = vec![
         ids.float().reshape([n]),
-        shown.clone().reshape([N_RUNS * n]),
-        answers.probabilities(shown).reshape([N_RUNS * n]),
+        shown.reshape([N_RUNS * n]),
+        probabilities.reshape([N_RUNS * n]),
         kl.reshape([1]),
     ];
     let values = read(Tensor::cat(parts, 0)).await?;

@@ -6,10 +6,7 @@ mod inside;
 mod next;
 mod scores;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use burn::tensor::{Tensor, backend::Backend};
 use sha2::{Digest, Sha256};
@@ -320,11 +317,7 @@ impl<B: Backend> Engine<B> {
         let n_tokens = ids[0].len();
         let cone = Cone::growing(self.sizes.n_layers, n_tokens);
         let cached = self.model.cache_run(ids_tensor(ids, &self.device), &cone);
-        let run = Run {
-            ids: ids.to_vec(),
-            cached,
-            logits: OnceLock::new(),
-        };
+        let run = Run::new(ids.to_vec(), cached);
         // Whether the device computed is known once something was read back.
         read(run.normed(&self.model).sum()).await?;
         Ok(run)

@@ -280,23 +280,25 @@ fn late_toggle_of_smollm2_costs_a_tenth_of_a_pass_at_most() {
             "After {name} and Steven came back from the old store, {name} handed a new red ball to"
         )
     };
-    let mut passes = Vec::new();
-    let mut toggles = Vec::new();
+    // The fastest of each, since other work on the machine only adds.
+    let mut fastest = [f64::INFINITY; 2];
     for [base, source] in [["Brian", "Anna"], ["Mary", "John"], ["Paul", "Emma"]] {
         ask(&page, &prompt(base), "Hello");
         page.type_into("#source", &prompt(source));
         let ms = page.wait_script(IS_CURRENT, VERY_LONG);
-        passes.push(ms.as_str().unwrap().parse::<f64>().unwrap()); // of the source alone
+        let pass: f64 = ms.as_str().unwrap().parse().unwrap(); // of the source alone
         assert_eq!(page.count("#base-tokens li"), 18);
         page.click("#cell-27-17");
         page.click("#arm");
         page.wait_for(".switch[aria-checked=true]", VERY_LONG);
         page.wait_script(IS_CURRENT, VERY_LONG);
-        toggles.extend(toggle(&page, 10));
+        let toggles = toggle(&page, 20);
+        fastest[0] = toggles.into_iter().fold(fastest[0], f64::min);
+        fastest[1] = fastest[1].min(pass);
         click_button(&page, ".card", "Remove");
         page.wait_script(IS_CURRENT, VERY_LONG);
     }
-    let [pass, toggle] = [passes, toggles].map(median);
+    let [toggle, pass] = fastest;
     println!(
         "smollm2.gguf: a late toggle {toggle:.1} ms, a pass {pass:.0} ms: {:.3}",
         toggle / pass

@@ -1,10 +1,14 @@
 //! The next token.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::backend::Backend;
 use swivel_core::Error;
 
 use super::{Asked, Engine};
-use crate::{compare::compare, failure::Result, protocol::Answer};
+use crate::{
+    compare::{Said, compare},
+    failure::Result,
+    protocol::Answer,
+};
 
 impl<B: Backend> Engine<B> {
     /// The next token after base, intervened run, and the run that is shown beside them.
@@ -30,22 +34,19 @@ impl<B: Backend> Engine<B> {
         let stage = self.intervened(asked, &[], is_wanted).await?;
         let n_layers = self.sizes.n_layers;
         let n_tokens = stage.plain.cached.n_tokens();
+        let [base, source] = [&stage.plain, &source].map(|run| run.said(&self.model));
         let (intervened, computed) = match stage.changed {
-            None => (stage.plain.logits(&self.model), 0),
+            None => (base.clone(), 0),
             Some(changed) => {
                 let computed = (n_layers - changed.layer) * (n_tokens - changed.start);
-                (self.model.head(changed.normed).squeeze_dim(1), computed)
+                let logits = self.model.head(changed.normed).squeeze_dim(1);
+                (Said::of(logits), computed)
             }
         };
-        let logits = vec![
-            stage.plain.logits(&self.model),
-            intervened,
-            source.logits(&self.model),
-        ];
         Ok(Answer {
             computed: [computed, n_layers * n_tokens],
             new_runs,
-            ..compare(Tensor::cat(logits, 0), among).await?
+            ..compare([base, &intervened, source], among).await?
         })
     }
 }

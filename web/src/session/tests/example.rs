@@ -251,3 +251,24 @@ fn sentences_of_ones_own_flip_in_smollm2() {
     );
     assert!(session.is_matched_by_places());
 }
+
+#[test]
+fn address_says_which_question_is_asked() {
+    let asked = |question, model, fragment| {
+        let idx = recorded::asked_for(question, model, fragment);
+        QUESTIONS[idx].name
+    };
+    assert_eq!(asked(None, None, ""), "agreement");
+    assert_eq!(asked(Some("gender"), None, ""), "gender");
+    assert_eq!(asked(Some("nobody's"), None, ""), "agreement");
+    let smollm2 = QUESTIONS[recorded::asked_for(Some("ioi"), None, "")].model;
+    assert_eq!(asked(None, Some(smollm2), ""), "ioi");
+    assert_eq!(asked(None, Some("models/mine"), ""), "programs");
+    // A link holds the model that it was made with.
+    let sha256 = model().sha256;
+    let link = |digits: &str| format!("plan=abc&model={digits}&view=lens,base");
+    assert_eq!(asked(None, None, &link(&sha256[..16])), "programs");
+    let gemma = recorded::example(0).unwrap().model_sha256;
+    assert_eq!(asked(None, None, &link(&gemma[..16])), "agreement");
+    assert_eq!(asked(None, None, &link("0123")), "programs");
+}
