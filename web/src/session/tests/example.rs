@@ -254,10 +254,9 @@ fn sentences_of_ones_own_flip_in_smollm2() {
 
 #[test]
 fn address_says_which_question_is_asked() {
-    let asked = |question, model, fragment| {
-        let idx = recorded::asked_for(question, model, fragment);
-        QUESTIONS[idx].name
-    };
+    fn asked(question: Option<&str>, model: Option<&str>, fragment: &str) -> &'static str {
+        QUESTIONS[recorded::asked_for(question, model, fragment)].name
+    }
     assert_eq!(asked(None, None, ""), "agreement");
     assert_eq!(asked(Some("gender"), None, ""), "gender");
     assert_eq!(asked(Some("nobody's"), None, ""), "agreement");
