@@ -217,6 +217,14 @@ fn a_sentence_of_another_form_flips_on_smollm2() {
     });
     click_button(&page, "header", "Undo");
     page.wait_text("#verdict", VERY_LONG, flips);
+    page.click("#switch-0");
+    page.wait_script(IS_CURRENT, VERY_LONG);
+    page.click("#go-on");
+    let progress = page.wait_text("#text-progress", VERY_LONG, |text| {
+        text.starts_with("40 tokens, ")
+    });
+    println!("smollm2.gguf: {progress}");
+    page.click("#switch-0");
     // Prompts of two lengths are matched by the places of the sentence.
     page.type_into(
         "#base",
