@@ -1,9 +1,11 @@
 //! What is read off logits, of a whole vocabulary or part by part.
 
+mod count;
 mod reading;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
+pub use count::Count;
 pub(crate) use reading::LogSum;
 pub use reading::{Compared, Divergence, Reading, TokenReading, Top, columns};
 

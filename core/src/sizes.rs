@@ -32,6 +32,11 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// About how many products of numbers a token costs in a layer, attention's own apart.
+    pub fn products_a_token(&self) -> usize {
+        4 * self.d_model * self.d_model + 3 * self.d_model * self.d_mlp
+    }
+
     /// Sizes of a model of GPT-2's kind, with an MLP of `4 * d_model`.
     pub fn gpt2(
         n_layers: usize,

@@ -86,6 +86,13 @@ fn wait_failure(page: &Page<'_>, parts: &[&str]) {
     });
 }
 
+/// Nothing of the page lies beside the window.
+#[track_caller]
+fn assert_fits_width(page: &Page<'_>, what: &str) {
+    let js = "return document.documentElement.scrollWidth - innerWidth;";
+    assert!(page.script(js, &[]).as_i64().unwrap() <= 0, "{what}");
+}
+
 /// Has the map that is chosen filled: a small one fills itself.
 #[track_caller]
 fn scan(page: &Page<'_>, timeout: Duration) {

@@ -35,9 +35,7 @@ pub(crate) struct Run<B: Backend> {
     /// Token ids, one list a row.
     pub ids: Vec<Vec<u32>>,
     pub cached: CachedRun<B>,
-    /// After the last token, once they were asked for.
-    logits: OnceLock<Tensor<B, 2>>,
-    /// What these say, likewise: it is the same each time that something else is compared with it.
+    /// What it says after the last token, once that was asked for: it is the same each time that something is compared with it.
     said: OnceLock<Said<B>>,
 }
 
@@ -47,14 +45,17 @@ impl<B: Backend> Run<B> {
         Self {
             ids,
             cached,
-            logits: OnceLock::new(),
             said: OnceLock::new(),
         }
     }
 
     /// What it says after its last token.
     pub fn said(&self, model: &Decoder<B>) -> &Said<B> {
-        self.said.get_or_init(|| Said::of(self.logits(model)))
+        let compute = || {
+            let normed = self.normed(model).unsqueeze_dim(1);
+            Said::of(model.head(normed).squeeze_dim(1))
+        };
+        self.said.get_or_init(compute)
     }
 
     /// What the head reads after the last token.
@@ -65,19 +66,6 @@ impl<B: Backend> Run<B> {
         let stream = self.cached.stream(model.n_layers());
         let last = stream.narrow(1, self.cached.n_tokens() - 1, 1);
         model.norm.forward(last, &model.kernels).squeeze_dim(1)
-    }
-
-    /// Logits after the last token.
-    ///
-    /// # Shapes
-    /// - result: `[rows, d_vocab]`, nats
-    pub fn logits(&self, model: &Decoder<B>) -> Tensor<B, 2> {
-        let compute = || {
-            model
-                .head(self.normed(model).unsqueeze_dim(1))
-                .squeeze_dim(1)
-        };
-        self.logits.get_or_init(compute).clone()
     }
 }
 

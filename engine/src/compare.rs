@@ -21,22 +21,30 @@ const N_RUNS: usize = 3;
 /// What a run says after its last token.
 #[derive(Clone)]
 pub(crate) struct Said<B: Backend> {
-    /// Nats, `[1, d_vocab]`.
+    /// Nats, `[rows, d_vocab]`.
     logits: Tensor<B, 2>,
     reading: Reading<B>,
-    /// 0..1, `[1, d_vocab]`, once something was compared with it.
+    /// 0..1, `[rows, d_vocab]`, once something was compared with it.
     probabilities: OnceLock<Tensor<B, 2>>,
 }
 
 impl<B: Backend> Said<B> {
     /// # Shapes
-    /// - `logits`: `[1, d_vocab]`, nats
+    /// - `logits`: `[rows, d_vocab]`, nats
     pub fn of(logits: Tensor<B, 2>) -> Self {
         Self {
             reading: Reading::of(logits.clone(), 0, TOP_K),
             logits,
             probabilities: OnceLock::new(),
         }
+    }
+
+    /// Logarithm of the sum of all exponentials, nats.
+    ///
+    /// # Shapes
+    /// - result: `[rows, 1]`
+    pub fn log_sum(&self) -> Tensor<B, 2> {
+        self.reading.log_sum()
     }
 
     /// Probabilities of the whole vocabulary.
@@ -46,7 +54,7 @@ impl<B: Backend> Said<B> {
     }
 }
 
-/// The table of answers from what base, intervened and source run say; an answer is the likeliest token of `among`, where there are
+/// The table of answers from what base, intervened and source run say, a row each; an answer is the likeliest token of `among`, where there are
 /// some. Only the tokens that it may show are read back.
 pub(crate) async fn compare<B: Backend>(runs: [&Said<B>; N_RUNS], among: &[u32]) -> Result<Answer> {
     let [base, intervened, _] = runs;
@@ -68,8 +76,7 @@ pub(crate) async fn compare<B: Backend>(runs: [&Said<B>; N_RUNS], among: &[u32])
     });
     // KL(base ‖ intervened): the sum of p (b - log_sum_b - f + log_sum_f).
     let apart = base.logits.clone() - intervened.logits.clone();
-    let kl = (apart * base.probabilities()).sum_dim(1)
-        + (intervened.reading.log_sum() - base.reading.log_sum()); // [1, 1]
+    let kl = (apart * base.probabilities()).sum_dim(1) + (intervened.log_sum() - base.log_sum()); // [1, 1]
     let parts = vec![
         ids.float().reshape([n]),
         shown.reshape([N_RUNS * n]),

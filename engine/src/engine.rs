@@ -18,7 +18,6 @@ use swivel_core::{
     hex, ids_tensor,
     intervention::{Source, Units},
     kernel::Kernels,
-    metric::Reading,
     plan::{CheckedPlan, Outcome, Plan, Record},
 };
 
@@ -107,10 +106,8 @@ impl<B: Backend> Engine<B> {
     /// - [`crate::Failure::Device`] if the device fails.
     pub async fn rehearse(&self, n_tokens: usize) -> Result<()> {
         let ids = vec![0; n_tokens.clamp(1, self.sizes.n_ctx)];
-        let run = self.compute(&[ids]).await?;
-        read(Reading::of(run.logits(&self.model), 0, 1).log_sum())
-            .await
-            .map(drop)
+        let run = self.compute(&[ids]);
+        read(run.said(&self.model).log_sum()).await.map(drop)
     }
 
     /// Answers one question; `asker` tells those apart who share the engine. After each step that takes time and is not the last,
@@ -303,24 +300,22 @@ impl<B: Backend> Engine<B> {
             return Ok(run);
         }
         self.sizes.check_ids(ids).map_err(Error::from)?;
-        let run = self.compute(ids).await?;
+        let run = self.compute(ids);
+        // Whether the device computed is known once something was read back. Of prompts that pass hardly any logit is.
+        match asker.is_passing {
+            true => read(run.normed(&self.model).sum()).await?,
+            false => read(run.said(&self.model).log_sum()).await?,
+        };
         let run = self.runs.put(asker, run);
-        // Of prompts that pass hardly any logit is read.
-        if !asker.is_passing {
-            read(Reading::of(run.logits(&self.model), 0, 1).log_sum()).await?;
-        }
         look(is_wanted).await?;
         Ok(run)
     }
 
-    async fn compute(&self, ids: &[Vec<u32>]) -> Result<Run<B>> {
+    fn compute(&self, ids: &[Vec<u32>]) -> Run<B> {
         let n_tokens = ids[0].len();
         let cone = Cone::growing(self.sizes.n_layers, n_tokens);
         let cached = self.model.cache_run(ids_tensor(ids, &self.device), &cone);
-        let run = Run::new(ids.to_vec(), cached);
-        // Whether the device computed is known once something was read back.
-        read(run.normed(&self.model).sum()).await?;
-        Ok(run)
+        Run::new(ids.to_vec(), cached)
     }
 }
 

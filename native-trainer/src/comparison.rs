@@ -5,7 +5,9 @@ use swivel_core::{
     sweep::{Cell, SweepFacts},
 };
 
-use crate::{count::Count, verdict::BEATS_WHOLE_VECTOR};
+use swivel_core::metric::Count;
+
+use crate::verdict::BEATS_WHOLE_VECTOR;
 
 const N_COLUMNS: usize = 12;
 

@@ -11,7 +11,9 @@ use swivel_core::{
     question::{AskedPrompt, Labels, Score, Task},
 };
 
-use crate::{count::Count, question, report::Report};
+use swivel_core::metric::Count;
+
+use crate::{question, report::Report};
 
 /// Wrong answers that are named.
 const NAMED: usize = 5;

@@ -5,7 +5,6 @@ mod bench;
 mod cached;
 mod cmd;
 mod comparison;
-mod count;
 mod device;
 mod direction_file;
 mod file_name;

@@ -15,9 +15,10 @@ use swivel_core::{
     train::random_rows,
 };
 
+use swivel_core::metric::Count;
+
 use crate::{
     cached::Cached,
-    count::Count,
     question::answers_of,
     readout::{Candidate, Swap, candidates},
     tensors::read_floats,

@@ -217,8 +217,8 @@ pub fn mount() {
         Ok(session) => session,
         Err(error) => wasm_bindgen::throw_str(&error.to_string()),
     };
-    let Some(root) = window::window()
-        .and_then(|window| window.document()?.get_element_by_id("app"))
+    let Some(root) = window::document()
+        .and_then(|document| document.get_element_by_id("app"))
         .and_then(|root| root.dyn_into::<web_sys::HtmlElement>().ok())
     else {
         wasm_bindgen::throw_str("index.html has no element `app`");

@@ -32,13 +32,10 @@ impl Task {
     /// The filling whose prompt is this text; `None` of a text of another form, or with words that no table has. Of slots that
     /// write nothing it has the first row or value.
     pub fn read(&self, text: &str) -> Option<Filling> {
-        let free: Vec<usize> = (self.free_variables().iter())
-            .filter_map(Entry::slot)
-            .collect();
+        let free = self.free_slots();
         (0..self.templates.len()).find_map(|template| {
             let spans = self.templates[template].spans(text)?;
-            let entries = self.templates[template].entries();
-            let entries = entries.filter(|entry| entry.slot().is_some());
+            let entries = self.templates[template].slot_entries();
             let said: Said<'_> = entries
                 .zip(spans)
                 .map(|(entry, (_, bytes))| (entry, &text[bytes]))
@@ -102,9 +99,9 @@ impl Task {
         };
         let template = &self.templates[filling.template];
         let written = template.write(|entry| world.text(entry));
-        let entries = template.entries().filter(|entry| entry.slot().is_some());
+        let spans = written.spans.iter().cloned();
         let (mut pieces, mut at) = (Vec::new(), 0);
-        for ((slot, Range { start, end }), entry) in written.spans.iter().cloned().zip(entries) {
+        for ((slot, Range { start, end }), entry) in spans.zip(template.slot_entries()) {
             if at < start {
                 pieces.push(fixed(&written.text[at..start]));
             }
@@ -125,53 +122,31 @@ impl Task {
     /// A filling that says another text in one of its [`pieces`](Task::pieces) that are slots, counted among these; of all such
     /// fillings one that differs in the fewest slots. `None` if the slot cannot say that.
     pub fn saying(&self, filling: &Filling, slot: usize, text: &str) -> Option<Filling> {
-        let mut entries = self.templates[filling.template].entries();
-        let entry = entries
-            .by_ref()
-            .filter(|own| own.slot().is_some())
-            .nth(slot)?;
-        let needed: Vec<usize> = self.needed(entry).into_iter().collect();
-        let free: Vec<usize> = (self.free_variables().iter())
-            .filter_map(Entry::slot)
-            .collect();
-        let mut other = filling.clone();
-        let says = |other: &Filling| {
-            World::of(self, other).text(entry) == text && self.differ(other, &free)
-        };
-        for first in &needed {
-            for choice in 0..self.n_choices(*first) {
-                other.chosen[*first] = choice;
-                if says(&other) {
-                    return Some(other);
-                }
-            }
-            other.chosen[*first] = filling.chosen[*first];
+        let entry = self.templates[filling.template].slot_entries().nth(slot)?;
+        let (needed, free) = (self.needed(entry), self.free_slots());
+        let needed: Vec<usize> = needed.into_iter().collect();
+        let says = |other: &Filling| World::of(self, other).text(entry) == text;
+        let is_it = |other: &Filling| says(other) && self.differ(other, &free);
+        if let Some(other) = self.with_another(filling, &needed).find(is_it) {
+            return Some(other);
         }
-        let mut tries = 0;
         // Where a row is wanted that another slot has, that slot gives way, whether this one reads it or not.
-        for first in &needed {
-            for second in free.iter().filter(|own| *own != first) {
-                for choice in 0..self.n_choices(*first) {
-                    other.chosen[*first] = choice;
-                    if World::of(self, &other).text(entry) != text && !needed.contains(second) {
-                        continue;
-                    }
-                    for choice in 0..self.n_choices(*second) {
-                        tries += 1;
-                        if tries > MOST_TRIES {
-                            return None;
-                        }
-                        other.chosen[*second] = choice;
-                        if says(&other) {
-                            return Some(other);
-                        }
-                    }
-                    other.chosen[*second] = filling.chosen[*second];
-                }
-                other.chosen[*first] = filling.chosen[*first];
-            }
-        }
-        None
+        let two = self.with_another(filling, &needed).flat_map(|other| {
+            let slots = if says(&other) { &free } else { &needed };
+            self.with_another(&other, slots).collect::<Vec<_>>()
+        });
+        two.take(MOST_TRIES).find(is_it)
+    }
+
+    /// A filling with one of these slots, which are free, changed to each of what it can be.
+    fn with_another(&self, filling: &Filling, slots: &[usize]) -> impl Iterator<Item = Filling> {
+        slots.iter().flat_map(move |slot| {
+            (0..self.n_choices(*slot)).map(move |choice| {
+                let mut other = filling.clone();
+                other.chosen[*slot] = choice;
+                other
+            })
+        })
     }
 
     /// The variables of a filling, each behind those that it follows from, and the answer last: those that stand in the prompt or
@@ -179,16 +154,8 @@ impl Task {
     pub fn variables_of(&self, filling: &Filling) -> Vec<Variable> {
         let world = World::of(self, filling);
         let written = self.templates[filling.template].entries();
-        let mut wanted: BTreeSet<usize> = BTreeSet::new();
-        let mut next: Vec<usize> = written
-            .chain(self.answer.entries())
-            .filter_map(Entry::slot)
-            .collect();
-        while let Some(slot) = next.pop() {
-            if wanted.insert(slot) {
-                next.extend(self.parents(slot));
-            }
-        }
+        let read = written.chain(self.answer.entries());
+        let wanted = self.reached(read.filter_map(Entry::slot));
         let shown: Vec<usize> = (self.order.iter().copied())
             .filter(|slot| wanted.contains(slot))
             .collect();
@@ -241,18 +208,20 @@ impl Task {
 
     /// Slots that are free and that an entry may read.
     fn needed(&self, entry: &Entry) -> BTreeSet<usize> {
-        let (mut needed, mut seen) = (BTreeSet::new(), BTreeSet::new());
-        let mut next: Vec<usize> = entry.slot().into_iter().collect();
+        let mut needed = self.reached(entry.slot());
+        needed.retain(|slot| !matches!(self.slots[*slot].kind, Kind::Pick { .. }));
+        needed
+    }
+
+    /// These slots, and all that they follow from.
+    fn reached(&self, slots: impl IntoIterator<Item = usize>) -> BTreeSet<usize> {
+        let (mut reached, mut next) = (BTreeSet::new(), Vec::from_iter(slots));
         while let Some(slot) = next.pop() {
-            if !seen.insert(slot) {
-                continue;
-            }
-            match &self.slots[slot].kind {
-                Kind::Row { .. } | Kind::Values(_) => drop(needed.insert(slot)),
-                Kind::Pick { .. } => next.extend(self.parents(slot)),
+            if reached.insert(slot) {
+                next.extend(self.parents(slot));
             }
         }
-        needed
+        reached
     }
 
     /// As many as a slot that is free can be.

@@ -111,14 +111,16 @@ impl Task {
 
     /// The variables that follow from no other: choices between values, then rows of tables.
     pub fn free_variables(&self) -> Vec<Entry> {
+        self.free_slots().into_iter().map(Entry::Slot).collect()
+    }
+
+    /// The slots of these.
+    pub(super) fn free_slots(&self) -> Vec<usize> {
         let is_value = |slot: &usize| matches!(self.slots[*slot].kind, Kind::Values(_));
         let is_row = |slot: &usize| matches!(self.slots[*slot].kind, Kind::Row { .. });
         let slots = 0..self.slots.len();
         let values = slots.clone().filter(is_value);
-        values
-            .chain(slots.filter(is_row))
-            .map(Entry::Slot)
-            .collect()
+        values.chain(slots.filter(is_row)).collect()
     }
 
     /// The variable with this name.

@@ -86,6 +86,11 @@ impl Template {
         })
     }
 
+    /// Those of them that read a slot: one for each of [`Spans`].
+    pub(super) fn slot_entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries().filter(|entry| entry.slot().is_some())
+    }
+
     /// Filled in, with the text of each entry.
     pub fn write<'a>(&'a self, text_of: impl Fn(&'a Entry) -> &'a str) -> Written {
         let (mut text, mut spans) = (String::new(), Vec::new());

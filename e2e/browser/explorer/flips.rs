@@ -4,7 +4,8 @@ use serde_json::json;
 use swivel_e2e::{Browser, Gpu};
 
 use super::{
-    CPU, IS_CURRENT, LONG, SOON, measured::seen_toggle, open_live, server, texts, wait_verdict,
+    CPU, IS_CURRENT, LONG, SOON, assert_fits_width, measured::seen_toggle, open_live, server,
+    texts, wait_verdict,
 };
 
 #[test]
@@ -40,8 +41,7 @@ fn a_hundred_pairs_say_how_often_it_works_and_open_on_the_page() {
     page.click("#switch-0");
     page.wait_for("#try-pairs[disabled]", SOON);
     page.phone();
-    let js = "return document.documentElement.scrollWidth - innerWidth;";
-    assert!(page.script(js, &[]).as_i64().unwrap() <= 0);
+    assert_fits_width(&page, "the table");
     page.script("document.querySelector('#flips').scrollIntoView();", &[]);
     page.screenshot("flips-phone");
     page.assert_clean_console();

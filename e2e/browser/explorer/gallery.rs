@@ -3,7 +3,7 @@
 use serde_json::json;
 use swivel_e2e::{Browser, Gpu, Key, Page};
 
-use super::{IS_CURRENT, LONG, SOON, server, wait_verdict};
+use super::{IS_CURRENT, LONG, SOON, assert_fits_width, server, wait_verdict};
 
 #[test]
 fn a_question_flips_before_its_model_is_there() {
@@ -60,8 +60,7 @@ fn questions_fit_a_phone_and_the_dark() {
     for name in ["agreement", "ioi", "gender", "capitals"] {
         page.click(&format!("#question-{name}"));
         page.wait_for("#fetch-model", SOON);
-        let js = "return document.documentElement.scrollWidth - innerWidth;";
-        assert!(page.script(js, &[]).as_i64().unwrap() <= 0, "{name}");
+        assert_fits_width(&page, name);
         page.screenshot(&format!("question-{name}-phone"));
     }
 }

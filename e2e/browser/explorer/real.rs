@@ -9,7 +9,7 @@ use std::{
 use swivel_e2e::{Browser, Gpu, Page, Program};
 
 use super::{
-    IS_CURRENT, click_button, largest_difference, logits,
+    IS_CURRENT, assert_fits_width, click_button, largest_difference, logits,
     measured::{median, seen_toggle, toggle},
 };
 
@@ -185,9 +185,9 @@ fn a_sentence_of_ones_own_flips_on_gemma3() {
     );
     page.screenshot("long-tokens");
     page.phone();
-    let js = "const wide = document.documentElement.scrollWidth - innerWidth;
-        const chips = [...document.querySelectorAll('.tokens li, .answers th, .answers td')];
-        return Math.max(wide, ...chips.map((chip) => chip.scrollWidth - chip.clientWidth));";
+    assert_fits_width(&page, "long tokens");
+    let js = "const chips = [...document.querySelectorAll('.tokens li, .answers th, .answers td')];
+        return Math.max(...chips.map((chip) => chip.scrollWidth - chip.clientWidth));";
     assert!(page.script(js, &[]).as_i64().unwrap() <= 0);
     page.screenshot("long-tokens-phone");
     page.assert_clean_console();

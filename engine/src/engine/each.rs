@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use burn::tensor::{Tensor, backend::Backend};
 use swivel_core::{
-    Error, Site, Sizes,
+    Error, Site,
     intervention::{Source, Units},
 };
 
@@ -91,14 +91,9 @@ impl<B: Backend> Engine<B> {
 
     /// About how many products of numbers a token costs in the layers that an intervention at a site can change.
     fn products_above(&self, site: Site) -> usize {
-        let Sizes {
-            n_layers,
-            d_model,
-            d_mlp,
-            ..
-        } = self.sizes;
+        let n_layers = self.sizes.n_layers;
         let layers = n_layers - site.resumes_at(n_layers).min(n_layers);
-        layers * (4 * d_model * d_model + 3 * d_model * d_mlp)
+        layers * self.sizes.products_a_token()
     }
 }
 

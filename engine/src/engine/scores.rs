@@ -33,35 +33,24 @@ impl<B: Backend> Engine<B> {
             Some(changed) => Tensor::cat(vec![base, changed.normed.squeeze_dim(1)], 0),
         }; // [runs, d_model]
         let n_runs = normed.dims()[0];
-        let scores = match among_all {
-            false => {
-                let logits = read(self.model.logits_of(normed, of)).await?;
-                let runs = logits.chunks(of.len());
-                runs.map(|logits| TokenScores {
-                    likeliest: likeliest(of.iter().copied().zip(logits.iter().copied())),
-                    logits: logits.to_vec(),
-                })
-                .collect()
+        let mut parts = vec![self.model.logits_of(normed.clone(), of)]; // [runs, of]
+        if among_all {
+            let top = self.model.top(normed, N_LIKELIEST); // [runs, 2]
+            parts.extend([top.logits, top.ids.float()]);
+        }
+        let values = read(Tensor::cat(parts, 1)).await?;
+        let mut runs = values.chunks(values.len() / n_runs).map(|run| {
+            let (logits, top) = run.split_at(of.len());
+            let (likeliest, ids) = top.split_at(top.len() / 2);
+            let ids = ids.iter().map(|id| *id as u32);
+            TokenScores {
+                logits: logits.to_vec(),
+                likeliest: match among_all {
+                    true => ids.zip(likeliest.iter().copied()).collect(),
+                    false => likeliest_of(of, logits),
+                },
             }
-            true => {
-                let logits = self.model.logits_of(normed.clone(), of);
-                let top = self.model.top(normed, N_LIKELIEST); // [runs, 2]
-                let all = Tensor::cat(vec![logits, top.logits, top.ids.float()], 1);
-                let all = read(all).await?;
-                let n = all.len() / n_runs;
-                let runs = all.chunks(n).map(|run| {
-                    let (logits, top) = run.split_at(of.len());
-                    let (values, ids) = top.split_at(top.len() / 2);
-                    let ids = ids.iter().map(|id| *id as u32);
-                    TokenScores {
-                        logits: logits.to_vec(),
-                        likeliest: likeliest(ids.zip(values.iter().copied())),
-                    }
-                });
-                runs.collect::<Vec<_>>()
-            }
-        };
-        let mut runs = scores.into_iter();
+        });
         let base = runs.next().unwrap_or_default();
         let changed = runs.next().unwrap_or_else(|| base.clone());
         Ok([base, changed])
@@ -69,8 +58,8 @@ impl<B: Backend> Engine<B> {
 }
 
 /// The likeliest of these tokens.
-fn likeliest(all: impl Iterator<Item = (u32, f32)>) -> Vec<(u32, f32)> {
-    let mut all: Vec<(u32, f32)> = all.collect();
+fn likeliest_of(ids: &[u32], logits: &[f32]) -> Vec<(u32, f32)> {
+    let mut all: Vec<(u32, f32)> = ids.iter().copied().zip(logits.iter().copied()).collect();
     all.sort_by(|(_, left), (_, right)| right.total_cmp(left));
     all.truncate(N_LIKELIEST);
     all

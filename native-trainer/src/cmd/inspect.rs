@@ -16,8 +16,9 @@ use swivel_core::{
 };
 
 use super::options::{ForceArgs, ReportArgs, examples, heading};
+use swivel_core::metric::Count;
+
 use crate::{
-    count::Count,
     direction_file::{Opened, no_map},
     map::{self, cell_name},
     model_files::{ModelFiles, SOLVER},

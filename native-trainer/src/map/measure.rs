@@ -9,7 +9,9 @@ use super::{
     scores::rows_of,
     sets::{Bucket, Set},
 };
-use crate::{cached::batches, count::Count, question::answers_of, score::swap_whole};
+use swivel_core::metric::Count;
+
+use crate::{cached::batches, question::answers_of, score::swap_whole};
 
 /// Whole values at the cells of one job.
 pub struct Measure<'a, B: Backend> {

@@ -35,8 +35,8 @@ impl App {
 }
 
 async fn drawn(of: &str, caption: &[String], format: Format) -> Result<web_sys::Blob, String> {
-    let document = window::window().and_then(|window| window.document());
-    let element = document.and_then(|document| document.query_selector(of).ok().flatten());
+    let element =
+        window::document().and_then(|document| document.query_selector(of).ok().flatten());
     let element = element.ok_or("there is nothing to see yet")?;
     let drawing = picture::draw(&element, caption)?;
     match format {

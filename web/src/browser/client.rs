@@ -455,9 +455,7 @@ fn unexpected(message: FromEngine) -> Problem {
 /// # Errors
 /// - if it names none
 pub fn program_addresses(device: Device) -> Result<[String; 2], JsValue> {
-    let document = web_sys::window()
-        .and_then(|window| window.document())
-        .ok_or("no document")?;
+    let document = super::window::document().ok_or("no document")?;
     let (element, attribute) = match device {
         Device::WebGpu => ("meta[name=webgpu]", "content"),
         Device::Cpu | Device::Machine => ("link[rel=modulepreload]", "href"),

@@ -14,7 +14,7 @@ use web_sys::{
     HtmlCanvasElement, HtmlImageElement, Url,
 };
 
-use super::{error_text, window::window};
+use super::{error_text, window::document};
 use pen::{Pen, escaped, property, style_of};
 
 /// Room around the picture, and the height of a line below it, pixels.
@@ -87,9 +87,7 @@ impl Drawing {
     /// # Errors
     /// - what the browser says where it cannot draw
     pub async fn png(&self) -> Result<Blob, String> {
-        let document = window()
-            .and_then(|window| window.document())
-            .ok_or("the page has no document any more")?;
+        let document = document().ok_or("the page has no document any more")?;
         let image = HtmlImageElement::new().map_err(|error| error_text(&error))?;
         let encoded = js_sys::encode_uri_component(&self.svg);
         image.set_src(&format!("data:image/svg+xml;charset=utf-8,{encoded}"));
@@ -124,9 +122,7 @@ impl Drawing {
 /// - what the browser says where it does not
 pub fn save(name: &str, file: &Blob) -> Result<(), String> {
     let text = |error: JsValue| error_text(&error);
-    let document = window()
-        .and_then(|window| window.document())
-        .ok_or("the page has no document any more")?;
+    let document = document().ok_or("the page has no document any more")?;
     let address = Url::create_object_url_with_blob(file).map_err(text)?;
     let link = document.create_element("a").map_err(text)?;
     let link: HtmlAnchorElement = link.unchecked_into();

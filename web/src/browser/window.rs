@@ -3,13 +3,18 @@
 use js_sys::{Array, Reflect};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Event, MessageChannel, Window};
+use web_sys::{Document, Event, MessageChannel, Window};
 
 use super::error_text;
 
 /// The window; in it, this program is the page.
 pub fn window() -> Option<Window> {
     web_sys::window()
+}
+
+/// The page's document; `None` in a worker.
+pub fn document() -> Option<Document> {
+    window()?.document()
 }
 
 /// Milliseconds since the page was opened.
@@ -96,7 +101,7 @@ pub fn store(name: &str, value: &str) {
 
 /// Sets an attribute of the document's root.
 pub fn set_root_attribute(name: &str, value: &str) {
-    let root = window().and_then(|window| window.document()?.document_element());
+    let root = document().and_then(|document| document.document_element());
     if let Some(root) = root {
         let _ = root.set_attribute(name, value);
     }
@@ -113,8 +118,7 @@ pub fn listen(name: &str, call: impl Fn(Event) + 'static) {
 
 /// True while a person can see the page.
 pub fn is_visible() -> bool {
-    let document = window().and_then(|window| window.document());
-    document.is_some_and(|document| !document.hidden())
+    document().is_some_and(|document| !document.hidden())
 }
 
 /// Marks a moment for whoever measures the page.
@@ -168,8 +172,7 @@ pub fn memory_bytes() -> f64 {
 /// Says on the page that this program has stopped, which is a fault of ours.
 pub fn stopped(cause: &str) {
     web_sys::console::error_1(&cause.into());
-    let document = window().and_then(|window| window.document());
-    let notice = document.and_then(|document| {
+    let notice = document().and_then(|document| {
         let notice = document.create_element("p").ok()?;
         notice.set_class_name("notice problem stopped");
         let text = format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use swivel_core::{
     Error, Result,
     direction::{Controls, Direction},
-    metric::wilson,
+    metric::Count,
     plan::{Operation, PlannedIntervention},
     question::{Placed, TokenName},
     train::random_rows,
@@ -15,7 +15,7 @@ use swivel_engine::{
     protocol::{Read, Request, Response, TokenScores},
 };
 
-use super::{Card, Prompts, Session};
+use super::{Card, Prompts, Session, numbers::seconds_left};
 
 /// Pairs of a table.
 pub const N_PAIRS: usize = 100;
@@ -51,54 +51,37 @@ pub struct FlipRow {
     pub margins: [Option<f32>; 3],
     /// False where the model answers one of the prompts wrong by itself: nobody knows what a swap should do there.
     pub is_known: bool,
-    placed: Placed,
+    /// What base and source are answered with by rights.
+    own_labels: [Option<u32>; 2],
+    /// Tokens of base and source that are swapped.
+    tokens: [usize; 2],
 }
 
 impl FlipRow {
-    fn new(placed: Placed) -> Self {
-        let pair = &placed.pair;
+    /// A pair, whose tokens were asked for by one name.
+    fn new(Placed { pair, tokens }: Placed) -> Self {
         Self {
-            prompts: Prompts {
-                base: pair.base.clone(),
-                source: pair.source.clone(),
-            },
             label: pair.label,
+            own_labels: [pair.base_label, pair.source_label],
+            tokens: tokens[0],
+            prompts: Prompts {
+                base: pair.base,
+                source: pair.source,
+            },
             answers: None,
             margins: [None; 3],
             is_known: true,
-            placed,
         }
     }
 
     /// True if the answer must be another one than the base's own.
     pub fn should_turn(&self) -> bool {
-        self.placed.pair.base_label != Some(self.label)
+        self.own_labels[0] != Some(self.label)
     }
 
     /// True where nothing is left to ask.
     fn is_done(&self) -> bool {
         !self.is_known || self.margins[2].is_some()
-    }
-}
-
-/// How many pairs a swap did right.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Share {
-    /// Right ones.
-    pub n_right: usize,
-    /// All that were looked at.
-    pub n: usize,
-}
-
-impl Share {
-    /// 0..1; 0 of none.
-    pub fn value(self) -> f64 {
-        self.n_right as f64 / self.n.max(1) as f64
-    }
-
-    /// Where the share of all such pairs lies, 95 times of 100.
-    pub fn interval(self) -> [f64; 2] {
-        wilson(self.n_right, self.n)
     }
 }
 
@@ -133,10 +116,8 @@ impl FlipTable {
     /// The next question; `None` when all are answered or it was stopped.
     fn next_request(&self) -> Option<Request> {
         let row = &self.rows[self.row().filter(|_| self.is_running)?];
-        let pair = &row.placed.pair;
         let mut of = vec![row.label];
-        of.extend(pair.base_label);
-        of.extend(pair.source_label);
+        of.extend(row.own_labels.into_iter().flatten());
         of.dedup();
         let read = Read::Scores {
             among_all: self.choices.is_none(),
@@ -153,7 +134,7 @@ impl FlipTable {
             });
         }
         let swap = row.margins.iter().position(Option::is_none)?;
-        let planned = self.planned(Swap::ALL[swap], row.placed.tokens[0]);
+        let planned = self.planned(Swap::ALL[swap], row.tokens);
         Some(Request {
             plan: row.prompts.plan(vec![planned]),
             read,
@@ -178,13 +159,11 @@ impl FlipTable {
         let Some(idx) = self.row() else { return };
         let of = self.choices.clone();
         let row = &mut self.rows[idx];
-        let pair = &row.placed.pair;
+        let [base_label, source_label] = row.own_labels;
         let likeliest =
             |scores: &TokenScores| scores.likeliest.first().map_or(u32::MAX, |(id, _)| *id);
         if !self.has_source {
-            row.is_known = pair
-                .source_label
-                .is_none_or(|label| label == likeliest(&before));
+            row.is_known = source_label.is_none_or(|label| label == likeliest(&before));
             self.has_source = row.is_known;
         } else if let Some(swap) = row.margins.iter().position(Option::is_none) {
             let label = match &of {
@@ -196,9 +175,7 @@ impl FlipTable {
             let label = label.and_then(|idx| after.logits.get(idx));
             row.margins[swap] = Some(label.copied().unwrap_or(f32::NEG_INFINITY) - other);
             if Swap::ALL[swap] == Swap::Direction {
-                row.is_known = pair
-                    .base_label
-                    .is_none_or(|label| label == likeliest(&before));
+                row.is_known = base_label.is_none_or(|label| label == likeliest(&before));
                 row.answers = Some([likeliest(&before), likeliest(&after)]);
             }
         }
@@ -209,20 +186,15 @@ impl FlipTable {
     }
 
     /// How many pairs a swap did right, of those that the model answers right by itself.
-    pub fn share(&self, swap: Swap) -> Share {
-        let mut share = Share::default();
-        for row in self.rows.iter().filter(|row| row.is_known) {
-            if let Some(margin) = row.margins[swap as usize] {
-                share.n += 1;
-                share.n_right += usize::from(margin > 0.0);
-            }
-        }
-        share
+    pub fn count(&self, swap: Swap) -> Count {
+        let known = self.rows.iter().filter(|row| row.is_known);
+        let margins = known.filter_map(|row| row.margins[swap as usize]);
+        Count::of(margins.map(|margin| margin > 0.0))
     }
 
     /// True once all pairs are done and the direction clearly did better than the whole vector.
     pub fn is_suspect(&self) -> bool {
-        let [direction, full] = [Swap::Direction, Swap::Whole].map(|swap| self.share(swap).value());
+        let [direction, full] = [Swap::Direction, Swap::Whole].map(|swap| self.count(swap).share());
         let controls = Controls {
             full,
             ..Controls::default()
@@ -251,18 +223,20 @@ impl FlipTable {
     pub fn seconds_left(&self, now: f64) -> Option<f64> {
         let [done, _] = self.n_done();
         let left = self.rows.len() - done;
-        (done > 0).then(|| (now - self.started) / 1000.0 * left as f64 / done as f64)
+        seconds_left(now - self.started, done as f64 / (done + left) as f64)
     }
 }
 
 impl Session {
     /// The direction that a table would be about: the first that is on and that was learned for a task that the page has.
     pub fn direction_to_try(&self) -> Option<&Card> {
-        self.asked()?;
+        let is_live = self.model.is_some() && self.has_task();
         let mut active = self.active();
         active.find(|card| {
-            let direction = card.direction.map(|idx| &self.directions[idx].direction);
-            direction.is_some_and(|direction| direction.facts.task.is_some())
+            is_live && {
+                let direction = card.direction.map(|idx| &self.directions[idx].direction);
+                direction.is_some_and(|direction| direction.facts.task.is_some())
+            }
         })
     }
 

@@ -185,12 +185,11 @@ impl Session {
         };
         let is_it = |map: &PatchMap| map.operation == operation && (map.component, map.head) == at;
         let (sizes, n_tokens) = (&model.sizes, self.choices.base.ids.len());
-        let in_a_layer = 4 * sizes.d_model * sizes.d_model + 3 * sizes.d_model * sizes.d_mlp;
         // Of each cell, half of the layers and half of the tokens.
         let n_cells = sizes.n_layers * n_tokens;
         n_cells
             .saturating_mul(n_cells / 4)
-            .saturating_mul(in_a_layer)
+            .saturating_mul(sizes.products_a_token())
             <= MOST_PRODUCTS
             && !self.map.as_ref().is_some_and(is_it)
     }

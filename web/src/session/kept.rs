@@ -230,6 +230,11 @@ impl Session {
         csv
     }
 
+    /// The first columns of a cell: layer, token and its text.
+    fn place_of(&self, Cursor { layer, position }: Cursor) -> [String; 3] {
+        [text(layer), text(position), self.base_token(position)]
+    }
+
     /// Text of a base token.
     fn base_token(&self, position: usize) -> String {
         let pieces = &self.choices.base.pieces;
@@ -264,12 +269,7 @@ impl Session {
                 let numbers = [text(cell.probability), text(cell.difference)];
                 std::iter::once(self.token(cell.top)).chain(numbers)
             });
-            let place = [
-                text(at.layer),
-                text(at.position),
-                self.base_token(at.position),
-            ];
-            csv.line(place.into_iter().chain(said));
+            csv.line(self.place_of(at).into_iter().chain(said));
         }
         csv
     }
@@ -303,15 +303,13 @@ impl Session {
             else {
                 continue;
             };
-            csv.line([
-                text(at.layer),
-                text(at.position),
-                self.base_token(at.position),
+            let said = [
                 text(map.value(cell, Metric::Recovered)),
                 text(map.value(cell, Metric::Difference)),
                 self.token(cell.top),
                 text(cell.probability),
-            ]);
+            ];
+            csv.line(self.place_of(at).into_iter().chain(said));
         }
         csv
     }

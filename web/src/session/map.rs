@@ -8,7 +8,7 @@ use swivel_core::{
 use swivel_engine::protocol::{Answer, Cell, Read, Request};
 
 use super::{
-    numbers::{nats, signed_share},
+    numbers::{nats, seconds_left, signed_share},
     prompt::Prompts,
 };
 
@@ -169,8 +169,7 @@ impl PatchMap {
 
     /// Seconds that the rest will take at the pace so far.
     pub fn seconds_left(&self, now: f64) -> Option<f64> {
-        let progress = self.progress();
-        (progress > 0.0).then(|| (now - self.started) / 1000.0 * (1.0 - progress) / progress)
+        seconds_left(now - self.started, self.progress())
     }
 
     /// A cell that is done.

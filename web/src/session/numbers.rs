@@ -53,6 +53,11 @@ pub fn bytes(bytes: f64) -> String {
     }
 }
 
+/// Seconds until something is done of which this share, 0..1, took so many milliseconds; `None` as long as there is none.
+pub fn seconds_left(ms: f64, done: f64) -> Option<f64> {
+    (done > 0.0).then(|| ms / 1000.0 * (1.0 - done) / done)
+}
+
 /// Seconds as such, or as minutes.
 pub fn duration(secs: f64) -> String {
     match secs {

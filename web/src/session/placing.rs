@@ -129,14 +129,15 @@ impl Session {
         Some((task.token_by_words(&name, &tokens)?, Way::Word))
     }
 
-    /// The task's tokens of a prompt: its text, as the model reads it; `None` where the page is about no task on language.
+    /// The task's tokens of a prompt: its text, as the model reads it; `None` of a text that is none of the task's prompts, and where the page is about no task on language.
     fn tokens(&self, side: Side) -> Option<Tokens> {
-        let model = self.model.as_ref()?;
+        let tokenizer = &self.model.as_ref()?.tokenizer;
         self.task()?;
-        Some(Tokens::of_ids(
-            &self.choices.prompt(side).ids,
-            &model.tokenizer,
-        ))
+        let ids = &self.choices.prompt(side).ids;
+        // Where each token of a text ends takes much longer to find than whether it is such a prompt.
+        let text = tokenizer.decode(tokenizer.without_first(ids));
+        let is_of = self.form()?.is_of(&text);
+        is_of.then(|| Tokens::of_ids(ids, tokenizer))
     }
 
     /// Of each token of a prompt, the slot of the task that wrote it, by name: the last token of what it wrote has it.

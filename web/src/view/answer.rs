@@ -63,10 +63,8 @@ fn said(session: &Session) -> Option<Said> {
         true => session.choices.cards.first().is_some_and(|card| card.is_on),
         false => session.active().next().is_some(),
     };
-    let answer = &match session.is_recorded && !is_armed {
-        true => answer.untouched(),
-        false => answer.clone(),
-    };
+    let untouched = (session.is_recorded && !is_armed).then(|| answer.untouched());
+    let answer = untouched.as_ref().unwrap_or(answer);
     let Answer {
         rows,
         top,

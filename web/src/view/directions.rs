@@ -99,7 +99,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
     Facts {
         title: session.card_title(card),
         place: format!("{place}{named}{rank}"),
-        way: session.said_of_placing(card).filter(|_| card.is_on),
+        way: card.is_on.then(|| session.said_of_placing(card)).flatten(),
         scores: known.map(|known| {
             let controls = &known.facts.controls;
             [known.facts.iia, controls.random, controls.full].map(score)

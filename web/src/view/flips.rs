@@ -80,13 +80,13 @@ struct Head {
 
 fn heads(flips: &FlipTable) -> Vec<Head> {
     let head = |(swap, name, about): (Swap, &'static str, &'static str)| {
-        let share = flips.share(swap);
-        let [low, high] = share.interval().map(|value| probability(value as f32));
+        let count = flips.count(swap);
+        let [low, high] = count.bounds().map(|value| probability(value as f32));
         Head {
             name,
             about,
-            share: format!("{} of {}", share.n_right, share.n),
-            interval: format!("{} ({low} to {high})", probability(share.value() as f32)),
+            share: format!("{} of {}", count.n_right, count.n),
+            interval: format!("{} ({low} to {high})", probability(count.share() as f32)),
         }
     };
     SHARES.map(head).to_vec()

@@ -76,6 +76,5 @@ pub fn FetchModel(
             </button>
         })
     };
-    let is_there = move || page.session.with(|session| session.model.is_some());
-    view! { {move || (!is_there()).then(fetch)} }
+    view! { {fetch} }
 }

@@ -25,12 +25,12 @@ fn shares_are_those_of_the_direction_and_its_controls() {
         (Swap::Whole, facts.controls.full),
         (Swap::Random, facts.controls.random),
     ] {
-        let share = flips.share(swap);
-        assert_eq!(share.n, N_PAIRS - unknown);
-        let [low, high] = share.interval();
+        let count = flips.count(swap);
+        assert_eq!(count.n, N_PAIRS - unknown);
+        let [low, high] = count.bounds();
         assert!(
             (low..=high).contains(&expected),
-            "{swap:?}: {share:?}, {expected}"
+            "{swap:?}: {count:?}, {expected}"
         );
     }
     // Half of the answers must turn, and those that went wrong come first.

@@ -2,8 +2,8 @@
 
 use std::ops::Add;
 
+use super::wilson;
 use serde_json::{Value, json};
-use swivel_core::metric::wilson;
 
 /// How many of some prompts or pairs are right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,16 +40,21 @@ impl Count {
         format!("{:.3}  {}", self.share(), self.interval())
     }
 
-    /// `0.950 to 0.992`: where the share of all such pairs lies, 95 times of 100.
+    /// Where the share of all such pairs lies, 95 times of 100.
+    pub fn bounds(self) -> [f64; 2] {
+        wilson(self.n_right, self.n)
+    }
+
+    /// `0.950 to 0.992`: the same as text.
     pub fn interval(self) -> String {
-        let [low, high] = wilson(self.n_right, self.n);
+        let [low, high] = self.bounds();
         format!("{low:.3} to {high:.3}")
     }
 
     /// All that, for programs.
     pub fn json(self) -> Value {
         let Self { n_right, n } = self;
-        json!({ "right": n_right, "of": n, "share": self.share(), "interval": wilson(n_right, n) })
+        json!({ "right": n_right, "of": n, "share": self.share(), "interval": self.bounds() })
     }
 }
 
