@@ -136,7 +136,7 @@ impl Sampling {
 /// If there are no logits.
 pub fn likeliest(logits: &[f32], n: usize, temperature: f32) -> Vec<(u32, f32)> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |logit: f32| f64::from((logit - largest) / temperature).exp();
+    let weight = |logit: f32| f64::from(((logit - largest) / temperature).exp());
     let total: f64 = logits.iter().map(|logit| weight(*logit)).sum();
     let probability = |id: u32| (weight(logits[id as usize]) / total) as f32;
     let ids = first_of(logits, n).into_iter();
@@ -145,18 +145,30 @@ pub fn likeliest(logits: &[f32], n: usize, temperature: f32) -> Vec<(u32, f32)> 
 
 /// The tokens of the `n` largest logits, largest first, of equal ones the first.
 fn first_of(logits: &[f32], n: usize) -> Vec<u32> {
-    let later = |left: &u32, right: &u32| {
-        let [own, other] = [left, right].map(|id| logits[*id as usize]);
-        other.total_cmp(&own).then(left.cmp(right))
-    };
-    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
-    let n = n.clamp(1, ids.len());
-    if n < ids.len() {
-        ids.select_nth_unstable_by(n - 1, later);
-        ids.truncate(n);
+    let ids = 0..logits.len() as u32;
+    let mut places: Vec<u64> = ids
+        .zip(logits)
+        .map(|(id, logit)| place(id, *logit))
+        .collect();
+    let n = n.clamp(1, places.len());
+    if n < places.len() {
+        places.select_nth_unstable(n - 1);
+        places.truncate(n);
     }
-    ids.sort_unstable_by(later);
-    ids
+    places.sort_unstable();
+    places.into_iter().map(|place| place as u32).collect()
+}
+
+/// A number for a token and its logit, smaller for a larger logit, and for an earlier token of equal ones; the token is its lower
+/// half. Plain numbers are sorted several times faster than tokens whose logits are looked up.
+fn place(id: u32, logit: f32) -> u64 {
+    // As `f32::total_cmp` orders them.
+    let bits = logit.to_bits();
+    let rising = match logit.is_sign_negative() {
+        true => !bits,
+        false => bits | 1 << 31,
+    };
+    u64::from(!rising) << 32 | u64::from(id)
 }
 
 #[cfg(test)]
@@ -178,6 +190,14 @@ mod tests {
     fn greedy_takes_the_likeliest_and_the_first_of_equals() {
         assert_eq!(counts(&Sampling::GREEDY), [0, 10_000, 0, 0]);
         assert_eq!(Sampling::GREEDY.choose(&[1.0, 1.0], 0.9), 0);
+    }
+
+    #[test]
+    fn tokens_are_in_order_of_their_logits_whatever_their_signs() {
+        let logits = [-1.0, 0.0, 3.0, -2.0, 3.0, -0.5, f32::NEG_INFINITY];
+        for n in 1..=logits.len() {
+            assert_eq!(first_of(&logits, n), [2, 4, 1, 5, 0, 3, 6][..n]);
+        }
     }
 
     #[test]

@@ -59,16 +59,35 @@ impl Columns<'_> {
         }
     }
 
-    /// Adds the products of a few rows with the first columns to `out`, one column after the other: memory is read in one go.
+    /// Adds the products of one to three rows with the first columns to `out`.
+    ///
+    /// Columns that are read side by side lie far from one another: each is the next piece of a stream of its own, and a
+    /// processor fetches several streams ahead faster than one.
     pub fn multiply_few(&self, x: &[f32], out: &mut [f32]) {
-        let n_columns = out.len() / (x.len() / self.depth);
-        for j in 0..n_columns {
-            let column = self.column(j);
-            for (x, out) in x
-                .chunks_exact(self.depth)
-                .zip(out.chunks_exact_mut(n_columns))
-            {
-                out[j] += long_dot(x, column);
+        match x.len() / self.depth {
+            1 => self.streams::<1, 4>(x, out),
+            2 => self.streams::<2, 4>(x, out),
+            _ => self.streams::<3, 3>(x, out),
+        }
+    }
+
+    /// `R` rows by all columns, in `N` streams.
+    fn streams<const R: usize, const N: usize>(&self, x: &[f32], out: &mut [f32]) {
+        let n_columns = out.len() / R;
+        let rows = std::array::from_fn(|r| &x[r * self.depth..][..self.depth]);
+        let length = n_columns / N;
+        for j in 0..length {
+            let columns = std::array::from_fn(|n| self.column(n * length + j));
+            let products: [[f32; N]; R] = products(rows, columns);
+            for (r, products) in products.into_iter().enumerate() {
+                for (n, product) in products.into_iter().enumerate() {
+                    out[r * n_columns + n * length + j] += product;
+                }
+            }
+        }
+        for j in N * length..n_columns {
+            for (r, [product]) in products(rows, [self.column(j)]).into_iter().enumerate() {
+                out[r * n_columns + j] += product;
             }
         }
     }
@@ -96,7 +115,22 @@ fn tile<const R: usize, const C: usize>(
     width: usize,
 ) -> usize {
     let depth = columns[0].len();
-    let rows: [&[f32]; R] = std::array::from_fn(|r| &x[r * depth..][..depth]);
+    let rows = std::array::from_fn(|r| &x[r * depth..][..depth]);
+    let products: [[f32; C]; R] = products(rows, columns);
+    for (r, products) in products.into_iter().enumerate() {
+        let out = out[r * width..][..C].iter_mut();
+        out.zip(products).for_each(|(out, product)| *out += product);
+    }
+    R
+}
+
+/// Products of `R` rows and `C` columns, all of one length.
+#[inline(always)]
+fn products<const R: usize, const C: usize>(
+    rows: [&[f32]; R],
+    columns: [&[f32]; C],
+) -> [[f32; C]; R] {
+    let depth = columns[0].len();
     let n_vectors = depth / 4;
     let vectors = rows.map(|row| &row.as_chunks::<4>().0[..n_vectors]);
     let chunks = columns.map(|column| &column.as_chunks::<4>().0[..n_vectors]);
@@ -110,17 +144,17 @@ fn tile<const R: usize, const C: usize>(
             }
         }
     }
+    // Nothing may refer to the sums: the compiler would write each to memory at each step.
+    let mut totals = sums.map(|sums| sums.map(total));
     let rest = 4 * n_vectors..depth;
-    for (r, sums) in sums.iter().enumerate() {
-        let out = &mut out[r * width..][..C];
-        for (c, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-            *out += total(*sum);
-            if !rest.is_empty() {
-                *out += dot(&rows[r][rest.clone()], &columns[c][rest.clone()]);
+    if !rest.is_empty() {
+        for (totals, row) in totals.iter_mut().zip(rows) {
+            for (total, column) in totals.iter_mut().zip(columns) {
+                *total += dot(&row[rest.clone()], &column[rest.clone()]);
             }
         }
     }
-    R
+    totals
 }
 
 /// Copies `n` columns of rows of `values`, a multiple of four, each into one piece.
@@ -148,22 +182,6 @@ pub fn turn(
             to[j * stride + k] = *value;
         }
     }
-}
-
-#[inline(always)]
-fn long_dot(x: &[f32], column: &[f32]) -> f32 {
-    let (groups, rest) = x.as_chunks::<16>();
-    let (weights, last) = column.as_chunks::<16>();
-    // Four sums do not wait for one another.
-    let mut sums = [Vector::splat(0.0); 4];
-    for (x, weights) in groups.iter().zip(weights) {
-        let (x, weights) = (x.as_chunks::<4>().0, weights.as_chunks::<4>().0);
-        for (sum, (x, weight)) in sums.iter_mut().zip(x.iter().zip(weights)) {
-            *sum = sum.add(Vector::new(*x).mul(Vector::new(*weight)));
-        }
-    }
-    let [a, b, c, d] = sums;
-    total(a.add(b).add(c.add(d))) + dot(rest, last)
 }
 
 fn total(sum: Vector) -> f32 {
