@@ -5,6 +5,7 @@
 //! <https://arxiv.org/abs/2303.02536> (DAS: interchange in a learned subspace).
 
 mod editor;
+mod noise;
 mod units;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
@@ -12,8 +13,8 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 use crate::{Recorder, Site, site::PlaceError};
 
 pub use editor::{Edit, Editor};
+pub use noise::noise;
 pub use units::Units;
-pub(crate) use units::resumes_at;
 
 /// What is done to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub enum Source<B: Backend> {
     Positions(Tensor<B, 3>),
     /// `[batch, n_heads, n_positions, …]`, at a site that is per head.
     Heads(Tensor<B, 4>),
+    /// What the site's module reads at the same units of the same run ([`Component::input`](crate::Component::input)).
+    Input,
     /// None, for operations that need none.
     None,
 }
@@ -130,16 +133,17 @@ impl<B: Backend> Source<B> {
         match self {
             Self::Positions(x) => Self::Positions(positions(x.clone())),
             Self::Heads(x) => Self::Heads(heads(x.clone())),
+            Self::Input => Self::Input,
             Self::None => Self::None,
         }
     }
 
-    /// Number of positions; 0 of none.
+    /// Number of positions; 0 of none, and of those that are read as the run comes by.
     pub fn n_positions(&self) -> usize {
         match self {
             Self::Positions(x) => x.dims()[1],
             Self::Heads(x) => x.dims()[2],
-            Self::None => 0,
+            Self::Input | Self::None => 0,
         }
     }
 
@@ -156,6 +160,35 @@ impl<B: Backend> Source<B> {
         self.map(|x| x.narrow(1, start, n), |x| x.narrow(2, start, n))
     }
 
+    /// The values of one row at one position, or of one row, in `rows` rows at `n_positions` positions.
+    pub(crate) fn expanded(&self, [rows, n_positions]: [usize; 2]) -> Self {
+        self.map(
+            |x| {
+                let width = x.dims()[2];
+                x.expand([rows, n_positions, width])
+            },
+            |x| {
+                let [_, n_heads, _, width] = x.dims();
+                x.expand([rows, n_heads, n_positions, width])
+            },
+        )
+    }
+
+    /// The positions of all rows as those of one.
+    pub(crate) fn in_one_row(&self) -> Self {
+        self.map(
+            |x| {
+                let [rows, n_positions, width] = x.dims();
+                x.reshape([1, rows * n_positions, width])
+            },
+            |x| {
+                let [rows, n_heads, n_positions, width] = x.dims();
+                let x = x.swap_dims(0, 1);
+                x.reshape([1, n_heads, rows * n_positions, width])
+            },
+        )
+    }
+
     /// These positions, and after them others of the same site.
     ///
     /// # Panics
@@ -166,6 +199,7 @@ impl<B: Backend> Source<B> {
                 Self::Positions(Tensor::cat(vec![x, next], 1))
             }
             (Self::Heads(x), Self::Heads(next)) => Self::Heads(Tensor::cat(vec![x, next], 2)),
+            (Self::Input, Self::Input) => Self::Input,
             (Self::None, Self::None) => Self::None,
             _ => panic!("values of two kinds of site"),
         }
@@ -176,6 +210,14 @@ impl<B: Backend> Source<B> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterventionError {
+    /// What its module reads is wanted, of a value that no module makes of one of the same width.
+    #[error(
+        "the value at {site} is made of none of its width; expected block_output, attention_output or mlp_output"
+    )]
+    Input {
+        /// The site.
+        site: String,
+    },
     /// It has no positions.
     #[error("the intervention at {site} has no positions")]
     PositionsEmpty {

@@ -22,11 +22,13 @@
 //! | `first_token` | the text of the token that the model's tokenizer puts before each `text`, empty where it puts none, where the plan's author wants it checked: with another one the same text is other ids |
 //! | `mode` | `parallel` (default): each source is a plain run, all interventions are applied in the base run; `serial`: what is read from source N goes into the run of source N + 1, what is read from the last one, and what reads no source, into the base run, as in pyvene |
 //! | `unit` | `pos` (default): token positions; `h`: `heads` at all positions; `h.pos`: `heads` at token positions |
-//! | `base_positions`, `source_positions` | a list a row, or a single list for all rows; a token is a number from 0, `"last"`, counts from the end, as -2, or is the last one of a text where that stands last in the prompt, `{"text": "France"}`; `source_positions` is `base_positions` where absent, each counted or found in its own prompt |
+//! | `base_positions`, `source_positions` | a list a row, or a single list for all rows; those of `mean` are all tokens where they are absent; a token is a number from 0, `"last"`, counts from the end, as -2, or is the last one of a text where that stands last in the prompt, `{"text": "France"}`; `source_positions` is `base_positions` where absent, each counted or found in its own prompt |
 //! | `token`, `source_token` | the text of the token at each of these positions, where the plan's author wants it checked: a word that is cut in two moves all tokens after it by one |
 //! | `source`, `values` | index of the source run that is read, or in its place a constant: a vector a position, or a single one for all |
-//! | `op.type` | `interchange`, `zero`, `add`, `subtract`, `low_rank` (interchange in a learned subspace) |
-//! | `op.direction` | of `low_rank`: the name of a direction file, relative to the plan file, or a `data:application/octet-stream;base64,…` URL that holds the direction file itself ([`data_url`]), as a share link does |
+//! | `op.type` | `interchange`, `zero`, `mean`, `add`, `subtract`, `noise`, `scale`, `skip`, `collect`, `low_rank` (interchange in a learned subspace) |
+//! | `op.factor` | of `scale`: what the value is multiplied by |
+//! | `op.seed` | of `noise`, default 0: the same seed is the same noise at a token, in every run |
+//! | `op.direction` | of `low_rank`, and of the other operations but `collect` where they are done in a subspace alone: the name of a direction file, relative to the plan file, or a `data:application/octet-stream;base64,…` URL that holds the direction file itself ([`data_url`]), as a share link does |
 //! | `op.dims` | rows of the direction's basis, or numbers (neurons) of the value for the other operations; all where absent |
 //! | `op.strength` | default 1: 0 leaves the base as it is, 1 is the full operation, others interpolate or overshoot |
 //! | `record` | sites whose values in the intervened run are wanted, as the interventions leave them |
@@ -51,7 +53,7 @@ use crate::{
 pub use checked::{CheckedPlan, Outcome, Record};
 pub use error::PlanError;
 use error::refuse;
-pub use operation::{OPERATIONS, Operation};
+pub use operation::{OPERATIONS, Operation, Reads};
 
 /// What a direction in a URL starts with.
 const DATA_URL: &str = "data:application/octet-stream;base64,";
@@ -182,7 +184,13 @@ pub struct PlannedOp {
     /// Which one.
     #[serde(rename = "type", with = "by_name")]
     pub operation: &'static Operation,
-    /// Of `low_rank`: a file name, or a URL made by [`data_url`].
+    /// Of `scale`: what the value is multiplied by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f32>,
+    /// Of `noise`, default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The subspace that it is done in: a file name, or a URL made by [`data_url`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<String>,
     /// Dimensions of the operation's basis, or all.
@@ -232,7 +240,8 @@ impl Plan {
     /// `source_positions` that equal `base_positions` say nothing.
     fn drop_defaults(&mut self) {
         for planned in &mut self.interventions {
-            if planned.source_positions == planned.base_positions {
+            let is_default = planned.op.operation.reads != Reads::Mean;
+            if is_default && planned.source_positions == planned.base_positions {
                 planned.source_positions = None;
             }
         }
@@ -256,13 +265,13 @@ impl Plan {
 
 impl PlannedIntervention {
     /// An operation at full strength at these tokens of base and source, in one head or in all; of the first source run, where the
-    /// operation reads one.
+    /// operation reads one. A mean is that of all of its tokens.
     pub fn new(
         operation: &'static Operation,
         (site, head): (Site, Option<usize>),
         [base, source]: [Positions; 2],
     ) -> Self {
-        let reads = operation.op.reads_source();
+        let reads = operation.reads_run();
         Self {
             layer: site.layer,
             component: site.component,
@@ -274,7 +283,7 @@ impl PlannedIntervention {
             source: reads.then_some(0),
             values: None,
             token: None,
-            source_positions: (reads && source != base).then_some(source),
+            source_positions: (operation.reads_token() && source != base).then_some(source),
             base_positions: Some(base),
             source_token: None,
             op: PlannedOp::new(operation),
@@ -283,10 +292,12 @@ impl PlannedIntervention {
 }
 
 impl PlannedOp {
-    /// An operation at full strength, in all dimensions of its basis.
+    /// An operation at full strength, in all dimensions of its basis; one that scales makes twice as much.
     pub fn new(operation: &'static Operation) -> Self {
         Self {
             operation,
+            factor: (operation == Operation::SCALE).then_some(2.0),
+            seed: None,
             direction: None,
             dims: None,
             strength: 1.0,

@@ -57,6 +57,19 @@ impl Site {
     }
 }
 
+impl Site {
+    /// What the module reads whose output the value here is, where that has the same width: of a block, an attention, an MLP.
+    pub fn input(self) -> Option<Self> {
+        let input = match self.component {
+            Component::AttentionOutput => Component::AttentionInput,
+            Component::MlpOutput => Component::MlpInput,
+            Component::BlockOutput => Component::BlockInput,
+            _ => return None,
+        };
+        Some(input.at(self.layer))
+    }
+}
+
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "layer {} {}", self.layer, self.component)

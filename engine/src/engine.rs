@@ -16,9 +16,8 @@ use swivel_core::{
     direction::Direction,
     generate::{Acts, Generator},
     hex, ids_tensor,
-    intervention::{Source, Units},
     kernel::Kernels,
-    plan::{CheckedPlan, Outcome, Plan, Record},
+    plan::{CheckedPlan, Outcome, Plan},
 };
 
 use crate::{
@@ -171,7 +170,8 @@ impl<B: Backend> Engine<B> {
         let asker = Asker::of_page(asker);
         let (base, sources) = self.stages_of(asker, plan, is_wanted).await?;
         let stages = self.stages(plan);
-        let stage = stages.run(plan.n_sources(), &base, &sources, plan.record(), logits)?;
+        let sites = plan.record();
+        let stage = stages.run(plan.n_sources(), &base, &sources, &sites, logits)?;
         let stream = base.cached.stream(self.sizes.n_layers);
         let n_tokens = base.cached.n_tokens();
         let n_wanted = match logits {
@@ -193,16 +193,10 @@ impl<B: Backend> Engine<B> {
                 }
             }
         };
-        let record = |site: &Site| match stages.value(&stage, *site, &Units::default()) {
-            Source::Positions(x) => Record::Positions(x),
-            Source::Heads(x) => Record::Heads(x),
-            Source::None => unreachable!("every site has a value"),
-        };
-        let records = plan.record().iter().map(record).collect();
         Ok(Outcome {
             base: before,
             intervened,
-            records,
+            records: plan.records(|site, units| stages.value(&stage, site, units)),
         })
     }
 

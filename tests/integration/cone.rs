@@ -47,6 +47,7 @@ fn part(source: &Source<B>, units: &Units) -> Source<B> {
     match source {
         Source::Positions(x) => Source::Positions(units.select(x.clone())),
         Source::Heads(x) => Source::Heads(units.select(x.clone())),
+        Source::Input => Source::Input,
         Source::None => Source::None,
     }
 }

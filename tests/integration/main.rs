@@ -12,12 +12,12 @@ mod families;
 mod fields;
 mod interventions;
 mod laws;
-
 mod mutated_files;
 mod mutated_plans;
 mod operations;
 mod parity;
 mod plan;
+mod pyvene;
 mod questions;
 mod real;
 mod support;

@@ -5,10 +5,9 @@ use futures_executor::block_on;
 use swivel_core::{
     Component, Decoder, Place, Position, Site, Sizes,
     direction::{Controls, Direction, Facts, Measured, Probe},
-    intervention::Op,
     plan::{
         CheckedPlan, Mode, OPERATIONS, Operation, Outcome, Plan, PlanError, PlannedIntervention,
-        PlannedOp, PlannedSite, Positions, Prompts, Record, Unit, Version, data_url,
+        PlannedOp, PlannedSite, Positions, Prompts, Reads, Record, Unit, Version, data_url,
     },
     train::random_rows,
 };
@@ -54,6 +53,8 @@ struct Case {
     strength: f32,
     mode: Mode,
     from: From,
+    /// Whether it is done in a subspace alone.
+    is_inside: bool,
 }
 
 impl Case {
@@ -65,23 +66,33 @@ impl Case {
                     true => &[Unit::Positions, Unit::HeadsAtPositions, Unit::Heads][..],
                     false => &[Unit::Positions],
                 };
-                let ways = match operation.op.reads_source() {
-                    false => &[(Mode::Parallel, From::Nothing)][..],
-                    true => &[
+                let ways = match operation.reads {
+                    Reads::Nothing | Reads::Noise | Reads::Input => {
+                        &[(Mode::Parallel, From::Nothing)][..]
+                    }
+                    Reads::Mean => &[(Mode::Parallel, From::Runs), (Mode::Serial, From::Runs)],
+                    Reads::Source => &[
                         (Mode::Parallel, From::Runs),
                         (Mode::Serial, From::Runs),
                         (Mode::Parallel, From::Values),
                     ],
                 };
+                // What is kept is kept whole.
+                let strengths: &[(f32, bool)] = match (operation.op, operation.is_learned) {
+                    (None, _) => &[(1.0, false)],
+                    (Some(_), true) => &[(1.0, true), (0.5, true)],
+                    (Some(_), false) => &[(1.0, false), (0.5, false), (0.5, true)],
+                };
                 for unit in units {
                     for (mode, from) in ways {
-                        cases.extend([1.0, 0.5].map(|strength| Self {
+                        cases.extend(strengths.iter().map(|(strength, is_inside)| Self {
                             operation,
                             site,
                             unit: *unit,
-                            strength,
+                            strength: *strength,
                             mode: *mode,
                             from: *from,
+                            is_inside: *is_inside,
                         }));
                     }
                 }
@@ -97,7 +108,8 @@ impl Case {
     /// The plan for some of the rows; those of sources are longer where they may be.
     fn plan(&self, rows: &[usize], sizes: &Sizes) -> Plan {
         let is_whole = self.unit == Unit::Heads || self.site.component.width(sizes).is_none();
-        let n_tokens = N_TOKENS + usize::from(!is_whole);
+        let is_mean = self.operation.reads == Reads::Mean;
+        let n_tokens = N_TOKENS + usize::from(!is_whole || is_mean);
         let prompts =
             |ids: Vec<&[u32]>| Prompts::Ids(rows.iter().map(|row| ids[*row].to_vec()).collect());
         let at = |tokens: &[[usize; 2]; 2]| {
@@ -121,7 +133,7 @@ impl Case {
                 source_positions: source.filter(|_| base != from).and_then(|_| at(from)),
                 source_token: None,
                 op: PlannedOp {
-                    direction: (self.operation.is_learned).then(|| self.direction(sizes)),
+                    direction: self.is_inside.then(|| self.direction(sizes)),
                     strength: self.strength,
                     ..PlannedOp::new(self.operation)
                 },
@@ -211,10 +223,14 @@ impl Case {
     /// True if what the plan does at a token may come to nothing, for a reason of its own.
     fn may_come_to_nothing(&self, position: usize) -> bool {
         // The norms take out by what a stream is multiplied.
-        let is_scaled = self.operation.op == Op::Zero && self.strength < 1.0;
+        let is_scaled = match self.operation.name {
+            "scale" => true,
+            "zero" => self.strength < 1.0,
+            _ => false,
+        };
         // The first token looks at itself alone, in every run.
         let is_alone = position == 0 && self.site.component == Component::AttentionWeight;
-        is_scaled || is_alone && self.from == From::Runs
+        is_scaled || is_alone && self.from == From::Runs || self.operation.op.is_none()
     }
 
     /// Tokens of a row that are edited.
@@ -284,7 +300,7 @@ fn wrong_changes(case: &Case, outcome: &Outcome<B>, n_layers: usize) -> Vec<Stri
             let is_surely = !reached
                 .iter()
                 .all(|position| case.may_come_to_nothing(*position));
-            let is_right = match reached.is_empty() {
+            let is_right = match reached.is_empty() || case.operation.op.is_none() {
                 true => moved == 0.0,
                 false => moved.is_finite() && (moved > MOVED || !is_surely),
             };
@@ -347,7 +363,11 @@ fn engine_equals_full_runs_of_every_operation_everywhere() {
             Ok(checked) => checked,
             Err(error) => {
                 let error = error.to_string();
-                assert!(error.contains("`interventions[0].op.direction`"), "{error}");
+                let field = match case.operation.acts_at(case.site) {
+                    true => "`interventions[0].op.direction`",
+                    false => "`interventions[0].component`",
+                };
+                assert!(error.contains(field), "{error}");
                 refused.push(case);
                 continue;
             }
@@ -362,7 +382,8 @@ fn engine_equals_full_runs_of_every_operation_everywhere() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Hidden scores are minus infinity, which has no content in a subspace.
     let has_none = |case: &&Case| {
-        case.operation.is_learned && case.site.component == Component::AttentionScore
+        let is_score = case.site.component == Component::AttentionScore;
+        case.is_inside && is_score || !case.operation.acts_at(case.site)
     };
     assert_eq!(refused.len(), cases.iter().filter(has_none).count());
     assert!(refused.iter().all(has_none));

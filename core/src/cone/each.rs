@@ -30,7 +30,11 @@ impl<B: Backend> Decoder<B> {
         /// Fewer rows than this use a matrix product badly; more positions in one batch compute more that cannot change.
         const FEW_ROWS: usize = 64;
         let batch = base.n_rows();
-        let layer = site.resumes_at(self.n_layers());
+        let first = match source {
+            Source::Input => site.input().unwrap_or(site),
+            _ => site,
+        };
+        let layer = first.resumes_at(self.n_layers());
         let mut normed = Vec::new();
         let mut done = 0;
         while let Some(start) = positions.get(done) {

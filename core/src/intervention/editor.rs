@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use super::{Featurizer, Intervention, InterventionError, Source, Units, resumes_at};
+use super::{Featurizer, Intervention, InterventionError, Source, Units};
 use crate::{Component, Hook, Position, Site, Sizes};
 
 /// An intervention at a place.
@@ -18,11 +18,23 @@ pub struct Edit<B: Backend> {
     pub source: Source<B>,
 }
 
+impl<B: Backend> Edit<B> {
+    /// The first site that a run must come by: where its value is changed, or read before.
+    pub fn first_site(&self) -> Site {
+        match self.source {
+            Source::Input => self.site.input().unwrap_or(self.site),
+            _ => self.site,
+        }
+    }
+}
+
 /// Applies interventions during a run, several at one site in the order in which they are given.
 #[derive(Clone, Debug)]
 pub struct Editor<B: Backend> {
     edits: Vec<Edit<B>>,
     applied: Vec<bool>,
+    /// What was seen at sites whose values take the place of a module's output.
+    inputs: Vec<(Site, Tensor<B, 3>)>,
 }
 
 impl<B: Backend> Editor<B> {
@@ -49,14 +61,18 @@ impl<B: Backend> Editor<B> {
         Self {
             applied: vec![false; edits.len()],
             edits,
+            inputs: Vec::new(),
         }
     }
 
     /// Where a run can be resumed that these interventions change: its first layer ([`Site::resumes_at`]) and its first
     /// position. `None` without interventions.
     pub fn resumes_at(&self, n_layers: usize) -> Option<(usize, usize)> {
-        let edits = self.edits.iter().map(|edit| (edit.site, &edit.units));
-        resumes_at(edits, n_layers)
+        let each = self.edits.iter().map(|edit| {
+            let layer = edit.first_site().resumes_at(n_layers);
+            (layer, edit.units.first_position())
+        });
+        each.reduce(|(layer, start), (l, s)| (layer.min(l), start.min(s)))
     }
 
     /// The same interventions in a run that is resumed at the position `start`, where a hook sees the positions from it on.
@@ -90,7 +106,7 @@ impl<B: Backend> Editor<B> {
         &mut self,
         site: Site,
         mut x: Tensor<B, D>,
-        source_of: impl Fn(&Source<B>) -> Option<Tensor<B, D>>,
+        source_of: impl Fn(&Units, &Source<B>) -> Option<Tensor<B, D>>,
     ) -> Tensor<B, D> {
         for (edit, applied) in self
             .edits
@@ -99,7 +115,7 @@ impl<B: Backend> Editor<B> {
             .filter(|(edit, _)| edit.site == site)
         {
             let mut base = edit.units.select(x.clone());
-            let source = source_of(&edit.source).unwrap_or_else(|| base.zeros_like());
+            let source = source_of(&edit.units, &edit.source).unwrap_or_else(|| base.zeros_like());
             // A pattern of a run that was computed up to a position only has no later keys, which get no weight.
             let width = source.dims()[D - 1];
             if width < base.dims()[D - 1] {
@@ -148,6 +164,12 @@ fn check_edit<B: Backend>(
     let found = match source {
         Source::Positions(value) => value.dims()[1..].to_vec(),
         Source::Heads(value) => value.dims()[1..].to_vec(),
+        Source::Input if site.input().is_none() => {
+            return Err(InterventionError::Input {
+                site: site.to_string(),
+            });
+        }
+        Source::Input => expected.clone(),
         Source::None if !intervention.op.reads_source() => expected.clone(),
         Source::None => Vec::new(),
     };
@@ -172,10 +194,20 @@ fn check_edit<B: Backend>(
 
 impl<B: Backend> Hook<B> for Editor<B> {
     fn at(&mut self, site: Site, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.edit(site, x, |source| match source {
-            Source::Positions(value) => Some(value.clone()),
+        let input = site.input().and_then(|input| {
+            let seen = self.inputs.iter().position(|(own, _)| *own == input)?;
+            Some(self.inputs[seen].1.clone())
+        });
+        let x = self.edit(site, x, |units, source| match (source, &input) {
+            (Source::Positions(value), _) => Some(value.clone()),
+            (Source::Input, Some(input)) => Some(units.select(input.clone())),
             _ => None,
-        })
+        });
+        let is_read = |edit: &Edit<B>| edit.site != site && edit.first_site() == site;
+        if self.edits.iter().any(is_read) {
+            self.inputs.push((site, x.clone()));
+        }
+        x
     }
 
     fn at_heads(&mut self, site: Site, x: Tensor<B, 4>) -> Tensor<B, 4> {
@@ -183,7 +215,7 @@ impl<B: Backend> Hook<B> for Editor<B> {
         let is_score = site.component == Component::AttentionScore;
         let hidden = (is_score && self.edits.iter().any(|edit| edit.site == site))
             .then(|| x.clone().equal_elem(f32::NEG_INFINITY));
-        let x = self.edit(site, x, |source| match source {
+        let x = self.edit(site, x, |_, source| match source {
             Source::Heads(value) => Some(value.clone()),
             _ => None,
         });

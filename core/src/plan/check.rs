@@ -5,7 +5,7 @@ mod units;
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{
-    CheckedPlan, Mode, Plan, PlanError, PlannedIntervention, PlannedOp, Prompts,
+    CheckedPlan, Mode, Operation, Plan, PlanError, PlannedIntervention, PlannedOp, Prompts, Reads,
     checked::{Origin, Step},
     error::{refuse, within},
     from_data_url,
@@ -131,10 +131,11 @@ impl Checker<'_> {
             (true, Some(name)) => name,
             (true, None) => return refuse(field, "a direction file", "nothing"),
             (false, None) => return Ok(None),
-            (false, Some(_)) => {
-                let expected = format!("nothing: `{operation}` has no direction");
+            (false, Some(_)) if operation.op.is_none() => {
+                let expected = format!("nothing: `{operation}` keeps whole values");
                 return refuse(field, expected, "one");
             }
+            (false, Some(name)) => name,
         };
         let direction = match from_data_url(&field, name)? {
             Some(bytes) => Arc::new(Direction::from_bytes(&bytes).map_err(within(field))?),
@@ -156,12 +157,13 @@ impl Checker<'_> {
         } = self.planned;
         let site = component.at(*layer).check(self.sizes);
         let site = site.map_err(within(self.field("layer")))?;
+        self.check_component()?;
         if *component == Component::AttentionScore {
             self.check_whole_scores()?;
         }
         let origin = self.origin()?;
-        let into = match (mode, &origin) {
-            (Mode::Serial, Origin::Run(run)) => run + 1,
+        let into = match (mode, origin.run()) {
+            (Mode::Serial, Some(run)) => run + 1,
             _ => self.base(),
         };
         let width = component.width(self.sizes);
@@ -180,17 +182,20 @@ impl Checker<'_> {
                 },
             ));
         }
+        if op.dims.is_some() && op.operation.op.is_none() {
+            let expected = format!("nothing: `{}` keeps whole values", op.operation);
+            return refuse(self.field("op.dims"), expected, "dimensions");
+        }
         if let Some(dims) = &op.dims {
             let n_dims = found.map_or(width, Direction::rank);
             check_distinct(&self.field("op.dims"), dims, n_dims)?;
         }
-        if !op.strength.is_finite() {
-            return refuse(self.field("op.strength"), "a finite number", op.strength);
-        }
+        self.check_numbers()?;
         Ok(Step {
             site,
             operation: op.operation,
             strength: op.strength,
+            factor: op.factor,
             basis: basis(found, op.dims.as_deref(), width),
             direction,
             width,
@@ -206,22 +211,37 @@ impl Checker<'_> {
             op, source, values, ..
         } = self.planned;
         let operation = op.operation;
-        match (operation.op.reads_source(), source, values) {
-            (false, None, None) => Ok(Origin::Nothing),
-            (false, source, _) => {
+        if op.seed.is_some() && operation.reads != Reads::Noise {
+            let expected = format!("nothing: `{operation}` is not random");
+            return refuse(self.field("op.seed"), expected, "one");
+        }
+        match (operation.reads, source, values) {
+            (Reads::Nothing, None, None) => Ok(Origin::Nothing),
+            (Reads::Noise, None, None) => Ok(Origin::Noise(op.seed.unwrap_or(0))),
+            (Reads::Input, None, None) => Ok(Origin::Input),
+            (Reads::Nothing | Reads::Noise | Reads::Input, source, _) => {
                 let name = if source.is_some() { "source" } else { "values" };
                 let expected = format!("nothing: `{operation}` has no source");
                 refuse(self.field(name), expected, "one")
             }
-            (_, Some(_), Some(_)) => {
+            (Reads::Mean, _, Some(_)) => {
+                let expected = format!("nothing: `{operation}` is that of a source run");
+                refuse(self.field("values"), expected, "some")
+            }
+            (Reads::Source, Some(_), Some(_)) => {
                 refuse(self.field("values"), "either `source` or `values`", "both")
             }
-            (_, None, Some(values)) => Ok(Origin::Values(values.clone())),
-            (_, Some(run), None) if *run < self.base() => Ok(Origin::Run(*run)),
-            (_, source, None) => {
+            (Reads::Source, None, Some(values)) => Ok(Origin::Values(values.clone())),
+            (Reads::Source, Some(run), None) if *run < self.base() => Ok(Origin::Run(*run)),
+            (Reads::Mean, Some(run), None) if *run < self.base() => Ok(Origin::Mean(*run)),
+            (reads, source, None) => {
+                let or_values = match reads {
+                    Reads::Source => ", or `values`",
+                    _ => "",
+                };
                 let expected = match self.base() {
-                    0 => "`values`, or an index into `sources`, which is empty".to_owned(),
-                    n => format!("an index into `sources`, 0 to {}, or `values`", n - 1),
+                    0 => format!("an index into `sources`, which is empty{or_values}"),
+                    n => format!("an index into `sources`, 0 to {}{or_values}", n - 1),
                 };
                 let found = source.map_or("nothing".to_owned(), |run| run.to_string());
                 refuse(self.field("source"), expected, found)
@@ -229,17 +249,66 @@ impl Checker<'_> {
         }
     }
 
+    /// Checks that there is what the operation reads at this component.
+    fn check_component(&self) -> Result<(), PlanError> {
+        let PlannedIntervention {
+            layer,
+            component,
+            op,
+            ..
+        } = self.planned;
+        let acts_at = |component: Component| op.operation.acts_at(component.at(*layer));
+        if acts_at(*component) {
+            return Ok(());
+        }
+        let all = Component::ALL.into_iter().map(|(component, ..)| component);
+        let expected: Vec<&str> = all
+            .filter(|own| acts_at(*own))
+            .map(Component::name)
+            .collect();
+        let expected = format!("with `{}` one of {}", op.operation, expected.join(", "));
+        refuse(self.field("component"), expected, component)
+    }
+
+    /// Checks strength and factor.
+    fn check_numbers(&self) -> Result<(), PlanError> {
+        let PlannedOp {
+            operation,
+            factor,
+            strength,
+            ..
+        } = self.planned.op;
+        if !strength.is_finite() {
+            return refuse(self.field("op.strength"), "a finite number", strength);
+        }
+        if operation.op.is_none() && strength != 1.0 {
+            let expected = format!("nothing: `{operation}` changes nothing");
+            return refuse(self.field("op.strength"), expected, strength);
+        }
+        let is_scaled = operation == Operation::SCALE;
+        match factor {
+            None if is_scaled => refuse(self.field("op.factor"), "a number such as 2", "nothing"),
+            None => Ok(()),
+            Some(factor) if !is_scaled => {
+                let expected = format!("nothing: `{operation}` has no factor");
+                refuse(self.field("op.factor"), expected, factor)
+            }
+            Some(factor) if factor.is_finite() => Ok(()),
+            Some(factor) => refuse(self.field("op.factor"), "a finite number", factor),
+        }
+    }
+
     /// Scores of later tokens are -inf, of which no part in a subspace is a number.
     fn check_whole_scores(&self) -> Result<(), PlanError> {
         let PlannedOp {
-            operation, dims, ..
+            direction, dims, ..
         } = &self.planned.op;
         let expected =
             "nothing: scores of later tokens are -inf, and only whole rows of scores are changed";
         if dims.is_some() {
             return refuse(self.field("op.dims"), expected, "dimensions");
         }
-        if operation.is_learned {
+        if direction.is_some() {
             return refuse(self.field("op.direction"), expected, "a direction");
         }
         Ok(())

@@ -9,7 +9,9 @@ use crate::{
     Decoder, Recorder, Site, Sizes,
     direction::Direction,
     ids_tensor,
-    intervention::{Edit, Editor, Featurizer, Intervention, InterventionError, Source, Units},
+    intervention::{
+        Edit, Editor, Featurizer, Intervention, InterventionError, Op, Source, Units, noise,
+    },
 };
 
 /// A plan that fits a model's sizes: rows of ids, sites that exist, positions inside the prompts.
@@ -28,6 +30,8 @@ pub(super) struct Step {
     pub site: Site,
     pub operation: &'static Operation,
     pub strength: f32,
+    /// What the value is multiplied by, of an operation that does so.
+    pub factor: Option<f32>,
     /// Rows of the subspace, row-major; `None` for the whole space.
     pub basis: Option<Vec<f32>>,
     pub direction: Option<Arc<Direction>>,
@@ -46,7 +50,23 @@ pub(super) struct Step {
 pub(super) enum Origin {
     Nothing,
     Run(usize),
+    /// The mean over rows and tokens of a run.
+    Mean(usize),
     Values(Vec<Vec<f32>>),
+    /// Noise of a seed.
+    Noise(u64),
+    /// What the site's module reads.
+    Input,
+}
+
+impl Origin {
+    /// The source run that is read.
+    pub fn run(&self) -> Option<usize> {
+        match self {
+            Self::Run(run) | Self::Mean(run) => Some(*run),
+            _ => None,
+        }
+    }
 }
 
 /// What comes out of a plan.
@@ -56,7 +76,7 @@ pub struct Outcome<B: Backend> {
     pub base: Tensor<B, 3>,
     /// Logits of the intervened run, `[rows, pos, d_vocab]`, nats.
     pub intervened: Tensor<B, 3>,
-    /// Values in the intervened run, in the order of `record`.
+    /// Values in the intervened run: in the order of `record`, then of the interventions that collect some.
     pub records: Vec<Record<B>>,
 }
 
@@ -70,6 +90,34 @@ pub enum Record<B: Backend> {
 }
 
 impl<B: Backend> Record<B> {
+    /// What a source run, or the intervened one, has.
+    ///
+    /// # Panics
+    /// If it is none.
+    fn of(source: Source<B>) -> Self {
+        match source {
+            Source::Positions(x) => Self::Positions(x),
+            Source::Heads(x) => Self::Heads(x),
+            Source::Input | Source::None => panic!("a run has a value at every site"),
+        }
+    }
+
+    /// Rows, one after the other.
+    fn cat(rows: Vec<Self>) -> Self {
+        let mut positions = Vec::new();
+        let mut heads = Vec::new();
+        for row in rows {
+            match row {
+                Self::Positions(x) => positions.push(x),
+                Self::Heads(x) => heads.push(x),
+            }
+        }
+        match heads.is_empty() {
+            true => Self::Positions(Tensor::cat(positions, 0)),
+            false => Self::Heads(Tensor::cat(heads, 0)),
+        }
+    }
+
     /// The part of it that units mean, as a source.
     pub fn select(&self, units: &Units) -> Source<B> {
         match self {
@@ -104,7 +152,13 @@ impl CheckedPlan {
 
     /// Sites that are edited, in the order of the interventions.
     pub fn sites(&self) -> impl Iterator<Item = Site> {
-        self.steps.iter().map(|step| step.site)
+        let edits = self.steps.iter().filter(|step| !step.is_kept());
+        edits.map(|step| step.site)
+    }
+
+    /// Interventions that collect values, in their order.
+    pub fn collecting(&self) -> impl Iterator<Item = usize> {
+        (0..self.steps.len()).filter(|idx| self.steps[*idx].is_kept())
     }
 
     /// Tokens that an intervention writes and reads in the first row; `None` where these are all.
@@ -115,13 +169,35 @@ impl CheckedPlan {
 
     /// Sites whose values are read from a source run.
     pub fn sites_read(&self, run: usize) -> impl Iterator<Item = Site> {
-        let reads = move |step: &&Step| matches!(step.origin, Origin::Run(own) if own == run);
+        let reads = move |step: &&Step| step.origin.run() == Some(run);
         self.steps.iter().filter(reads).map(|step| step.site)
     }
 
     /// Sites whose values in the intervened run are wanted.
-    pub fn record(&self) -> &[Site] {
-        &self.record
+    pub fn record(&self) -> Vec<Site> {
+        let kept = self.steps.iter().filter(|step| step.is_kept());
+        let sites = self.record.iter().copied();
+        sites.chain(kept.map(|step| step.site)).collect()
+    }
+
+    /// What is wanted of the intervened run, as [`Outcome::records`] has it; `value` gives what it has at some units of a site.
+    pub fn records<B: Backend>(
+        &self,
+        mut value: impl FnMut(Site, &Units) -> Source<B>,
+    ) -> Vec<Record<B>> {
+        let whole = Units::default();
+        let mut records: Vec<Record<B>> = (self.record.iter())
+            .map(|site| Record::of(value(*site, &whole)))
+            .collect();
+        for step in self.steps.iter().filter(|step| step.is_kept()) {
+            let groups = step.row_groups(self.base().len());
+            let rows = groups.into_iter().map(|rows| {
+                let units = of_row(&step.base_units, rows.start);
+                Record::of(value(step.site, &units.in_rows(rows)))
+            });
+            records.push(Record::cat(rows.collect()));
+        }
+        records
     }
 
     /// What interventions do to a run, in their order; `value` gives what a source run has at some units of a site.
@@ -136,9 +212,18 @@ impl CheckedPlan {
     ) -> Result<Vec<Edit<B>>, E> {
         let mut edits = Vec::new();
         for step in self.steps.iter().filter(|step| step.into == run) {
+            let Some(op) = step.operation.op else {
+                continue;
+            };
             let rows = &self.runs[run];
+            let mean = match &step.origin {
+                Origin::Mean(source) => step.mean(*source, rows.len(), &mut value)?,
+                _ => Source::None,
+            };
             for group in step.row_groups(rows.len()) {
-                edits.push(step.edit(group, rows[0].len(), device, &mut value)?);
+                let shape = [group.len(), step.n_positions(group.start, rows[0].len())];
+                let source = step.source(group.clone(), shape, &mean, device, &mut value)?;
+                edits.push(step.edit(op, group, source, device));
             }
         }
         Ok(edits)
@@ -173,13 +258,11 @@ impl CheckedPlan {
             let (_, recorder) = run(idx, &sources, self.sites_read(idx).collect())?;
             sources.push(recorder);
         }
-        let (intervened, recorder) = run(base, &sources, self.record.clone())?;
+        let (intervened, recorder) = run(base, &sources, self.record())?;
         Ok(Outcome {
             base: model.forward(ids(base), &mut ()),
             intervened,
-            records: (self.record.iter())
-                .map(|site| recorded(&recorder, *site))
-                .collect(),
+            records: self.records(|site, units| recorded(&recorder, site).select(units)),
         })
     }
 }
@@ -198,58 +281,155 @@ impl Step {
         groups
     }
 
-    /// The edit of rows that have the same units, in a run of `n_tokens` tokens.
-    fn edit<B: Backend, E>(
+    /// The first site that a run must come by.
+    pub(super) fn first_site(&self) -> Site {
+        match self.origin {
+            Origin::Input => self.site.input().unwrap_or(self.site),
+            _ => self.site,
+        }
+    }
+
+    /// True if it changes nothing, and what is there is wanted.
+    fn is_kept(&self) -> bool {
+        self.operation.op.is_none()
+    }
+
+    /// Number of tokens that are edited of a row in a run of `n_tokens` tokens.
+    fn n_positions(&self, row: usize, n_tokens: usize) -> usize {
+        let positions = &of_row(&self.base_units, row).positions;
+        positions.as_ref().map_or(n_tokens, Vec::len)
+    }
+
+    /// Values of the width of the site on a device.
+    ///
+    /// # Shapes
+    /// - result: `[n, width]`
+    fn tensor<B: Backend>(&self, values: Vec<f32>, device: &B::Device) -> Tensor<B, 2> {
+        let n = values.len() / self.width;
+        Tensor::from_data(TensorData::new(values, [n, self.width]), device)
+    }
+
+    /// What a source run has, on average over its rows and the tokens that are read.
+    ///
+    /// # Shapes
+    /// - result: `[1, 1, width]` or `[1, head, 1, width]`
+    fn mean<B: Backend, E>(
+        &self,
+        run: usize,
+        n_rows: usize,
+        value: &mut impl FnMut(usize, Site, &Units) -> Result<Source<B>, E>,
+    ) -> Result<Source<B>, E> {
+        let mut groups: Vec<Range<usize>> = Vec::new();
+        for row in 0..n_rows {
+            let units = |row: usize| of_row(&self.source_units, row);
+            match groups.last_mut() {
+                Some(group) if units(group.start) == units(row) => group.end += 1,
+                _ => groups.push(row..row + 1),
+            }
+        }
+        // A row's tokens in one line, so that rows that differ in number come together.
+        let mut all: Option<Source<B>> = None;
+        for rows in groups {
+            let units = of_row(&self.source_units, rows.start).in_rows(rows);
+            let here = value(run, self.site, &units)?.in_one_row();
+            all = Some(match all {
+                Some(all) => all.followed_by(here),
+                None => here,
+            });
+        }
+        let all = all.unwrap_or(Source::None);
+        Ok(all.map(|x| x.mean_dim(1), |x| x.mean_dim(2)))
+    }
+
+    /// What goes into rows that have the same units, at so many tokens of each.
+    fn source<B: Backend, E>(
         &self,
         rows: Range<usize>,
-        n_tokens: usize,
+        [n_rows, n_positions]: [usize; 2],
+        mean: &Source<B>,
         device: &B::Device,
         value: &mut impl FnMut(usize, Site, &Units) -> Result<Source<B>, E>,
-    ) -> Result<Edit<B>, E> {
-        let tensor = |values: Vec<f32>| -> Tensor<B, 2> {
-            let n = values.len() / self.width;
-            Tensor::from_data(TensorData::new(values, [n, self.width]), device)
-        };
-        let in_rows = |units: &Units| Units {
-            rows: Some(rows.clone()),
-            ..units.clone()
-        };
-        let units = in_rows(of_row(&self.base_units, rows.start));
-        let source = match &self.origin {
+    ) -> Result<Source<B>, E> {
+        let units = of_row(&self.base_units, rows.start);
+        Ok(match &self.origin {
             Origin::Nothing => Source::None,
+            Origin::Input => Source::Input,
+            Origin::Mean(_) => mean.expanded([n_rows, n_positions]),
             Origin::Run(run) => {
-                let read = in_rows(of_row(&self.source_units, rows.start));
+                let read = of_row(&self.source_units, rows.start).in_rows(rows);
                 value(*run, self.site, &read)?
             }
             Origin::Values(values) => {
-                let n_positions = units.positions.as_ref().map_or(n_tokens, Vec::len);
-                let values = tensor(values.concat()).unsqueeze::<3>(); // [1, n_values, width]
-                let values = values.expand([rows.len(), n_positions, self.width]);
-                match &units.heads {
+                let values = self.tensor(values.concat(), device).unsqueeze::<3>(); // [1, n_values, width]
+                let values = values.expand([1, n_positions, self.width]);
+                let source = match &units.heads {
                     None => Source::Positions(values),
                     Some(heads) => Source::Heads(values.unsqueeze_dim::<4>(1).expand([
-                        rows.len(),
+                        1,
                         heads.len(),
                         n_positions,
                         self.width,
                     ])),
-                }
+                };
+                source.expanded([n_rows, n_positions])
             }
+            Origin::Noise(seed) => {
+                let positions = match &units.positions {
+                    Some(positions) => positions.clone(),
+                    None => (0..n_positions).collect(),
+                };
+                let source = match &units.heads {
+                    None => {
+                        let values = self.noise(*seed, None, &positions);
+                        Source::Positions(self.tensor(values, device).unsqueeze())
+                    }
+                    Some(heads) => {
+                        let of_head = |head: &usize| self.noise(*seed, Some(*head), &positions);
+                        let values = self.tensor(heads.iter().flat_map(of_head).collect(), device);
+                        Source::Heads(values.reshape([1, heads.len(), n_positions, self.width]))
+                    }
+                };
+                source.expanded([n_rows, n_positions])
+            }
+        })
+    }
+
+    /// Noise at tokens, one after the other; a row of attention has none for tokens that are not seen yet.
+    fn noise(&self, seed: u64, head: Option<usize>, positions: &[usize]) -> Vec<f32> {
+        let is_attention = self.site.component.is_over_tokens();
+        let of_token = |position: &usize| {
+            let mut values = noise(seed, *position, head, self.width);
+            if is_attention {
+                values[position + 1..].fill(0.0);
+            }
+            values
         };
+        positions.iter().flat_map(of_token).collect()
+    }
+
+    /// The edit of rows that have the same units.
+    fn edit<B: Backend>(
+        &self,
+        op: Op,
+        rows: Range<usize>,
+        source: Source<B>,
+        device: &B::Device,
+    ) -> Edit<B> {
         let featurizer = match &self.basis {
-            Some(basis) => Featurizer::Subspace(tensor(basis.clone())),
+            Some(basis) => Featurizer::Subspace(self.tensor(basis.clone(), device)),
             None => Featurizer::Identity,
         };
-        let intervention = Intervention {
-            strength: self.strength,
-            ..Intervention::new(self.operation.op, featurizer)
-        };
-        Ok(Edit {
+        // A value that is multiplied goes a part of the way to zero, or away from it.
+        let share = self.factor.map_or(1.0, |factor| 1.0 - factor);
+        Edit {
             site: self.site,
-            units,
-            intervention,
+            units: of_row(&self.base_units, rows.start).in_rows(rows),
+            intervention: Intervention {
+                strength: self.strength * share,
+                ..Intervention::new(op, featurizer)
+            },
             source,
-        })
+        }
     }
 }
 

@@ -3,15 +3,17 @@
 use std::{fmt, str::FromStr};
 
 use super::PlanError;
-use crate::intervention::Op;
+use crate::{Site, intervention::Op};
 
-/// An operation as plans, menus and sentences have it. A new one is a row of [`OPERATIONS`], after its arm in [`Op`].
+/// An operation as plans, menus and sentences have it. A new one is a row of [`OPERATIONS`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Operation {
     /// `op.type` of a plan.
     pub name: &'static str,
-    /// What is computed.
-    pub op: Op,
+    /// What is computed; nothing, where the value is only kept.
+    pub op: Option<Op>,
+    /// Where its source's value comes from.
+    pub reads: Reads,
     /// True if it is done in a learned subspace, which a direction file holds.
     pub is_learned: bool,
     /// What a person does with a value: `swap`.
@@ -20,39 +22,99 @@ pub struct Operation {
     pub about: &'static str,
 }
 
+/// Where the source's value of an operation comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// It needs none.
+    Nothing,
+    /// A source run, or the plan itself: `source` or `values`.
+    Source,
+    /// A source run, of which the mean over rows and tokens is taken.
+    Mean,
+    /// A seed ([`noise`](crate::intervention::noise)).
+    Noise,
+    /// The run itself: what the module reads whose output is edited ([`Site::input`](crate::Site::input)).
+    Input,
+}
+
 /// Every operation.
-pub static OPERATIONS: [Operation; 5] = [
+pub static OPERATIONS: [Operation; 10] = [
     Operation {
         name: "interchange",
-        op: Op::Interchange,
+        op: Some(Op::Interchange),
+        reads: Reads::Source,
         is_learned: false,
         verb: "swap",
         about: "the source's value takes its place",
     },
     Operation {
         name: "zero",
-        op: Op::Zero,
+        op: Some(Op::Zero),
+        reads: Reads::Nothing,
         is_learned: false,
         verb: "zero",
         about: "it becomes zero",
     },
     Operation {
+        name: "mean",
+        op: Some(Op::Interchange),
+        reads: Reads::Mean,
+        is_learned: false,
+        verb: "average",
+        about: "the mean over the source's tokens takes its place",
+    },
+    Operation {
         name: "add",
-        op: Op::Add,
+        op: Some(Op::Add),
+        reads: Reads::Source,
         is_learned: false,
         verb: "add",
         about: "the source's value is added",
     },
     Operation {
         name: "subtract",
-        op: Op::Subtract,
+        op: Some(Op::Subtract),
+        reads: Reads::Source,
         is_learned: false,
         verb: "subtract",
         about: "the source's value is subtracted",
     },
     Operation {
+        name: "noise",
+        op: Some(Op::Add),
+        reads: Reads::Noise,
+        is_learned: false,
+        verb: "add noise to",
+        about: "Gaussian noise is added, of a standard deviation of 1 at full strength",
+    },
+    Operation {
+        name: "scale",
+        op: Some(Op::Zero),
+        reads: Reads::Nothing,
+        is_learned: false,
+        verb: "scale",
+        about: "it is multiplied by a factor",
+    },
+    Operation {
+        name: "skip",
+        op: Some(Op::Interchange),
+        reads: Reads::Input,
+        is_learned: false,
+        verb: "skip",
+        about: "what its module reads takes the place of what the module makes of it",
+    },
+    Operation {
+        name: "collect",
+        op: None,
+        reads: Reads::Nothing,
+        is_learned: false,
+        verb: "collect",
+        about: "it stays as it is, and is kept as the interventions leave it",
+    },
+    Operation {
         name: "low_rank",
-        op: Op::Interchange,
+        op: Some(Op::Interchange),
+        reads: Reads::Source,
         is_learned: true,
         verb: "swap",
         about: "the source's content of a learned subspace takes the place of its own",
@@ -60,12 +122,7 @@ pub static OPERATIONS: [Operation; 5] = [
 ];
 
 /// Names of the format that nothing here computes yet.
-const UNSUPPORTED: [&str; 12] = [
-    "mean",
-    "noise",
-    "scale",
-    "skip",
-    "collect",
+const UNSUPPORTED: [&str; 7] = [
     "rotated",
     "boundless",
     "sigmoid_mask",
@@ -80,12 +137,35 @@ impl Operation {
     pub const INTERCHANGE: &'static Self = &OPERATIONS[0];
     /// Sets the whole value to zero.
     pub const ZERO: &'static Self = &OPERATIONS[1];
+    /// Multiplies the value.
+    pub const SCALE: &'static Self = &OPERATIONS[6];
     /// Swaps the content of a learned subspace (DAS).
-    pub const LOW_RANK: &'static Self = &OPERATIONS[4];
+    pub const LOW_RANK: &'static Self = &OPERATIONS[9];
 
-    /// Those that are done to a whole value, without a direction.
+    /// Those that change a whole value, without a direction.
     pub fn of_whole_values() -> impl Iterator<Item = &'static Self> {
-        OPERATIONS.iter().filter(|operation| !operation.is_learned)
+        let all = OPERATIONS.iter();
+        all.filter(|operation| !operation.is_learned && operation.op.is_some())
+    }
+
+    /// True if the values at a site can be what it reads.
+    pub fn acts_at(&self, site: Site) -> bool {
+        match self.reads {
+            // Rows of attention have a value for each token, and those of one token more than those of another.
+            Reads::Mean => !site.component.is_over_tokens(),
+            Reads::Input => site.input().is_some(),
+            Reads::Nothing | Reads::Source | Reads::Noise => true,
+        }
+    }
+
+    /// True if it reads a source run, or values of the plan in its place.
+    pub fn reads_run(&self) -> bool {
+        matches!(self.reads, Reads::Source | Reads::Mean)
+    }
+
+    /// True if it reads the source at a token for each that it writes.
+    pub fn reads_token(&self) -> bool {
+        self.reads == Reads::Source
     }
 }
 

@@ -4,10 +4,7 @@ use super::{
     CheckedPlan,
     checked::{Origin, Step},
 };
-use crate::{
-    Tokenizer,
-    intervention::{Units, resumes_at},
-};
+use crate::{Tokenizer, intervention::Units};
 
 impl CheckedPlan {
     /// What each run does, a line each, in the order in which it happens; with a tokenizer, tokens with their text.
@@ -33,7 +30,7 @@ impl CheckedPlan {
                 ));
             }
             for step in &self.steps {
-                if matches!(step.origin, Origin::Run(own) if own == run) {
+                if step.origin.run() == Some(run) {
                     let units = &step.source_units;
                     let place = self.place_in_words(step, units, run, tokenizer);
                     lines.push(format!("  read: {place}"));
@@ -45,8 +42,14 @@ impl CheckedPlan {
         }
         let n_layers = self.sizes.n_layers;
         let steps = self.steps.iter().filter(|step| step.into == base);
-        let edits = steps.flat_map(|step| step.base_units.iter().map(|units| (step.site, units)));
-        if let Some((layer, start)) = resumes_at(edits, n_layers) {
+        let edits = steps.filter(|step| step.operation.op.is_some());
+        let edits = edits.flat_map(|step| {
+            let layer = step.first_site().resumes_at(n_layers);
+            let units = step.base_units.iter();
+            units.map(move |units| (layer, units.first_position()))
+        });
+        let first = edits.reduce(|(layer, start), (l, s)| (layer.min(l), start.min(s)));
+        if let Some((layer, start)) = first {
             let n_tokens = self.base()[0].len();
             let rest = n_tokens - start;
             let (cells, all) = ((n_layers - layer) * rest, n_layers * n_tokens);
@@ -83,7 +86,13 @@ impl CheckedPlan {
             Origin::Nothing => String::new(),
             Origin::Values(_) => ", with the plan's values".to_owned(),
             Origin::Run(run) => format!(", with what {} has", self.name_of(*run)),
+            Origin::Mean(run) => format!(", with what {} has on average", self.name_of(*run)),
+            Origin::Noise(seed) => format!(", of seed {seed}"),
+            Origin::Input => ", with what its module reads".to_owned(),
         };
+        if let Some(factor) = step.factor {
+            text += &format!(", by {factor}");
+        }
         if step.strength != 1.0 {
             text += &format!(", at strength {}", step.strength);
         }

@@ -167,7 +167,12 @@ impl Component {
         )
     }
 
-    /// Size of the last axis; `None` for attention scores and weights, whose last axis is a position.
+    /// True if the last axis is a position: of attention scores and weights.
+    pub fn is_over_tokens(self) -> bool {
+        matches!(self, Self::AttentionScore | Self::AttentionWeight)
+    }
+
+    /// Size of the last axis; `None` where that is a position.
     pub fn width(self, sizes: &Sizes) -> Option<usize> {
         use Component::*;
         match self {

@@ -46,7 +46,7 @@ impl<B: Backend> CachedPairs<B> {
         let source = match source.values(site, head, positions)? {
             Source::Positions(x) => x,
             Source::Heads(x) if head.is_some() => x.squeeze_dim(1),
-            Source::Heads(_) | Source::None => return None,
+            Source::Heads(_) | Source::Input | Source::None => return None,
         };
         Some(Self {
             place,

@@ -53,7 +53,7 @@ fn logits_and_every_site_equal_transformers() {
                 Source::Heads(found) => {
                     assert_close(found, reference.tensor(&key), TOLERANCE, &what);
                 }
-                Source::None => unreachable!(),
+                Source::Input | Source::None => unreachable!(),
             }
         }
         assert_close(logits, reference.tensor("logits"), TOLERANCE, name);

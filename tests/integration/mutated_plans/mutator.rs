@@ -349,6 +349,8 @@ fn any_plan(rng: &mut ChaCha8Rng) -> Plan {
             source_token: maybe(rng, text),
             op: PlannedOp {
                 operation: &OPERATIONS[index(rng) % OPERATIONS.len()],
+                factor: maybe(rng, number),
+                seed: maybe(rng, |rng| index(rng) as u64),
                 direction: maybe(rng, text),
                 dims: maybe(rng, |rng| list(rng, index)),
                 strength: maybe(rng, number).unwrap_or(1.0),

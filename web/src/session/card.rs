@@ -5,7 +5,7 @@ use std::sync::Arc;
 use swivel_core::{
     Place, Position,
     direction::Direction,
-    plan::{Operation, PlannedIntervention, Positions},
+    plan::{Operation, PlannedIntervention, PlannedOp, Positions},
     question,
 };
 use swivel_engine::direction_name;
@@ -23,6 +23,10 @@ pub struct Card {
     pub source_position: Position,
     /// 0 leaves the base as it is, 1 is the full operation.
     pub strength: f32,
+    /// What the value is multiplied by, of an operation that does so.
+    pub factor: Option<f32>,
+    /// Of noise.
+    pub seed: u64,
     /// True if it is done.
     pub is_on: bool,
 }
@@ -104,12 +108,30 @@ impl Card {
     pub(super) fn of_direction(idx: usize, direction: &Direction) -> Self {
         let place = direction.facts.place;
         Self {
-            operation: Operation::LOW_RANK,
             direction: Some(idx),
-            place,
-            source_position: place.position,
-            strength: 1.0,
             is_on: false,
+            ..Self::new(Operation::LOW_RANK, place, place.position)
+        }
+    }
+
+    /// An operation on the whole value of a place, at full strength, switched on.
+    pub(super) fn new(
+        operation: &'static Operation,
+        place: Place,
+        source_position: Position,
+    ) -> Self {
+        let PlannedOp {
+            strength, factor, ..
+        } = PlannedOp::new(operation);
+        Self {
+            operation,
+            direction: None,
+            place,
+            source_position,
+            strength,
+            factor,
+            seed: 0,
+            is_on: true,
         }
     }
 
@@ -128,6 +150,8 @@ impl Card {
         let mut planned = PlannedIntervention::new(self.operation, (site, head), tokens);
         planned.op.direction = direction;
         planned.op.strength = self.strength;
+        planned.op.factor = self.factor;
+        planned.op.seed = (self.seed > 0).then_some(self.seed);
         planned
     }
 }

@@ -84,18 +84,12 @@ impl Session {
         (component, head): (Component, Option<usize>),
         cell: Cursor,
     ) {
-        let card = Card {
-            operation,
-            direction: None,
-            place: Place {
-                site: component.at(cell.layer),
-                head,
-                position: self.base_position(cell.position),
-            },
-            source_position: self.source_position(cell.position),
-            strength: 1.0,
-            is_on: true,
+        let place = Place {
+            site: component.at(cell.layer),
+            head,
+            position: self.base_position(cell.position),
         };
+        let card = Card::new(operation, place, self.source_position(cell.position));
         self.change(|choices| {
             let same = |own: &&mut Card| {
                 (own.operation, own.direction, own.place)
@@ -168,7 +162,7 @@ impl Session {
     pub fn card_problem(&self, card: &Card) -> Option<String> {
         let check = || -> Result<()> {
             card.place.position.resolve(self.choices.base.ids.len())?;
-            if card.operation.op.reads_source() {
+            if card.operation.reads_token() {
                 card.source_position
                     .resolve(self.choices.source.ids.len())?;
             }

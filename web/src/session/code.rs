@@ -25,7 +25,7 @@
 pub(super) mod python;
 pub(super) mod pyvene;
 
-use swivel_core::Position;
+use swivel_core::{Position, plan::Reads};
 use swivel_engine::protocol::Answer;
 
 use self::{
@@ -61,7 +61,7 @@ impl Session {
                 "# NOT in this script: {title}, {place}:\n# {why}.\n"
             ));
         }
-        code.push_str(imports(&swaps));
+        code.push_str(&imports(&swaps));
         code.push_str(&self.inputs());
         if !swaps.is_empty() {
             code.push_str(&definitions(&swaps));
@@ -102,8 +102,21 @@ impl Session {
                 return Err("how many heads there are is known when the model is there");
             }
         };
-        let reads = card.operation.op.reads_source();
-        let read = reads.then(|| token(card.source_position, Side::Source));
+        let read = match card.operation.reads {
+            Reads::Source => Some(vec![token(card.source_position, Side::Source)?]),
+            Reads::Mean => Some((0..self.choices.source.ids.len()).collect()),
+            Reads::Nothing | Reads::Noise | Reads::Input => None,
+        };
+        let noise = match (card.operation.reads, &self.model) {
+            (Reads::Noise, _) if site.component.is_over_tokens() => {
+                return Err("noise on what one token looks at is not written for pyvene");
+            }
+            (Reads::Noise, Some(model)) => {
+                let width = site.component.width(&model.sizes).unwrap_or(0);
+                Some((card.seed, width))
+            }
+            _ => None,
+        };
         Ok(Swap {
             title,
             site,
@@ -111,9 +124,11 @@ impl Session {
             line: line(card.operation).ok_or("it is an operation that pyvene does not have")?,
             basis: opened.map(|opened| (opened.direction.rows().to_vec(), opened.direction.rank())),
             strength: card.strength,
+            factor: card.factor,
+            noise,
             heads,
             written: token(card.place.position, Side::Base)?,
-            read: read.transpose()?,
+            read,
         })
     }
 

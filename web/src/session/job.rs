@@ -276,13 +276,10 @@ impl Session {
     /// What a device is tested with where nothing was recorded: half a swap at the last token of the first layer.
     pub fn test_request(&self) -> Request {
         let prompts = self.choices.prompts();
+        let place = Place::new(Component::BlockOutput.at(0), Position::LAST);
         let card = Card {
-            operation: Operation::INTERCHANGE,
-            direction: None,
-            place: Place::new(Component::BlockOutput.at(0), Position::LAST),
-            source_position: Position::LAST,
             strength: 0.5,
-            is_on: true,
+            ..Card::new(Operation::INTERCHANGE, place, Position::LAST)
         };
         Request {
             plan: prompts.plan(vec![card.planned(None)]),

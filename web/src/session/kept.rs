@@ -113,7 +113,7 @@ impl Session {
                     1.0 => String::new(),
                     strength => format!(", strength {strength}"),
                 };
-                let from = match card.operation.op.reads_source() {
+                let from = match card.operation.reads_token() {
                     true => format!(" from source {}", card.source_position),
                     false => String::new(),
                 };

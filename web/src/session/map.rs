@@ -81,7 +81,7 @@ impl PatchMap {
         started: f64,
     ) -> Self {
         let n_tokens = prompts.base.len();
-        let reads = operation.op.reads_source();
+        let reads = operation.reads_token();
         let mut queue = Vec::new();
         for layer in (0..n_layers).rev() {
             // What the answer does not depend on is not computed, nor base tokens that have no partner in the source prompt.

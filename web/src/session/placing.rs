@@ -91,7 +91,7 @@ impl Session {
     /// The card that [`Session::point_at`] moves.
     fn pointed(&self, side: Side) -> Option<usize> {
         let is_meant =
-            |card: &Card| card.is_on && (side == Side::Base || card.operation.op.reads_source());
+            |card: &Card| card.is_on && (side == Side::Base || card.operation.reads_token());
         self.choices.cards.iter().position(is_meant)
     }
 

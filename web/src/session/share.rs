@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use swivel_core::{
     Place, Position,
     direction::Direction,
-    plan::{Plan, PlannedIntervention, Prompts as PlanPrompts, Unit, data_url},
+    plan::{Plan, PlannedIntervention, PlannedOp, Prompts as PlanPrompts, Unit, data_url},
 };
 
 use super::{Card, Opened, Picture, Prompts, Session, Shown, recorded};
@@ -52,7 +52,7 @@ impl Session {
         let cards = self.choices.cards.iter().filter(|card| card.is_on);
         let (n_base, n_source) = (self.choices.base.ids.len(), self.choices.source.ids.len());
         let is_there = |card: &&Card| {
-            let reads = card.operation.op.reads_source();
+            let reads = card.operation.reads_token();
             card.place.position.resolve(n_base).is_ok()
                 && (!reads || card.source_position.resolve(n_source).is_ok())
         };
@@ -165,10 +165,7 @@ impl Session {
         let mut cards = Vec::new();
         let mut files = Vec::new();
         for (idx, planned) in plan.interventions.iter().enumerate() {
-            let direction = match planned.op.operation.is_learned {
-                true => opened.next(),
-                false => None,
-            };
+            let direction = planned.op.direction.as_ref().and_then(|_| opened.next());
             if let Some(direction) = direction {
                 let name = planned.op.direction.as_deref().unwrap_or_default();
                 let name = match name.starts_with("data:") {
@@ -229,7 +226,17 @@ fn cards_of(
     [written, read]: [Option<&[usize]>; 2],
     [n_base, n_source]: [usize; 2],
 ) -> Option<Vec<Card>> {
-    if planned.unit == Unit::Heads || planned.values.is_some() || planned.op.dims.is_some() {
+    let PlannedOp {
+        operation,
+        strength,
+        factor,
+        seed,
+        ref dims,
+        ..
+    } = planned.op;
+    let is_mean_of_some = !operation.reads_token() && planned.source_positions.is_some();
+    let is_more = planned.values.is_some() || dims.is_some() || is_mean_of_some;
+    if planned.unit == Unit::Heads || operation.op.is_none() || is_more {
         return None;
     }
     let list = |positions: &[usize], n_tokens: usize| -> Vec<Position> {
@@ -237,9 +244,9 @@ fn cards_of(
         positions.map(|at| Position::of(*at, n_tokens)).collect()
     };
     let written = list(written?, n_base);
-    let read = match planned.source {
-        None => written.clone(),
-        Some(_) => list(read?, n_source),
+    let read = match operation.reads_token() {
+        false => written.clone(),
+        true => list(read?, n_source),
     };
     let heads: Vec<Option<usize>> = match &planned.heads {
         None => vec![None],
@@ -248,17 +255,19 @@ fn cards_of(
     let site = planned.component.at(planned.layer);
     let places = written.into_iter().zip(read);
     let cards = places.flat_map(|(position, source_position)| {
-        heads.iter().map(move |head| Card {
-            operation: planned.op.operation,
-            direction,
-            place: Place {
+        heads.iter().map(move |head| {
+            let place = Place {
                 site,
                 head: *head,
                 position,
-            },
-            source_position,
-            strength: planned.op.strength,
-            is_on: true,
+            };
+            Card {
+                direction,
+                strength,
+                factor,
+                seed: seed.unwrap_or(0),
+                ..Card::new(operation, place, source_position)
+            }
         })
     });
     Some(cards.collect())

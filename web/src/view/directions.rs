@@ -1,7 +1,7 @@
 //! One card an intervention: what it is, how well it works, a switch, a strength.
 
 use leptos::prelude::*;
-use swivel_core::{Place, Position};
+use swivel_core::{Place, Position, plan::Reads};
 
 use super::files::chosen_files;
 use crate::{
@@ -67,7 +67,7 @@ fn facts(session: &Session, card: &Card) -> Facts {
     let direction = card.direction.and_then(|idx| session.directions.get(idx));
     let known = direction.map(|opened| &*opened.direction);
     let rank = known.map_or(String::new(), |known| format!(", rank {}", known.rank()));
-    let reads = card.operation.op.reads_source();
+    let reads = card.operation.reads_token();
     let place = match !reads || card.place.position == card.source_position {
         true => card.place.to_string(),
         false => match card.source_position {
@@ -154,6 +154,30 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
     });
     let is_on = move || card.with(|card| card.as_ref().is_some_and(|card| card.is_on));
     let strength = move || card.with(|card| card.as_ref().map_or(1.0, |card| card.strength));
+    let factor = move || card.with(|card| card.as_ref().and_then(|card| card.factor));
+    let is_random = move || {
+        card.with(|card| {
+            card.as_ref()
+                .is_some_and(|card| card.operation.reads == Reads::Noise)
+        })
+    };
+    // A number that is none leaves the card as it is.
+    let change = move |set: &dyn Fn(&mut Card)| {
+        page.edit(|session| {
+            session.change(|choices| choices.cards.get_mut(idx).into_iter().for_each(set));
+        });
+    };
+    let set_factor = move |event: web_sys::Event| {
+        let factor = event_target_value(&event).parse::<f32>().ok();
+        match factor.filter(|factor| factor.is_finite()) {
+            Some(factor) => change(&|card| card.factor = Some(factor)),
+            None => change(&|_| ()),
+        }
+    };
+    let set_seed = move |event: web_sys::Event| match event_target_value(&event).parse() {
+        Ok(seed) => change(&|card| card.seed = seed),
+        Err(_) => change(&|_| ()),
+    };
     let text = move |get: fn(&Facts) -> String| {
         facts.with(|facts| facts.as_ref().map(get).unwrap_or_default())
     };
@@ -257,6 +281,33 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                 />
                 <output>{move || format!("{:.2}", strength())}</output>
             </label>
+            <Show when=move || factor().is_some()>
+                <label class="slider">
+                    <span>"times"</span>
+                    <input
+                        type="number"
+                        class="factor"
+                        step="any"
+                        aria-label=move || format!("factor of {}", text(|facts| facts.title.clone()))
+                        prop:value=move || factor().map(|factor| factor.to_string())
+                        on:change=set_factor
+                    />
+                </label>
+            </Show>
+            <Show when=is_random>
+                <label class="slider">
+                    <span>"seed"</span>
+                    <input
+                        type="number"
+                        class="seed"
+                        min="0"
+                        step="1"
+                        aria-label=move || format!("seed of {}", text(|facts| facts.title.clone()))
+                        prop:value=move || card.with(|card| card.as_ref().map(|card| card.seed.to_string()))
+                        on:change=set_seed
+                    />
+                </label>
+            </Show>
             <p class="fact">{move || text(|facts| facts.learned.clone().unwrap_or_default())}</p>
             <Show when=move || facts.with(|f| f.as_ref().is_some_and(|f| f.is_suspect))>
                 <p class="hint">"△ " {SUSPECT}</p>

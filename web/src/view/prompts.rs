@@ -283,7 +283,7 @@ fn chips(session: &Session, side: Side) -> Vec<Chip> {
     for card in session.active() {
         let (position, what) = match side {
             Side::Base => (card.place.position, card.operation.verb),
-            Side::Source if card.operation.op.reads_source() => (card.source_position, "read"),
+            Side::Source if card.operation.reads_token() => (card.source_position, "read"),
             Side::Source => continue,
         };
         if let Ok(position) = position.resolve(prompt.ids.len()) {

@@ -44,17 +44,15 @@ impl Checker<'_> {
             ..
         } = self.planned;
         let heads = self.heads()?;
-        let from = match origin {
-            Origin::Run(run) => Some(*run),
-            _ => None,
-        };
+        let from = origin.run();
         if from.is_none() && source_positions.is_some() {
             let expected = "nothing: no source run is read";
             return refuse(self.field("source_positions"), expected, "positions");
         }
+        let is_mean = matches!(origin, Origin::Mean(_));
         let is_whole = *unit == Unit::Heads || component.width(self.sizes).is_none();
         let n_tokens = self.n_tokens(into);
-        match from.map(|run| self.n_tokens(run)) {
+        match from.filter(|_| !is_mean).map(|run| self.n_tokens(run)) {
             Some(found) if is_whole && found != n_tokens => {
                 let expected = format!("a run of {n_tokens} tokens, as the one it goes into");
                 return refuse(self.field("source"), expected, format!("{found} tokens"));
@@ -95,14 +93,20 @@ impl Checker<'_> {
         }
         self.check_token("token", token.as_deref(), into, &base)?;
         let name = self.field("source_positions");
-        let source = match from {
-            None => base.clone(),
-            Some(run) => {
-                let source = source_positions.as_ref().unwrap_or(base_positions);
+        let source = match (from, source_positions) {
+            (None, _) => base.clone(),
+            (Some(run), None) if is_mean => vec![(0..self.n_tokens(run)).collect()],
+            (Some(run), source) => {
+                let source = source.as_ref().unwrap_or(base_positions);
                 self.positions(&name, source, run)?
             }
         };
-        for row in 0..base.len().max(source.len()) {
+        let rows = if is_mean {
+            0
+        } else {
+            base.len().max(source.len())
+        };
+        for row in 0..rows {
             let (base, source) = (of_row(&base, row), of_row(&source, row));
             if base.len() != source.len() {
                 let expected = format!("{} positions, as in `base_positions`", base.len());

@@ -220,7 +220,7 @@ fn every_mistake_is_refused_with_its_field() {
         (
             r#""type": "zero""#,
             r#""type": "zero", "direction": "d.safetensors""#,
-            &["`interventions[1].op.direction`", "zero"],
+            &["`interventions[1].op.direction`", "width 6", "has 3"],
         ),
         (
             r#""direction": "d.safetensors", "#,
@@ -382,6 +382,161 @@ fn scores_are_changed_as_whole_rows_that_reach_far_enough() {
         let message = check(&plan).map_or_else(|error| error.to_string(), |_| String::new());
         assert_eq!(message.is_empty(), expected.is_empty(), "{message}");
         for text in *expected {
+            assert!(message.contains(text), "`{text}` is not in: {message}");
+        }
+    }
+}
+
+#[test]
+fn operations_take_what_is_theirs_and_nothing_else() {
+    const ONE: &str = r#"{
+        "version": 1,
+        "base": {"ids": [[5, 9, 2, 7]]},
+        "sources": [{"ids": [[5, 1, 2]]}],
+        "interventions": [
+            {"layer": 0, "component": "mlp_output", "source": 0, "base_positions": [[1]], "op": {"type": "add"}},
+            {"layer": 0, "component": "COMPONENT", FIELDS "base_positions": [[1]], "op": {"type": OP}}
+        ]
+    }"#;
+    // Component, fields, operation with its own, field of the message, what else it says; empty where it is right.
+    let cases: &[(&str, &str, &str, &str, &[&str])] = &[
+        ("mlp_output", "", r#""skip""#, "", &[]),
+        ("mlp_output", "", r#""scale", "factor": -0.5"#, "", &[]),
+        (
+            "mlp_output",
+            "",
+            r#""noise", "seed": 7, "dims": [2]"#,
+            "",
+            &[],
+        ),
+        ("mlp_output", r#""source": 0,"#, r#""mean""#, "", &[]),
+        (
+            "mlp_output",
+            r#""source": 0, "source_positions": [[0, 2]],"#,
+            r#""mean""#,
+            "",
+            &[],
+        ),
+        ("attention_weight", "", r#""collect""#, "", &[]),
+        (
+            "mlp_output",
+            "",
+            r#""zero", "direction": "d.safetensors""#,
+            "",
+            &[],
+        ),
+        (
+            "mlp_activation",
+            "",
+            r#""skip""#,
+            "component",
+            &[
+                "attention_output, mlp_output, block_output",
+                "mlp_activation",
+            ],
+        ),
+        (
+            "attention_weight",
+            r#""source": 0,"#,
+            r#""mean""#,
+            "component",
+            &["block_output", "attention_weight"],
+        ),
+        (
+            "mlp_output",
+            "",
+            r#""mean""#,
+            "source",
+            &["0 to 0", "nothing"],
+        ),
+        (
+            "mlp_output",
+            r#""values": [[1]],"#,
+            r#""mean""#,
+            "values",
+            &["source run"],
+        ),
+        (
+            "mlp_output",
+            r#""source": 0,"#,
+            r#""noise""#,
+            "source",
+            &["no source"],
+        ),
+        (
+            "mlp_output",
+            r#""values": [[1]],"#,
+            r#""skip""#,
+            "values",
+            &["no source"],
+        ),
+        ("mlp_output", "", r#""scale""#, "op.factor", &["such as 2"]),
+        (
+            "mlp_output",
+            "",
+            r#""scale", "factor": 1e39"#,
+            "op.factor",
+            &["finite"],
+        ),
+        (
+            "mlp_output",
+            "",
+            r#""zero", "factor": 2"#,
+            "op.factor",
+            &["`zero`", "2"],
+        ),
+        (
+            "mlp_output",
+            "",
+            r#""zero", "seed": 2"#,
+            "op.seed",
+            &["`zero`", "random"],
+        ),
+        (
+            "mlp_output",
+            "",
+            r#""noise", "seed": -2"#,
+            "op.seed",
+            &["-2"],
+        ),
+        (
+            "mlp_output",
+            "",
+            r#""collect", "strength": 0.5"#,
+            "op.strength",
+            &["changes nothing"],
+        ),
+        (
+            "mlp_output",
+            "",
+            r#""collect", "dims": [0]"#,
+            "op.dims",
+            &["whole values"],
+        ),
+        (
+            "mlp_output",
+            "",
+            r#""collect", "direction": "d.safetensors""#,
+            "op.direction",
+            &["whole values"],
+        ),
+        (
+            "mlp_output",
+            "",
+            r#""pca", "direction": "d.safetensors""#,
+            "op.type",
+            &["pca", "low_rank"],
+        ),
+    ];
+    for (component, fields, op, field, expected) in cases {
+        let plan = ONE
+            .replace("COMPONENT", component)
+            .replace("FIELDS", fields);
+        let plan = plan.replace("OP}", &format!("{op}}}"));
+        let found = Plan::from_json(plan.as_bytes()).and_then(|plan| check(&plan));
+        let message = found.map_or_else(|error| error.to_string(), |_| String::new());
+        assert_eq!(message.is_empty(), field.is_empty(), "{plan}: {message}");
+        for text in expected.iter().chain(&[*field]) {
             assert!(message.contains(text), "`{text}` is not in: {message}");
         }
     }

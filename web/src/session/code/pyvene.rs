@@ -40,21 +40,57 @@ class InRow(pv.Intervention):
         return base
 ";
 
+const MEAN: &str = "
+
+class Mean(pv.VanillaIntervention):
+    \"\"\"A swap with what the source has on average.\"\"\"
+
+    def forward(self, base, source, subspaces=None, **kwargs):
+        return super().forward(base, source.mean(-2, keepdim=True).expand_as(base), subspaces)
+";
+
+const GAUSSIAN: &str = "
+
+def gaussian(seed, token, head, width):
+    \"\"\"Noise that is a function of seed, token, head and place in the vector: SplitMix64 and Box-Muller.\"\"\"
+    mask = 2**64 - 1
+
+    def mixed(state):
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
+        return state ^ (state >> 31)
+
+    state = mixed(mixed(mixed(seed) ^ token) ^ (0 if head is None else head + 1))
+    values = []
+    while len(values) < width:
+        uniform = []
+        for _ in range(2):
+            state = (state + 0x9E3779B97F4A7C15) & mask
+            uniform.append(((mixed(state) >> 11) + 1) / 2**53)
+        radius, angle = math.sqrt(-2 * math.log(uniform[0])), math.tau * uniform[1]
+        values += [radius * math.cos(angle), radius * math.sin(angle)]
+    return values[:width]
+";
+
 const UNITS: &str = "
+
+def tokens(where):
+    return [where] if isinstance(where, int) else list(where)
+
 
 def units(where):
     \"\"\"pyvene's unit locations in one prompt: a token, heads and a token of theirs, or heads.\"\"\"
     if isinstance(where, tuple):
         heads, token = where
-        return [[heads], [[token]]]
-    return [where if isinstance(where, list) else [where]]
+        return [[heads], [tokens(token)]]
+    return [tokens(where)]
 ";
 
 /// An operation of a plan in pyvene.
 pub struct Line {
     /// Its name in a plan.
     pub name: &'static str,
-    /// Class of pyvene; of a learned operation, one that has a `rotate_layer`.
+    /// Class of pyvene, or of the script; of a learned operation, one that has a `rotate_layer`.
     class: &'static str,
     /// The script's function that makes one.
     function: &'static str,
@@ -62,35 +98,59 @@ pub struct Line {
     about: &'static str,
 }
 
-/// Every operation of a plan. A new one is a line here.
-static LINES: [Line; 5] = [
+/// Every operation of a plan that changes something. A new one is a line here.
+static LINES: [Line; 9] = [
     Line {
         name: "interchange",
-        class: "VanillaIntervention",
+        class: "pv.VanillaIntervention",
         function: "whole",
         about: "The source's whole vector takes the place of the base's.",
     },
     Line {
         name: "zero",
-        class: "ZeroIntervention",
+        class: "pv.ZeroIntervention",
         function: "zero",
         about: "The vector becomes zero.",
     },
     Line {
+        name: "mean",
+        class: "Mean",
+        function: "mean",
+        about: "The mean of the source's vectors at all of its tokens takes the place of the base's.",
+    },
+    Line {
+        name: "noise",
+        class: "pv.AdditionIntervention",
+        function: "noise",
+        about: "Gaussian noise is added; pyvene's own has a fixed shape.",
+    },
+    Line {
+        name: "scale",
+        class: "pv.ZeroIntervention",
+        function: "scale",
+        about: "The vector is multiplied: a part of the way to zero, or away from it.",
+    },
+    Line {
+        name: "skip",
+        class: "pv.SkipIntervention",
+        function: "skip",
+        about: "What the module reads takes the place of what it makes of it.",
+    },
+    Line {
         name: "add",
-        class: "AdditionIntervention",
+        class: "pv.AdditionIntervention",
         function: "add",
         about: "The source's vector is added.",
     },
     Line {
         name: "subtract",
-        class: "SubtractionIntervention",
+        class: "pv.SubtractionIntervention",
         function: "subtract",
         about: "The source's vector is subtracted.",
     },
     Line {
         name: "low_rank",
-        class: "LowRankRotatedSpaceIntervention",
+        class: "pv.LowRankRotatedSpaceIntervention",
         function: "subspace",
         about: "The part of the vector inside the span of these rows is the source's; the rest stays the base's.",
     },
@@ -115,17 +175,21 @@ pub struct Swap {
     pub basis: Option<(Vec<f32>, usize)>,
     /// 1 is the full operation.
     pub strength: f32,
+    /// What the vector is multiplied by, of an operation that does so.
+    pub factor: Option<f32>,
+    /// Seed of the noise and width of the vector, where there is noise.
+    pub noise: Option<(u64, usize)>,
     /// Heads, where values are per head.
     pub heads: Option<Vec<usize>>,
     /// Token of the base that is written.
     pub written: usize,
-    /// Token of the source that is read, where one is.
-    pub read: Option<usize>,
+    /// Tokens of the source that are read, where some are.
+    pub read: Option<Vec<usize>>,
 }
 
 impl Swap {
     fn is_scaled(&self) -> bool {
-        self.strength != 1.0
+        self.strength != 1.0 || self.factor.is_some()
     }
 
     /// True if it is done to one row of a head's attention weights.
@@ -133,27 +197,39 @@ impl Swap {
         self.site.component == Component::AttentionWeight
     }
 
-    /// What [`UNITS`] takes: where it is done, at a token.
-    fn units(&self, token: Option<usize>) -> String {
-        match (token, &self.heads) {
-            (None, _) => "None".to_owned(),
-            (Some(_), Some(heads)) if self.is_row() => format!("{heads:?}"),
-            (Some(token), Some(heads)) => format!("({heads:?}, {token})"),
-            (Some(token), None) => token.to_string(),
+    /// What [`UNITS`] takes: where it is done, at some tokens.
+    fn units(&self, tokens: Option<&[usize]>) -> String {
+        let tokens = match tokens {
+            None => return "None".to_owned(),
+            Some([token]) => token.to_string(),
+            Some(tokens) => format!("range({})", tokens.len()),
+        };
+        match &self.heads {
+            Some(heads) if self.is_row() => format!("{heads:?}"),
+            Some(heads) => format!("({heads:?}, {tokens})"),
+            None => tokens,
         }
     }
 
     /// The expression that makes pyvene's intervention.
     fn intervention(&self, rows: Option<String>) -> String {
-        let strength = self
-            .is_scaled()
-            .then(|| format!("strength={}", python_float(self.strength)));
-        let arguments: Vec<String> = rows.into_iter().chain(strength).collect();
+        let strength =
+            (self.strength != 1.0).then(|| format!("strength={}", python_float(self.strength)));
+        let factor = self.factor.map(python_float);
+        let noise = self.noise.map(|(seed, width)| {
+            let heads = match &self.heads {
+                None => "None".to_owned(),
+                Some(heads) => format!("{heads:?}"),
+            };
+            format!("{seed}, {}, {heads}, {width}", self.written)
+        });
+        let arguments = rows.into_iter().chain(factor).chain(noise).chain(strength);
+        let arguments: Vec<String> = arguments.collect();
         let swap = format!("{}({})", self.line.function, arguments.join(", "));
-        match (self.is_row(), self.read) {
+        match (self.is_row(), self.read.as_deref()) {
             (false, _) => swap,
-            (true, Some(read)) => format!("InRow({swap}, {}, {read})", self.written),
-            (true, None) => format!("InRow({swap}, {}, None)", self.written),
+            (true, Some([read, ..])) => format!("InRow({swap}, {}, {read})", self.written),
+            (true, _) => format!("InRow({swap}, {}, None)", self.written),
         }
     }
 }
@@ -169,11 +245,15 @@ pub fn order(swap: &Swap) -> u8 {
 }
 
 /// The modules that a script needs.
-pub fn imports(swaps: &[Swap]) -> &'static str {
+pub fn imports(swaps: &[Swap]) -> String {
     let without_pyvene = IMPORTS.find("import torch").unwrap_or(0);
-    match swaps.is_empty() {
+    let imports = match swaps.is_empty() {
         true => &IMPORTS[without_pyvene..],
         false => IMPORTS,
+    };
+    match swaps.iter().any(|swap| swap.noise.is_some()) {
+        true => format!("import math\n\n{imports}"),
+        false => imports.to_owned(),
     }
 }
 
@@ -200,6 +280,12 @@ pub fn definitions(swaps: &[Swap]) -> String {
     if swaps.iter().any(Swap::is_scaled) {
         code.push_str(SCALED);
     }
+    if swaps.iter().any(|swap| swap.line.class == "Mean") {
+        code.push_str(MEAN);
+    }
+    if swaps.iter().any(|swap| swap.noise.is_some()) {
+        code.push_str(GAUSSIAN);
+    }
     for line in &LINES {
         let own = swaps.iter().filter(|swap| swap.line.name == line.name);
         let own: Vec<&Swap> = own.collect();
@@ -211,7 +297,7 @@ pub fn definitions(swaps: &[Swap]) -> String {
         code.push_str(IN_ROW);
     }
     let has_heads = swaps.iter().any(|swap| swap.heads.is_some());
-    if has_heads {
+    if takes_units(swaps) {
         code.push_str(UNITS);
     }
     code.push_str(
@@ -235,7 +321,8 @@ pub fn definitions(swaps: &[Swap]) -> String {
             let idx = bases.iter().position(|own| *own == basis)?;
             Some(format!("ROWS_{}", idx + 1))
         });
-        let [written, read] = [Some(swap.written), swap.read].map(|token| swap.units(token));
+        let written = swap.units(Some(&[swap.written]));
+        let read = swap.units(swap.read.as_deref());
         let fields = [swap.place.clone(), written, read, swap.intervention(rows)];
         let line = format!("    ({}),", fields.join(", "));
         let line = match line.len() <= N_COLUMNS {
@@ -246,6 +333,13 @@ pub fn definitions(swaps: &[Swap]) -> String {
     }
     code.push_str("]\n");
     code
+}
+
+/// True if places are not single tokens alone.
+fn takes_units(swaps: &[Swap]) -> bool {
+    let is_list = |read: &Vec<usize>| read.len() > 1;
+    let mut all = swaps.iter();
+    all.any(|swap| swap.heads.is_some() || swap.read.as_ref().is_some_and(is_list))
 }
 
 /// A function that makes pyvene's intervention of an operation, for these swaps.
@@ -261,21 +355,24 @@ fn definition(line: &Line, swaps: &[&Swap]) -> String {
     let in_several_heads = |swap: &&Swap| swap.heads.as_ref().is_some_and(|heads| heads.len() > 1);
 
     let mut code = String::new();
-    let mut made = format!("pv.{class}");
+    let mut made = (*class).to_owned();
     if is_scaled {
         let (first, rest) = function.split_at(1);
         let scaled = format!("Scaled{}{rest}", first.to_uppercase());
-        code.push_str(&format!(
-            "\n\nclass {scaled}(Scaled, pv.{class}):\n    pass\n"
-        ));
+        code.push_str(&format!("\n\nclass {scaled}(Scaled, {class}):\n    pass\n"));
         made = scaled;
     }
-    let parameters = match (is_learned, is_scaled) {
-        (false, false) => "",
-        (false, true) => "strength=1.0",
-        (true, false) => "rows",
-        (true, true) => "rows, strength=1.0",
-    };
+    let has_factor = swaps.iter().any(|swap| swap.factor.is_some());
+    let is_noise = swaps.iter().any(|swap| swap.noise.is_some());
+    let parameters = [
+        (is_learned, "rows"),
+        (has_factor, "factor"),
+        (is_noise, "seed, token, heads, width"),
+        (is_scaled, "strength=1.0"),
+    ];
+    let parameters = parameters.iter().filter(|(is_there, _)| *is_there);
+    let parameters: Vec<&str> = parameters.map(|(_, name)| *name).collect();
+    let parameters = parameters.join(", ");
     code.push_str(&format!(
         "\n\ndef {function}({parameters}):\n    \"\"\"{about}\"\"\"\n"
     ));
@@ -292,7 +389,15 @@ fn definition(line: &Line, swaps: &[&Swap]) -> String {
             false => "embed_dim=width, low_rank_dimension=rank",
         };
     }
-    if !is_learned && !is_scaled {
+    if is_noise {
+        code.push_str(
+            "    values = torch.tensor([[gaussian(seed, token, head, width)] for head in heads or [None]])
+    values = values[None] if heads else values  # [1, head, 1, width] or [1, 1, width]
+",
+        );
+        sizes = "source_representation=values";
+    }
+    if !is_learned && !is_scaled && !is_noise {
         code.push_str(&format!("    return {made}()\n"));
         return code;
     }
@@ -301,7 +406,10 @@ fn definition(line: &Line, swaps: &[&Swap]) -> String {
         code.push_str("    swap.rotate_layer.weight = rows.T\n");
     }
     if is_scaled {
-        code.push_str("    swap.strength = strength\n");
+        code.push_str(match has_factor {
+            true => "    swap.strength = strength * (1.0 - factor)\n",
+            false => "    swap.strength = strength\n",
+        });
     }
     code.push_str("    return swap\n");
     code
@@ -326,7 +434,7 @@ with torch.no_grad():
         ),
         false => ("", ""),
     };
-    let [about, units, name] = match is_any(|swap| swap.heads.is_some()) {
+    let [about, units, name] = match takes_units(swaps) {
         true => ["One item a swap.", "units(where)", "where"],
         false => [
             "One list a swap, in it one a prompt, in it the tokens.",

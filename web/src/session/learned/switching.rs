@@ -72,12 +72,8 @@ impl Session {
             None => None,
         };
         let card = Card {
-            operation,
             direction,
-            place,
-            source_position,
-            strength: 1.0,
-            is_on: true,
+            ..Card::new(operation, place, source_position)
         };
         let of_map: Vec<bool> = (self.directions.iter())
             .map(|opened| opened.is_of(map_idx, None))

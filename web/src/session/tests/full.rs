@@ -2,7 +2,7 @@
 
 use swivel_core::{
     Place,
-    plan::{OPERATIONS, Plan, Positions},
+    plan::{Plan, Positions},
 };
 
 use super::*;
@@ -57,7 +57,7 @@ impl FullRuns {
             let opened = card.direction.map(|idx| &session.directions[idx].direction);
             let written = card.place.position.resolve(prompts.base.len()).unwrap();
             Done {
-                op: card.operation.op,
+                op: card.operation.op.unwrap(),
                 site: card.place.site,
                 head: card.place.head,
                 tokens: [
@@ -300,7 +300,7 @@ fn scan_by_the_cone_equals_full_runs() {
             if site.check(&runs.sizes).is_err() {
                 continue;
             }
-            let operations = OPERATIONS.iter().filter(|own| !own.is_learned);
+            let operations = Operation::of_whole_values().filter(|own| own.acts_at(site));
             let heads = if component.is_per_head() {
                 [None, Some(2)]
             } else {
@@ -321,16 +321,12 @@ fn scan_by_the_cone_equals_full_runs() {
                 let Ok(Response::Each(found)) = handle(&mut engine, &session, &request) else {
                     panic!("{site}: no cells")
                 };
-                let done = positions.clone().map(|written| {
-                    let done = Done {
-                        op: operation.op,
-                        site,
-                        head,
-                        tokens: [written, written + source.len() - base.len()],
-                        basis: None,
-                        strength: 1.0,
-                    };
-                    runs.answer(base, &[done])
+                let done = positions.clone().map(|at| {
+                    let plan = scan_plan(&runs.prompts, operation, place, at..at + 1);
+                    let checked = plan.check(&runs.sizes, None, |_| Err("there is none"));
+                    let full = checked.unwrap().run(&runs.model).unwrap();
+                    let last = full.intervened.narrow(1, base.len() - 1, 1);
+                    last.into_data().into_vec::<f32>().unwrap()
                 });
                 let done: Vec<_> = done.collect();
                 let what = format!("{operation} at {site}, head {head:?}");
@@ -349,14 +345,7 @@ fn scan_plan(
     place: Place,
     positions: std::ops::Range<usize>,
 ) -> Plan {
-    let card = Card {
-        operation,
-        direction: None,
-        place,
-        source_position: Position::LAST,
-        strength: 1.0,
-        is_on: true,
-    };
+    let card = Card::new(operation, place, Position::LAST);
     let list = |n_tokens: usize| {
         let from_end = positions.clone().map(|at| prompts.base.len() - at);
         let positions = from_end.map(|distance| Position::Index(n_tokens - distance).into());
@@ -365,8 +354,7 @@ fn scan_plan(
     let mut planned = card.planned(None);
     planned.base_positions = list(prompts.base.len());
     planned.source_positions = operation
-        .op
-        .reads_source()
+        .reads_token()
         .then(|| list(prompts.source.len()))
         .flatten();
     prompts.plan(vec![planned])

@@ -35,8 +35,10 @@ pub fn ValueChoice(
     let is_per_head = move || page.component.get().is_per_head();
     // Lists are made anew only where they change: what an option listens to is not let go before the signal changes.
     let present = Memo::new(move |_| {
+        let operation = page.operation.get();
         page.session.with(|session| {
             let present = components().filter(|component| session.has(*component));
+            let present = present.filter(|component| operation.acts_at(component.at(0)));
             present.collect::<Vec<_>>()
         })
     });
@@ -50,7 +52,13 @@ pub fn ValueChoice(
                 class="operation"
                 aria-label="operation"
                 on:change=move |event| {
-                    if let Ok(operation) = event_target_value(&event).parse() {
+                    if let Ok(operation) = event_target_value(&event).parse::<&Operation>() {
+                        // A value that it cannot be done to is not left chosen.
+                        let component = page.component.get_untracked();
+                        if !operation.acts_at(component.at(0)) {
+                            page.component.set(Component::BlockOutput);
+                            page.head.set(None);
+                        }
                         page.operation.set(operation);
                     }
                 }

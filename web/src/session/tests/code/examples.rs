@@ -5,13 +5,10 @@ use swivel_core::Place;
 use super::{HOSTILE_NAME, *};
 
 pub fn whole(component: Component, layer: usize, positions: [Position; 2], strength: f32) -> Card {
+    let place = Place::new(component.at(layer), positions[0]);
     Card {
-        operation: Operation::INTERCHANGE,
-        direction: None,
-        place: Place::new(component.at(layer), positions[0]),
-        source_position: positions[1],
         strength,
-        is_on: true,
+        ..Card::new(Operation::INTERCHANGE, place, positions[1])
     }
 }
 
@@ -27,7 +24,10 @@ fn in_head(head: usize, card: Card) -> Card {
 /// Another operation at the same place.
 fn done(name: &str, card: Card) -> Card {
     let operation = name.parse().unwrap();
-    Card { operation, ..card }
+    Card {
+        strength: card.strength,
+        ..Card::new(operation, card.place, card.source_position)
+    }
 }
 
 /// In the subspace of a direction.
