@@ -121,7 +121,9 @@ impl Session {
             title,
             site,
             place: place(site)?,
-            line: line(card.operation).ok_or("it is an operation that pyvene does not have")?,
+            line: line(card.operation).ok_or(
+                "pyvene takes what a module reads from a plain run, not from the one that is changed",
+            )?,
             basis: opened.map(|opened| (opened.direction.rows().to_vec(), opened.direction.rank())),
             strength: card.strength,
             factor: card.factor,

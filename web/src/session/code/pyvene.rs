@@ -75,7 +75,7 @@ def gaussian(seed, token, head, width):
 const UNITS: &str = "
 
 def tokens(where):
-    return [where] if isinstance(where, int) else list(where)
+    return list(where) if isinstance(where, (list, range)) else [where]
 
 
 def units(where):
@@ -98,8 +98,8 @@ pub struct Line {
     about: &'static str,
 }
 
-/// Every operation of a plan that changes something. A new one is a line here.
-static LINES: [Line; 9] = [
+/// The operations of a plan that pyvene can do. A new one is a line here.
+static LINES: [Line; 8] = [
     Line {
         name: "interchange",
         class: "pv.VanillaIntervention",
@@ -129,12 +129,6 @@ static LINES: [Line; 9] = [
         class: "pv.ZeroIntervention",
         function: "scale",
         about: "The vector is multiplied: a part of the way to zero, or away from it.",
-    },
-    Line {
-        name: "skip",
-        class: "pv.SkipIntervention",
-        function: "skip",
-        about: "What the module reads takes the place of what it makes of it.",
     },
     Line {
         name: "add",

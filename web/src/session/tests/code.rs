@@ -2,7 +2,7 @@
 
 mod examples;
 
-use swivel_core::plan::OPERATIONS;
+use swivel_core::plan::{OPERATIONS, Reads};
 
 use super::{
     super::code::{
@@ -181,7 +181,8 @@ fn every_component_but_scores_has_a_place() {
 
 #[test]
 fn every_operation_is_written() {
-    for operation in OPERATIONS.iter().filter(|own| own.op.is_some()) {
+    let is_written = |own: &&Operation| own.op.is_some() && own.reads != Reads::Input;
+    for operation in OPERATIONS.iter().filter(is_written) {
         assert!(
             line(operation).is_some(),
             "`{operation}` needs a line in web/src/session/code/pyvene.rs"
@@ -207,6 +208,11 @@ fn script_says_which_cards_it_lacks() {
     let score = whole(Component::AttentionScore, 1, last, 1.0);
     let key = whole(Component::HeadKeyOutput, 1, last, 1.0);
     set_cards(&mut session, vec![score, key]);
+    let skipped = Card::new(
+        "skip".parse().unwrap(),
+        whole(Component::MlpOutput, 1, last, 1.0).place,
+        last[0],
+    );
     let lacked = |session: &Session| {
         let code = session.as_code();
         code.matches("# NOT in this script: \"whole ").count()
@@ -217,4 +223,9 @@ fn script_says_which_cards_it_lacks() {
     assert_eq!(lacked(&session), 1);
     session.model = None;
     assert_eq!(lacked(&session), 2);
+    let mut session = live();
+    set_cards(&mut session, vec![skipped]);
+    assert!(session.as_code().contains(
+        "# NOT in this script: \"skip the mlp_output\", layer 1 mlp_output, last token:\n# pyvene takes "
+    ));
 }

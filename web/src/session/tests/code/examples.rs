@@ -210,6 +210,29 @@ pub fn examples() -> Vec<(&'static str, Session)> {
     ];
     set_cards(&mut operations, cards);
 
+    let mut more_operations = live();
+    set_long_base(&mut more_operations);
+    let mut scaled = done("scale", whole(MlpOutput, 1, [LAST, LAST], 0.5));
+    scaled.factor = Some(-1.5);
+    let mut noisy = done("noise", in_head(1, whole(HeadValueOutput, 0, inner, 7.0)));
+    noisy.seed = 3;
+    let cards = vec![
+        done("mean", whole(MlpOutput, 0, [Index(44), LAST], 1.0)),
+        done(
+            "mean",
+            whole(HeadAttentionValueOutput, 1, [LAST, LAST], 0.6),
+        ),
+        done("noise", whole(BlockOutput, 0, [Index(40), LAST], 0.5)),
+        noisy,
+        scaled,
+        done(
+            "scale",
+            in_head(2, whole(HeadAttentionValueOutput, 2, [LAST, LAST], 1.0)),
+        ),
+        done("interchange", whole(AttentionOutput, 1, inner, 1.0)),
+    ];
+    set_cards(&mut more_operations, cards);
+
     vec![
         ("recorded", recorded),
         ("nothing", nothing),
@@ -220,5 +243,6 @@ pub fn examples() -> Vec<(&'static str, Session)> {
         ("heads", heads),
         ("attention", attention),
         ("operations", operations),
+        ("more_operations", more_operations),
     ]
 }
