@@ -154,6 +154,68 @@ fn any_operation_on_any_value_in_any_head_is_armed_at_a_cell_and_shared() {
     page.wait_text("#scan-progress", LONG, |text| text == "done");
 }
 
+/// What an operation needs stands on its card, and is in the link: a factor, a seed; a value that no module makes is not offered.
+#[test]
+fn a_value_is_multiplied_skipped_and_blurred() {
+    let server = server();
+    let browser = Browser::start(Gpu::Off);
+    let page = browser.page(&server);
+    open_live(&page, CPU);
+    page.click("#switch-0");
+    page.click("#cell-1-9");
+    let arm = |operation: &str| {
+        page.set_value("#detail select.operation", operation);
+        page.click("#arm");
+        page.wait_for(".card.on", SOON);
+        page.wait_script(IS_CURRENT, LONG);
+    };
+    arm("zero");
+    let zeroed = logits(&page);
+    page.click("#switch-2");
+    arm("scale");
+    page.wait_script(
+        "document.querySelector('.card.on input.factor').value === '2'",
+        SOON,
+    );
+    let doubled = logits(&page);
+    page.set_value(".card.on input.factor", "0");
+    page.wait_script(IS_CURRENT, LONG);
+    assert!(largest_difference(&zeroed, &logits(&page)) < 1e-4);
+    // What is no number leaves it as it was.
+    page.set_value(".card.on input.factor", "");
+    assert!(largest_difference(&zeroed, &logits(&page)) < 1e-4);
+    assert!(largest_difference(&zeroed, &doubled) > 1e-2);
+    page.click("#switch-3");
+
+    arm("noise");
+    let noisy = logits(&page);
+    page.set_value(".card.on input.seed", "5");
+    page.wait_script(IS_CURRENT, LONG);
+    let other = logits(&page);
+    assert!(largest_difference(&noisy, &other) > 1e-3);
+    page.viewport(1280, 1400);
+    page.screenshot("noise");
+    let link = page.url();
+    let fragment = link.split_once('#').unwrap().1;
+    open_live(&page, &format!("/index.html?device=cpu#{fragment}"));
+    page.wait_script(IS_CURRENT, LONG);
+    assert!(largest_difference(&other, &logits(&page)) < 1e-4);
+
+    page.click("#cell-1-9");
+    page.set_value("#detail select.component", "mlp_activation");
+    page.set_value("#detail select.operation", "skip");
+    let offered = texts(&page, "#detail select.component option");
+    assert_eq!(
+        offered,
+        ["residual stream", "attention output", "MLP output"]
+    );
+    page.click("#picture-interchange");
+    page.wait_text("#scan-progress", LONG, |text| text == "done");
+    page.set_value(".bar select.operation", "mean");
+    page.wait_text("#scan-progress", LONG, |text| text == "done");
+    page.assert_clean_console();
+}
+
 #[test]
 fn scan_stops_in_the_middle() {
     let server = server();

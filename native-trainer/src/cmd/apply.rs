@@ -13,7 +13,7 @@ use serde_json::json;
 use swivel_core::{
     Precision,
     metric::Reading,
-    plan::{Outcome, Record},
+    plan::{CheckedPlan, Record},
 };
 use swivel_engine::{Engine, Limits, Logits};
 
@@ -45,8 +45,8 @@ pub struct Args {
     /// Accept a direction that was learned on another model, with a warning
     #[arg(long, help_heading = heading::MODEL)]
     any_model: bool,
-    /// Where logits and recorded values go, safetensors: logits.base, logits.intervened, record.N; in a folder that is there,
-    /// PLAN.safetensors
+    /// Where logits and values go, safetensors: logits.base, logits.intervened, record.N of the sites that the plan records,
+    /// collect.N of its interventions that collect; in a folder that is there, PLAN.safetensors
     #[arg(long, value_name = "FILE|DIR", help_heading = heading::OUTPUT)]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -160,11 +160,33 @@ impl Job for Apply {
                 &json!({ "row": row, "before": before, "after": after, "flipped": is_flipped }),
             );
         }
+        let records = named_records(&checked, outcome.records)?;
+        for (name, (shape, values)) in records.iter().filter(|(name, _)| name.starts_with(COLLECT))
+        {
+            let size = values
+                .iter()
+                .map(|value| f64::from(*value).powi(2))
+                .sum::<f64>();
+            let size = (size / values.len() as f64).sqrt();
+            let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
+            report.line(format!(
+                "{name}  {} values, root mean square {size:.4}{}",
+                shape.join(" x "),
+                if output.is_none() {
+                    "; --out keeps them"
+                } else {
+                    ""
+                }
+            ));
+            report.event(&json!({ "collected": name, "shape": shape, "root_mean_square": size }));
+        }
         let file = match output {
             None => None,
             Some(output) => {
                 interrupt::check("nothing was written")?;
-                let tensors = tensors(outcome)?;
+                let mut tensors = records;
+                tensors.insert("logits.base".to_owned(), read(outcome.base)?);
+                tensors.insert("logits.intervened".to_owned(), read(outcome.intervened)?);
                 Some(output.finish(&weights::to_safetensors("", &tensors, Precision::F32)?)?)
             }
         };
@@ -189,26 +211,29 @@ fn last_position<B: Backend>(logits: &Tensor<B, 3>) -> Result<Vec<Vec<Candidate>
     candidates(&Reading::of(last, 0, SHOWN))
 }
 
-/// What is written.
-fn tensors<B: Backend>(outcome: Outcome<B>) -> Result<NamedTensors> {
-    fn read<B: Backend, const D: usize>(x: Tensor<B, D>) -> Result<(Vec<usize>, Vec<f32>)> {
-        Ok((x.dims().to_vec(), read_floats(x)?))
-    }
-    let Outcome {
-        base,
-        intervened,
-        records,
-    } = outcome;
-    let mut tensors = NamedTensors::from([
-        ("logits.base".to_owned(), read(base)?),
-        ("logits.intervened".to_owned(), read(intervened)?),
-    ]);
-    for (idx, record) in records.into_iter().enumerate() {
+/// What names of collected values begin with.
+const COLLECT: &str = "collect.";
+
+/// What a plan records and collects, by name.
+fn named_records<B: Backend>(
+    checked: &CheckedPlan,
+    records: Vec<Record<B>>,
+) -> Result<NamedTensors> {
+    let n_collected = checked.collecting().count();
+    let recorded = (0..records.len() - n_collected).map(|idx| format!("record.{idx}"));
+    let collected = checked.collecting().map(|idx| format!("{COLLECT}{idx}"));
+    let names = recorded.chain(collected);
+    let named = names.zip(records).map(|(name, record)| {
         let value = match record {
             Record::Positions(value) => read(value)?,
             Record::Heads(value) => read(value)?,
         };
-        tensors.insert(format!("record.{idx}"), value);
-    }
-    Ok(tensors)
+        Ok((name, value))
+    });
+    named.collect()
+}
+
+/// Shape and values.
+fn read<B: Backend, const D: usize>(x: Tensor<B, D>) -> Result<(Vec<usize>, Vec<f32>)> {
+    Ok((x.dims().to_vec(), read_floats(x)?))
 }

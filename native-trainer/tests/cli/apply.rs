@@ -18,6 +18,58 @@ pub const PLAN: &str = r#"{
     "record": [{"layer": 1, "component": "pattern"}]
 }"#;
 
+/// Values that are collected are named by their intervention, as the others leave them.
+#[test]
+fn values_are_collected_and_said() {
+    let folder = TempDir::new().unwrap();
+    let [plan, out] = ["plan.json", "out.safetensors"].map(|name| path_in(&folder, name));
+    let collecting = PLAN.replace(
+        "\"interventions\": [",
+        "\"interventions\": [
+            {\"layer\": 2, \"component\": \"block_output\", \"base_positions\": [[8, 9]], \"op\": {\"type\": \"collect\"}},
+            {\"layer\": 0, \"component\": \"z\", \"unit\": \"h.pos\", \"heads\": [1], \"base_positions\": [[9]],
+             \"op\": {\"type\": \"scale\", \"factor\": 1}},",
+    );
+    fs::write(&plan, collecting).unwrap();
+    let text = ok(&["apply", &plan, "--out", &out, "--device", "flex"]);
+    assert!(
+        text.contains("  1. scale layer 0 head_attention_value_output, head 1, token 9"),
+        "{text}"
+    );
+    assert!(
+        text.contains("collect.0  1 x 2 x 64 values, root mean square "),
+        "{text}"
+    );
+    let bytes = fs::read(&out).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let floats = |name: &str| -> Vec<f32> {
+        let bytes = file.tensor(name).unwrap().data().chunks(4);
+        bytes
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
+    };
+    let collected = floats("collect.0");
+    assert_eq!(collected.len(), 2 * 64);
+    // The last layer's value is the source's, which answers otherwise: its head gives the logits.
+    let plain = PLAN.replace(
+        "\"layer\": 1, \"component\": \"pattern\"",
+        "\"layer\": 2, \"component\": \"block_output\"",
+    );
+    fs::write(&plan, plain).unwrap();
+    ok(&["apply", &plan, "--out", &out, "--force", "--device", "flex"]);
+    let bytes = fs::read(&out).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let recorded = file.tensor("record.0").unwrap().data().chunks(4);
+    let recorded: Vec<f32> = recorded
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    let apart = collected
+        .iter()
+        .zip(&recorded[8 * 64..])
+        .map(|(a, b)| (a - b).abs());
+    assert!(apart.fold(0.0, f32::max) < 1e-4);
+}
+
 /// Prompts of a model without a tokenizer.
 const IDS: &str = r#"{"ids": [[1, 2, 3]]}"#;
 
@@ -278,7 +330,7 @@ fn bad_plans_are_refused_with_the_field() {
         ),
         (
             "interchange",
-            "noise",
+            "noize",
             &["`interventions[0].op.type`", "not supported yet"],
         ),
         (
