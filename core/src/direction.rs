@@ -1,12 +1,15 @@
 //! Direction files: a learned basis at one site and how it was learned, in one safetensors file of a few KB.
 //!
-//! A file MUST hold the tensor `basis`, `[k, width]`, f32, rows orthonormal to 1e-5, and in its metadata (strings; JSON
-//! where structured):
+//! A file MUST hold features, as tensors of f32: `basis`, `[k, width]`, rows orthonormal to 1e-5, with `mean` and `std`, `[1, width]`,
+//! where coordinates are those of standardized values; or `encoder.weight` `[width, k]`, `encoder.bias` `[1, k]`, `decoder.weight`
+//! `[k, width]`, `decoder.bias` `[1, width]` and, of a JumpReLU SAE, `threshold` `[1, k]`; or none, where features are the value's
+//! own numbers. With `mask`, `[1, k]`, each feature is swapped to its degree, 0..1. And in its metadata (strings; JSON where
+//! structured):
 //!
 //! | field | why |
 //! |---|---|
 //! | `format`, `format_version` | `swivel.direction`, `1`: a reader knows at once whether it can read the rest |
-//! | `method` | `das`, how it was learned: distributed alignment search; also read as `low_rank`, pyvene's name. `mean_difference`, `pca` and `unembedding` are computed, not learned |
+//! | `method` | how it was learned: `das`, distributed alignment search, also read as `low_rank`, pyvene's name; `rotated`, `boundless`, `sigmoid_mask`, `sigmoid_mask_rotated`, the same in all dimensions, and with a mask; `autoencoder`, `jump_relu_sae`. `mean_difference`, `pca` and `unembedding` are computed |
 //! | `model`, `model_sha256` | the weights that it was learned on; on any others its scores mean nothing |
 //! | `layer`, `component`, `unit`, `position` | the site: where it is swapped; `unit` is `pos`, or `h.pos` at a component that is per head |
 //! | `head` | with unit `h.pos` only: in which head |
@@ -23,17 +26,20 @@
 
 mod basis;
 mod facts;
+mod features;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde_json::json;
 
 use crate::{
     Component, Place, Site, Sizes, Tokenizer,
+    intervention::{Intervention, Op},
     tensor_file::{self, FileError, TensorFile, value_error},
 };
 
 pub use basis::Basis;
 pub use facts::{Controls, Facts, METHODS, Measured, PROBE_TOLERANCE, Probe, Unseen};
+pub use features::{Features, Form, Latents};
 
 /// Value of the metadata field `format`.
 pub(crate) const FORMAT: &str = "swivel.direction";
@@ -46,10 +52,12 @@ pub(crate) const LOW_RANK: &str = "low_rank";
 /// The version that is written and read.
 const FORMAT_VERSION: &str = "1";
 
-/// A learned orthonormal basis at one site, and the facts about how it was learned.
+/// Learned features at one site, and the facts about how they were learned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Direction {
-    basis: Basis,
+    features: Features,
+    /// How far each feature is swapped, 0..1; all of them all the way where there is none.
+    mask: Option<Vec<f32>>,
     /// Where it is swapped and how it was learned.
     pub facts: Facts,
 }
@@ -76,28 +84,99 @@ impl Direction {
 
     /// A direction of this basis.
     pub fn of_basis(basis: Basis, facts: Facts) -> Self {
-        Self { basis, facts }
+        Self {
+            features: Features::Subspace(basis),
+            mask: None,
+            facts,
+        }
     }
 
-    /// Number of rows of the basis.
+    /// A direction of features, of which each is swapped to its degree where there is a mask.
+    ///
+    /// # Errors
+    /// - those of [`Features::checked`]
+    /// - [`FileError::Tensor`] if the mask has not a degree from 0 to 1 for each feature.
+    pub fn of_features(
+        features: Features,
+        mask: Option<Vec<f32>>,
+        facts: Facts,
+    ) -> Result<Self, FileError> {
+        let features = features.checked()?;
+        if let Some(mask) = &mask {
+            let is_degree = |x: f32| (0.0..=1.0).contains(&x);
+            features::check("mask", mask, features.n_features(), is_degree)?;
+        }
+        Ok(Self {
+            features,
+            mask,
+            facts,
+        })
+    }
+
+    /// Its features.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// How far each feature is swapped, where not all are all the way.
+    pub fn mask(&self) -> Option<&[f32]> {
+        self.mask.as_deref()
+    }
+
+    /// What an operation of a plan may ask it to be.
+    pub fn form(&self) -> Form {
+        match (&self.features, &self.mask) {
+            (Features::Values(_), _) => Form::Masked,
+            (Features::Subspace(_), Some(_)) => Form::MaskedRotated,
+            (Features::Subspace(basis), None) if basis.rank() < basis.width() => Form::LowRank,
+            (Features::Subspace(_), None) => Form::Rotated,
+            (Features::Standardized { .. }, _) => Form::Pca,
+            (Features::Autoencoder(latents), _) => match latents.threshold {
+                None => Form::Autoencoder,
+                Some(_) => Form::JumpRelu,
+            },
+        }
+    }
+
+    /// Number of features: of a subspace its rank.
     pub fn rank(&self) -> usize {
-        self.basis.rank()
+        self.features.n_features()
+    }
+
+    /// About how many dimensions of the value are swapped: the rank of a random subspace to compare with.
+    pub fn n_swapped(&self) -> usize {
+        let n = match &self.mask {
+            None => self.rank(),
+            Some(mask) => mask.iter().sum::<f32>().round() as usize,
+        };
+        n.clamp(1, self.width())
+    }
+
+    /// What it is, for people: of a subspace its rank.
+    pub fn size_in_words(&self) -> String {
+        match self.form() {
+            Form::LowRank | Form::Rotated => format!("rank {}", self.rank()),
+            form => format!("{} features of {}", self.rank(), form.about()),
+        }
     }
 
     /// Width of the site that it belongs to.
     pub fn width(&self) -> usize {
-        self.basis.width()
+        self.features.width()
     }
 
-    /// The basis, row-major `[rank, width]`.
+    /// The basis, row-major `[rank, width]`; none where features are not coordinates in one.
     pub fn rows(&self) -> &[f32] {
-        self.basis.rows()
+        self.features.basis().map_or(&[], Basis::rows)
     }
 
     /// The basis on a device.
     ///
     /// # Shapes
     /// - result: `[rank, width]`, rows orthonormal
+    ///
+    /// # Panics
+    /// If features are not coordinates in a basis.
     pub fn basis<B: Backend>(&self, device: &B::Device) -> Tensor<B, 2> {
         Tensor::from_data(
             TensorData::new(self.rows().to_vec(), [self.rank(), self.width()]),
@@ -105,12 +184,49 @@ impl Direction {
         )
     }
 
+    /// An operation on these features, or on some of them.
+    pub fn intervention<B: Backend>(
+        &self,
+        op: Op,
+        dims: Option<&[usize]>,
+        device: &B::Device,
+    ) -> Intervention<B> {
+        let is_coordinate = self.features.basis().is_some();
+        let mask = match (&self.mask, dims) {
+            (None, None) => None,
+            (None, Some(_)) if is_coordinate => None,
+            (Some(mask), Some(dims)) if is_coordinate => {
+                Some(dims.iter().map(|dim| mask[*dim]).collect())
+            }
+            (mask, dims) => {
+                let degree = |feature: usize| match mask {
+                    None => 1.0,
+                    Some(mask) => mask[feature],
+                };
+                let degree = |feature: usize| match dims {
+                    Some(dims) if !dims.contains(&feature) => 0.0,
+                    _ => degree(feature),
+                };
+                Some((0..self.rank()).map(degree).collect::<Vec<f32>>())
+            }
+        };
+        let vector = |values: Vec<f32>| {
+            let n = values.len();
+            Tensor::from_data(TensorData::new(values, [n]), device)
+        };
+        Intervention {
+            mask: mask.map(vector),
+            ..Intervention::new(op, self.features.featurizer(dims, device))
+        }
+    }
+
     /// Checks that the direction fits a model's sizes.
     ///
     /// # Errors
-    /// - those of [`Basis::check`]
+    /// - those of [`Place::check`]
+    /// - [`FileError::Intervention`] if the model has another width there.
     pub fn check(&self, sizes: &Sizes) -> Result<(), FileError> {
-        self.basis.check(self.facts.place, sizes)
+        basis::check_width(self.width(), self.facts.place, sizes)
     }
 
     /// Checks that the direction was learned on these weights.
@@ -196,7 +312,10 @@ impl Direction {
             ("created_by", created_by.clone()),
             ("rank", Some(self.rank().to_string())),
         ];
-        tensor_file::to_bytes(&fields, &[self.basis.as_tensor("basis")])
+        let mut tensors = self.features.tensors();
+        let mask = self.mask.as_deref();
+        tensors.extend(mask.map(|mask| ("mask".into(), [1, mask.len()], mask)));
+        tensor_file::to_bytes(&fields, &tensors)
     }
 
     /// Reads a file.
@@ -250,8 +369,12 @@ impl Direction {
             let expected = METHODS.join(", ");
             return Err(value_error(KIND, "method", &expected, &facts.method));
         }
-        let (rows, rank) = file.matrix("basis", "basis")?;
-        Self::new(rows, rank, facts)
+        let mask = match file.has("mask") {
+            true => Some(file.matrix("mask", "mask")?.0),
+            false => None,
+        };
+        let features = Features::read(&file, mask.as_ref().map(Vec::len))?;
+        Self::of_features(features, mask, facts)
     }
 }
 

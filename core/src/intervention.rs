@@ -1,10 +1,11 @@
 //! Interventions: what is done to the values at a site, and the [`Editor`] that does it during a run.
 //!
-//! Every operation is a displacement of the base's value; the [`Featurizer`] says which part of it is let through, the
-//! strength how far it goes. Geiger et al. 2021, <https://arxiv.org/abs/2106.02997> (interchange); Geiger et al. 2023,
+//! Every operation is a change of the base's features; the [`Featurizer`] says which there are and what a change of them changes
+//! of the value, a mask how far each goes, the strength how far all of it. Geiger et al. 2021, <https://arxiv.org/abs/2106.02997> (interchange); Geiger et al. 2023,
 //! <https://arxiv.org/abs/2303.02536> (DAS: interchange in a learned subspace).
 
 mod editor;
+mod featurizer;
 mod noise;
 mod units;
 
@@ -13,6 +14,7 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 use crate::{Recorder, Site, site::PlaceError};
 
 pub use editor::{Edit, Editor};
+pub use featurizer::{Autoencoder, Featurizer};
 pub use noise::noise;
 pub use units::Units;
 
@@ -37,54 +39,49 @@ impl Op {
             Self::Zero => false,
         }
     }
-}
 
-/// Which part of a value an operation reaches.
-#[derive(Clone, Debug)]
-pub enum Featurizer<B: Backend> {
-    /// All of it.
-    Identity,
-    /// The part in a subspace, given by its basis `[k, width]` with orthonormal rows; the complement stays.
-    Subspace(Tensor<B, 2>),
-}
-
-impl<B: Backend> Featurizer<B> {
-    /// The part of `x` that the operation reaches.
+    /// What it changes of the base's features.
     ///
     /// # Shapes
-    /// - `x`, result: `[…, width]`
-    pub fn project<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+    /// - `base`, `source`, result: one shape
+    fn change<B: Backend, const D: usize>(
+        self,
+        base: Tensor<B, D>,
+        source: Tensor<B, D>,
+    ) -> Tensor<B, D> {
         match self {
-            Self::Identity => x,
-            Self::Subspace(basis) => {
-                let shape = x.dims();
-                let width = shape[D - 1];
-                let rows: Tensor<B, 2> = x.reshape([-1, width as i32]);
-                let coordinates = rows.matmul(basis.clone().transpose()); // [rows, k]
-                coordinates.matmul(basis.clone()).reshape(shape)
-            }
+            Self::Interchange => source - base,
+            Self::Zero => base.neg(),
+            Self::Add => source,
+            Self::Subtract => source.neg(),
         }
     }
 }
 
-/// An operation in a featurizer's space at a strength.
+/// An operation on features of a value, at a strength.
 #[derive(Clone, Debug)]
 pub struct Intervention<B: Backend> {
     /// What is done.
     pub op: Op,
-    /// To which part of the value.
+    /// To which features of the value.
     pub featurizer: Featurizer<B>,
+    /// How far with each feature, `[k]`, 0..1; all the way where there is none.
+    pub mask: Option<Tensor<B, 1>>,
     /// How far: 0 leaves the base as it is, 1 is the full operation, others interpolate or overshoot. Default 1.
     pub strength: f32,
+    /// Whether what the featurizer leaves out of the value goes. Default false.
+    pub drops_rest: bool,
 }
 
 impl<B: Backend> Intervention<B> {
-    /// The full operation on the part of the value that the featurizer reaches.
+    /// The full operation on the features that the featurizer reads.
     pub fn new(op: Op, featurizer: Featurizer<B>) -> Self {
         Self {
             op,
             featurizer,
+            mask: None,
             strength: 1.0,
+            drops_rest: false,
         }
     }
 
@@ -93,13 +90,27 @@ impl<B: Backend> Intervention<B> {
     /// # Shapes
     /// - `base`, `source`, result: one shape, `[…, width]`
     pub fn apply<const D: usize>(&self, base: Tensor<B, D>, source: Tensor<B, D>) -> Tensor<B, D> {
-        let displacement = match self.op {
-            Op::Interchange => source - base.clone(),
-            Op::Zero => base.clone().neg(),
-            Op::Add => source,
-            Op::Subtract => source.neg(),
+        let featurizer = &self.featurizer;
+        let reads_base = self.drops_rest || !featurizer.is_linear();
+        let features = reads_base.then(|| featurizer.encode(base.clone()));
+        let change = match &features {
+            Some(features) if !featurizer.is_linear() => {
+                (self.op).change(features.clone(), featurizer.encode(source))
+            }
+            // Once, of what the values change.
+            _ => featurizer.encode(self.op.change(base.clone(), source)),
         };
-        base + self.featurizer.project(displacement) * self.strength
+        let change = match &self.mask {
+            None => change,
+            Some(mask) => change * featurizer::in_all(mask),
+        };
+        let difference = match features {
+            Some(features) if self.drops_rest => {
+                featurizer.decode(features + change) - base.clone()
+            }
+            _ => featurizer.spread(change),
+        };
+        base + difference * self.strength
     }
 }
 

@@ -25,11 +25,12 @@
 //! | `base_positions`, `source_positions` | a list a row, or a single list for all rows; those of `mean` are all tokens where they are absent; a token is a number from 0, `"last"`, counts from the end, as -2, or is the last one of a text where that stands last in the prompt, `{"text": "France"}`; `source_positions` is `base_positions` where absent, each counted or found in its own prompt |
 //! | `token`, `source_token` | the text of the token at each of these positions, where the plan's author wants it checked: a word that is cut in two moves all tokens after it by one |
 //! | `source`, `values` | index of the source run that is read, or in its place a constant: a vector a position, or a single one for all |
-//! | `op.type` | `interchange`, `zero`, `mean`, `add`, `subtract`, `noise`, `scale`, `skip`, `collect`, `low_rank` (interchange in a learned subspace) |
+//! | `op.type` | `interchange`, `zero`, `mean`, `add`, `subtract`, `noise`, `scale`, `skip`, `collect`; interchange of features that a direction file holds: `low_rank` (a subspace), `rotated`, `boundless`, `sigmoid_mask`, `sigmoid_mask_rotated`, `pca`, `autoencoder`, `jump_relu_sae` |
 //! | `op.factor` | of `scale`: what the value is multiplied by |
 //! | `op.seed` | of `noise`, default 0: the same seed is the same noise at a token, in every run |
-//! | `op.direction` | of `low_rank`, and of the other operations but `collect` where they are done in a subspace alone: the name of a direction file, relative to the plan file, or a `data:application/octet-stream;base64,…` URL that holds the direction file itself ([`data_url`]), as a share link does |
-//! | `op.dims` | rows of the direction's basis, or numbers (neurons) of the value for the other operations; all where absent |
+//! | `op.direction` | of the operations from `low_rank` on, and of the others but `collect` where they are done to such features: the name of a direction file, relative to the plan file, or a `data:application/octet-stream;base64,…` URL that holds the direction file itself ([`data_url`]), as a share link does |
+//! | `op.dims` | features of the direction (rows of its basis, latents), or numbers (neurons) of the value without one; all where absent |
+//! | `op.drop_rest` | `true`: what the direction's features leave out of the value goes, as in pyvene's autoencoders and principal components; it stays where absent |
 //! | `op.strength` | default 1: 0 leaves the base as it is, 1 is the full operation, others interpolate or overshoot |
 //! | `record` | sites whose values in the intervened run are wanted, as the interventions leave them |
 //!
@@ -196,6 +197,9 @@ pub struct PlannedOp {
     /// Dimensions of the operation's basis, or all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dims: Option<Vec<usize>>,
+    /// True if what the direction's features leave out of the value goes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drop_rest: bool,
     /// How far; 0 leaves the base as it is, 1 (the default) is the full operation.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub strength: f32,
@@ -300,6 +304,7 @@ impl PlannedOp {
             seed: None,
             direction: None,
             dims: None,
+            drop_rest: false,
             strength: 1.0,
         }
     }

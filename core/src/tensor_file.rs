@@ -111,6 +111,11 @@ impl<'a> TensorFile<'a> {
         self.optional(name).map(|_| self.number(name)).transpose()
     }
 
+    /// True if there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.tensor(name).is_ok()
+    }
+
     /// Rows of a matrix one after the other, and their number; `name` is its name, `field` what messages call it.
     pub(crate) fn matrix(
         &self,

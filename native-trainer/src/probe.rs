@@ -4,14 +4,15 @@
 use anyhow::{Result, bail};
 use burn::tensor::backend::Backend;
 use serde_json::json;
-use swivel_core::{Decoder, Position, Sizes, cone::Storage, direction::Direction, question::Pair};
+use swivel_core::{
+    Decoder, Position, Sizes, cone::Storage, direction::Direction, intervention::Op, question::Pair,
+};
 
 use crate::{
     cached::{CacheConfig, Cached, Memory},
     model_files::ModelFiles,
     pairs::place,
     report::Report,
-    score::swap_along,
 };
 
 /// Which weights a direction was learned on.
@@ -102,7 +103,7 @@ fn difference<B: Backend>(
     if let Some(position) = probe.source_position {
         pair[0].source_position = Position::Index(position).resolve(probe.source.len())?;
     }
-    let learned = swap_along(direction.basis(&model.device()));
+    let learned = direction.intervention(Op::Interchange, None, &model.device());
     let cache = CacheConfig {
         storage: Storage::F32,
         memory: Memory::HalfOfFree,

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use futures_executor::block_on;
 use swivel_core::{
     Component, Decoder, Place, Position, Site, Sizes,
-    direction::{Controls, Direction, Facts, Measured, Probe},
+    direction::{Basis, Controls, Direction, Facts, Features, Form, Latents, Measured, Probe},
     plan::{
         CheckedPlan, Mode, OPERATIONS, Operation, Outcome, Plan, PlanError, PlannedIntervention,
         PlannedOp, PlannedSite, Positions, Prompts, Reads, Record, Unit, Version, data_url,
@@ -78,7 +78,7 @@ impl Case {
                     ],
                 };
                 // What is kept is kept whole.
-                let strengths: &[(f32, bool)] = match (operation.op, operation.is_learned) {
+                let strengths: &[(f32, bool)] = match (operation.op, operation.is_learned()) {
                     (None, _) => &[(1.0, false)],
                     (Some(_), true) => &[(1.0, true), (0.5, true)],
                     (Some(_), false) => &[(1.0, false), (0.5, false), (0.5, true)],
@@ -216,8 +216,41 @@ impl Case {
             },
             created_by: None,
         };
-        let rows = random_rows(self.width(sizes), 3, 7);
-        data_url(&Direction::new(rows, 3, facts).unwrap().to_bytes())
+        let width = self.width(sizes);
+        let form = self.operation.forms.first().copied();
+        let numbers = |n: usize, from: f32| -> Vec<f32> {
+            let number = |idx: usize| from + ((idx * 7919) % 13) as f32 / 13.0;
+            (0..n).map(number).collect()
+        };
+        let basis = |rank: usize| Basis::new(random_rows(width, rank, 7), rank).unwrap();
+        let latents = |threshold: Option<Vec<f32>>| {
+            let k = 2 * width;
+            Features::Autoencoder(Latents {
+                encoder: numbers(width * k, -0.5),
+                encoder_bias: numbers(k, -0.3),
+                decoder: numbers(width * k, -0.5),
+                decoder_bias: numbers(width, -0.4),
+                threshold,
+            })
+        };
+        let features = match form.unwrap_or(Form::LowRank) {
+            Form::LowRank => Features::Subspace(basis(3.min(width))),
+            Form::Rotated | Form::MaskedRotated => Features::Subspace(basis(width)),
+            Form::Masked => Features::Values(width),
+            Form::Pca => Features::Standardized {
+                basis: basis(3.min(width)),
+                mean: numbers(width, -0.4),
+                std: numbers(width, 0.5),
+            },
+            Form::Autoencoder => latents(None),
+            Form::JumpRelu => latents(Some(numbers(2 * width, -0.3))),
+        };
+        let mask = matches!(form, Some(Form::Masked | Form::MaskedRotated));
+        let mask = mask.then(|| numbers(features.n_features(), 0.0));
+        let direction = Direction::of_features(features, mask, facts).unwrap();
+        let bytes = direction.to_bytes();
+        assert_eq!(Direction::from_bytes(&bytes).unwrap(), direction);
+        data_url(&bytes)
     }
 
     /// True if what the plan does at a token may come to nothing, for a reason of its own.

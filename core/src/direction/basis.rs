@@ -12,6 +12,23 @@ use crate::{
 /// Largest deviation of `basis basisᵀ` from the identity.
 const ORTHONORMAL_TOLERANCE: f32 = 1e-5;
 
+/// Checks that values at a place of a model have this width.
+///
+/// # Errors
+/// - those of [`Place::check`]
+/// - [`FileError::Intervention`] if they have another.
+pub(super) fn check_width(found: usize, place: Place, sizes: &Sizes) -> Result<(), FileError> {
+    match place.check(sizes)?.width(sizes) {
+        Some(width) if width == found => Ok(()),
+        width => Err(InterventionError::DirectionWidth {
+            site: place.site.to_string(),
+            expected: width.unwrap_or(0),
+            found,
+        }
+        .into()),
+    }
+}
+
 /// Orthonormal rows: a subspace of the values at a site.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Basis {
@@ -87,15 +104,7 @@ impl Basis {
     /// - those of [`Place::check`]
     /// - [`FileError::Intervention`] if the model has another width there.
     pub fn check(&self, place: Place, sizes: &Sizes) -> Result<(), FileError> {
-        match place.check(sizes)?.width(sizes) {
-            Some(width) if width == self.width() => Ok(()),
-            width => Err(InterventionError::DirectionWidth {
-                site: place.site.to_string(),
-                expected: width.unwrap_or(0),
-                found: self.width(),
-            }
-            .into()),
-        }
+        check_width(self.width(), place, sizes)
     }
 
     /// The tensor as a file has it.

@@ -53,9 +53,20 @@ pub struct Facts {
     pub created_by: Option<String>,
 }
 
-/// How a basis is found: distributed alignment search; the means of a variable's values; principal components of source less
-/// base; the answers' rows of the unembedding.
-pub const METHODS: [&str; 4] = ["das", "mean_difference", "pca", "unembedding"];
+/// How features are found: distributed alignment search; the means of a variable's values; principal components of source less
+/// base; the answers' rows of the unembedding; then pyvene's other ways, by its names for them.
+pub const METHODS: [&str; 10] = [
+    "das",
+    "mean_difference",
+    "pca",
+    "unembedding",
+    "rotated",
+    "boundless",
+    "sigmoid_mask",
+    "sigmoid_mask_rotated",
+    "autoencoder",
+    "jump_relu_sae",
+];
 
 /// IIA of what must not work and of what must, and of what is cheap, on the same pairs, 0..1.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

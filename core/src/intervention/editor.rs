@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use super::{Featurizer, Intervention, InterventionError, Source, Units};
+use super::{Intervention, InterventionError, Source, Units};
 use crate::{Component, Hook, Position, Site, Sizes};
 
 /// An intervention at a place.
@@ -180,14 +180,12 @@ fn check_edit<B: Backend>(
             found,
         });
     }
-    match &intervention.featurizer {
-        Featurizer::Subspace(basis) if basis.dims()[1] != width => {
-            Err(InterventionError::DirectionWidth {
-                site: site.to_string(),
-                expected: width,
-                found: basis.dims()[1],
-            })
-        }
+    match intervention.featurizer.width() {
+        Some(found) if found != width => Err(InterventionError::DirectionWidth {
+            site: site.to_string(),
+            expected: width,
+            found,
+        }),
         _ => Ok(()),
     }
 }

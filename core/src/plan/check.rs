@@ -127,7 +127,7 @@ impl Checker<'_> {
             direction,
             ..
         } = &self.planned.op;
-        let name = match (operation.is_learned, direction) {
+        let name = match (operation.is_learned(), direction) {
             (true, Some(name)) => name,
             (true, None) => return refuse(field, "a direction file", "nothing"),
             (false, None) => return Ok(None),
@@ -182,6 +182,22 @@ impl Checker<'_> {
                 },
             ));
         }
+        let forms = op.operation.forms;
+        let is_other =
+            |direction: &&Direction| !forms.is_empty() && !forms.contains(&direction.form());
+        if let Some(direction) = found.filter(is_other) {
+            let expected: Vec<&str> = forms.iter().map(|form| form.about()).collect();
+            let expected = expected.join(", or ");
+            return refuse(
+                self.field("op.direction"),
+                expected,
+                direction.form().about(),
+            );
+        }
+        if op.drop_rest && direction.is_none() {
+            let expected = "nothing: without a direction nothing is left out";
+            return refuse(self.field("op.drop_rest"), expected, true);
+        }
         if op.dims.is_some() && op.operation.op.is_none() {
             let expected = format!("nothing: `{}` keeps whole values", op.operation);
             return refuse(self.field("op.dims"), expected, "dimensions");
@@ -196,7 +212,8 @@ impl Checker<'_> {
             operation: op.operation,
             strength: op.strength,
             factor: op.factor,
-            basis: basis(found, op.dims.as_deref(), width),
+            dims: op.dims.clone(),
+            drops_rest: op.drop_rest,
             direction,
             width,
             origin,
@@ -366,20 +383,4 @@ fn rows(
     };
     sizes.check_ids(&rows).map_err(within(field))?;
     Ok(rows)
-}
-
-/// Rows of the subspace, row-major; `None` for the whole space.
-fn basis(direction: Option<&Direction>, dims: Option<&[usize]>, width: usize) -> Option<Vec<f32>> {
-    let rows = direction.map(Direction::rows);
-    let Some(dims) = dims else {
-        return rows.map(<[f32]>::to_vec);
-    };
-    let row = |dim: &usize| match rows {
-        Some(rows) => rows[dim * width..(dim + 1) * width].to_vec(),
-        None => {
-            let is_dim = |idx: usize| if idx == *dim { 1.0 } else { 0.0 };
-            (0..width).map(is_dim).collect()
-        }
-    };
-    Some(dims.iter().flat_map(row).collect())
 }

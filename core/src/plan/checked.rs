@@ -32,8 +32,10 @@ pub(super) struct Step {
     pub strength: f32,
     /// What the value is multiplied by, of an operation that does so.
     pub factor: Option<f32>,
-    /// Rows of the subspace, row-major; `None` for the whole space.
-    pub basis: Option<Vec<f32>>,
+    /// Features that are changed, or all.
+    pub dims: Option<Vec<usize>>,
+    /// Whether what features leave out of the value goes.
+    pub drops_rest: bool,
     pub direction: Option<Arc<Direction>>,
     pub width: usize,
     pub origin: Origin,
@@ -415,9 +417,18 @@ impl Step {
         source: Source<B>,
         device: &B::Device,
     ) -> Edit<B> {
-        let featurizer = match &self.basis {
-            Some(basis) => Featurizer::Subspace(self.tensor(basis.clone(), device)),
-            None => Featurizer::Identity,
+        let dims = self.dims.as_deref();
+        let intervention = match (&self.direction, dims) {
+            (Some(direction), _) => direction.intervention(op, dims, device),
+            (None, None) => Intervention::new(op, Featurizer::Identity),
+            (None, Some(dims)) => {
+                let mut mask = vec![0.0; self.width];
+                dims.iter().for_each(|dim| mask[*dim] = 1.0);
+                Intervention {
+                    mask: Some(self.tensor(mask, device).squeeze_dim(0)),
+                    ..Intervention::new(op, Featurizer::Identity)
+                }
+            }
         };
         // A value that is multiplied goes a part of the way to zero, or away from it.
         let share = self.factor.map_or(1.0, |factor| 1.0 - factor);
@@ -426,7 +437,8 @@ impl Step {
             units: of_row(&self.base_units, rows.start).in_rows(rows),
             intervention: Intervention {
                 strength: self.strength * share,
-                ..Intervention::new(op, featurizer)
+                drops_rest: self.drops_rest,
+                ..intervention
             },
             source,
         }

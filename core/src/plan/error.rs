@@ -52,14 +52,6 @@ pub enum PlanError {
         /// The valid names.
         expected: String,
     },
-    /// An operation of the plan format that is not computed yet.
-    #[error("operation `{name}` is not supported yet; supported: {expected}")]
-    OpUnsupported {
-        /// The operation.
-        name: String,
-        /// The valid names.
-        expected: String,
-    },
 }
 
 fn of_field(field: &str) -> String {

@@ -3,7 +3,11 @@
 use std::{fmt, str::FromStr};
 
 use super::PlanError;
-use crate::{Site, intervention::Op};
+use crate::{
+    Site,
+    direction::{Direction, Form},
+    intervention::Op,
+};
 
 /// An operation as plans, menus and sentences have it. A new one is a row of [`OPERATIONS`].
 #[derive(Debug, PartialEq, Eq)]
@@ -14,8 +18,8 @@ pub struct Operation {
     pub op: Option<Op>,
     /// Where its source's value comes from.
     pub reads: Reads,
-    /// True if it is done in a learned subspace, which a direction file holds.
-    pub is_learned: bool,
+    /// Which directions it takes, of an operation that is done to features that a direction file holds; others take any or none.
+    pub forms: &'static [Form],
     /// What a person does with a value: `swap`.
     pub verb: &'static str,
     /// What becomes of the value, in half a sentence.
@@ -38,12 +42,12 @@ pub enum Reads {
 }
 
 /// Every operation.
-pub static OPERATIONS: [Operation; 10] = [
+pub static OPERATIONS: [Operation; 17] = [
     Operation {
         name: "interchange",
         op: Some(Op::Interchange),
         reads: Reads::Source,
-        is_learned: false,
+        forms: &[],
         verb: "swap",
         about: "the source's value takes its place",
     },
@@ -51,7 +55,7 @@ pub static OPERATIONS: [Operation; 10] = [
         name: "zero",
         op: Some(Op::Zero),
         reads: Reads::Nothing,
-        is_learned: false,
+        forms: &[],
         verb: "zero",
         about: "it becomes zero",
     },
@@ -59,7 +63,7 @@ pub static OPERATIONS: [Operation; 10] = [
         name: "mean",
         op: Some(Op::Interchange),
         reads: Reads::Mean,
-        is_learned: false,
+        forms: &[],
         verb: "average",
         about: "the mean over the source's tokens takes its place",
     },
@@ -67,7 +71,7 @@ pub static OPERATIONS: [Operation; 10] = [
         name: "add",
         op: Some(Op::Add),
         reads: Reads::Source,
-        is_learned: false,
+        forms: &[],
         verb: "add",
         about: "the source's value is added",
     },
@@ -75,7 +79,7 @@ pub static OPERATIONS: [Operation; 10] = [
         name: "subtract",
         op: Some(Op::Subtract),
         reads: Reads::Source,
-        is_learned: false,
+        forms: &[],
         verb: "subtract",
         about: "the source's value is subtracted",
     },
@@ -83,7 +87,7 @@ pub static OPERATIONS: [Operation; 10] = [
         name: "noise",
         op: Some(Op::Add),
         reads: Reads::Noise,
-        is_learned: false,
+        forms: &[],
         verb: "add noise to",
         about: "Gaussian noise is added, of a standard deviation of 1 at full strength",
     },
@@ -91,7 +95,7 @@ pub static OPERATIONS: [Operation; 10] = [
         name: "scale",
         op: Some(Op::Zero),
         reads: Reads::Nothing,
-        is_learned: false,
+        forms: &[],
         verb: "scale",
         about: "it is multiplied by a factor",
     },
@@ -99,7 +103,7 @@ pub static OPERATIONS: [Operation; 10] = [
         name: "skip",
         op: Some(Op::Interchange),
         reads: Reads::Input,
-        is_learned: false,
+        forms: &[],
         verb: "skip",
         about: "what its module reads takes the place of what the module makes of it",
     },
@@ -107,7 +111,7 @@ pub static OPERATIONS: [Operation; 10] = [
         name: "collect",
         op: None,
         reads: Reads::Nothing,
-        is_learned: false,
+        forms: &[],
         verb: "collect",
         about: "it stays as it is, and is kept as the interventions leave it",
     },
@@ -115,21 +119,66 @@ pub static OPERATIONS: [Operation; 10] = [
         name: "low_rank",
         op: Some(Op::Interchange),
         reads: Reads::Source,
-        is_learned: true,
+        forms: &[Form::LowRank, Form::Rotated],
         verb: "swap",
         about: "the source's content of a learned subspace takes the place of its own",
     },
-];
-
-/// Names of the format that nothing here computes yet.
-const UNSUPPORTED: [&str; 7] = [
-    "rotated",
-    "boundless",
-    "sigmoid_mask",
-    "sigmoid_mask_rotated",
-    "pca",
-    "autoencoder",
-    "jump_relu_sae",
+    Operation {
+        name: "rotated",
+        op: Some(Op::Interchange),
+        reads: Reads::Source,
+        forms: &[Form::Rotated],
+        verb: "swap",
+        about: "the source's content of some dimensions of a learned basis takes the place of its own",
+    },
+    Operation {
+        name: "boundless",
+        op: Some(Op::Interchange),
+        reads: Reads::Source,
+        forms: &[Form::MaskedRotated],
+        verb: "swap",
+        about: "the source's content of a learned basis takes the place of its own, up to a learned boundary",
+    },
+    Operation {
+        name: "sigmoid_mask",
+        op: Some(Op::Interchange),
+        reads: Reads::Source,
+        forms: &[Form::Masked],
+        verb: "swap",
+        about: "the source's numbers take the place of its own, each to a learned degree",
+    },
+    Operation {
+        name: "sigmoid_mask_rotated",
+        op: Some(Op::Interchange),
+        reads: Reads::Source,
+        forms: &[Form::MaskedRotated],
+        verb: "swap",
+        about: "the source's content of a learned basis takes the place of its own, each dimension to a learned degree",
+    },
+    Operation {
+        name: "pca",
+        op: Some(Op::Interchange),
+        reads: Reads::Source,
+        forms: &[Form::Pca, Form::LowRank, Form::Rotated],
+        verb: "swap",
+        about: "the source's principal components take the place of its own",
+    },
+    Operation {
+        name: "autoencoder",
+        op: Some(Op::Interchange),
+        reads: Reads::Source,
+        forms: &[Form::Autoencoder],
+        verb: "swap",
+        about: "the source's latents of an autoencoder take the place of its own",
+    },
+    Operation {
+        name: "jump_relu_sae",
+        op: Some(Op::Interchange),
+        reads: Reads::Source,
+        forms: &[Form::JumpRelu],
+        verb: "swap",
+        about: "the source's features of a sparse autoencoder take the place of its own",
+    },
 ];
 
 impl Operation {
@@ -145,7 +194,22 @@ impl Operation {
     /// Those that change a whole value, without a direction.
     pub fn of_whole_values() -> impl Iterator<Item = &'static Self> {
         let all = OPERATIONS.iter();
-        all.filter(|operation| !operation.is_learned && operation.op.is_some())
+        all.filter(|operation| !operation.is_learned() && operation.op.is_some())
+    }
+
+    /// True if it is done to features that a direction file holds.
+    pub fn is_learned(&self) -> bool {
+        !self.forms.is_empty()
+    }
+
+    /// The operation that swaps a direction's features: the one that has its method's name, or the first that takes it.
+    pub fn swapping(direction: &Direction) -> &'static Self {
+        let form = direction.form();
+        let takes = |own: &&Self| own.forms.contains(&form);
+        let is_named = |own: &&Self| own.name == direction.facts.method;
+        let mut all = OPERATIONS.iter().filter(takes);
+        let named = all.clone().find(is_named);
+        named.or_else(|| all.next()).unwrap_or(Self::LOW_RANK)
     }
 
     /// True if the values at a site can be what it reads.
@@ -185,9 +249,6 @@ impl FromStr for &'static Operation {
         let names: Vec<&str> = OPERATIONS.iter().map(|own| own.name).collect();
         let expected = names.join(", ");
         let name = name.to_owned();
-        match UNSUPPORTED.contains(&name.as_str()) {
-            true => Err(PlanError::OpUnsupported { name, expected }),
-            false => Err(PlanError::OpUnknown { name, expected }),
-        }
+        Err(PlanError::OpUnknown { name, expected })
     }
 }

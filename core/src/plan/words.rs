@@ -4,7 +4,7 @@ use super::{
     CheckedPlan,
     checked::{Origin, Step},
 };
-use crate::{Tokenizer, intervention::Units};
+use crate::{Tokenizer, direction::Form, intervention::Units};
 
 impl CheckedPlan {
     /// What each run does, a line each, in the order in which it happens; with a tokenizer, tokens with their text.
@@ -72,15 +72,20 @@ impl CheckedPlan {
         let place = self.place_in_words(step, &step.base_units, step.into, tokenizer);
         let mut text = format!("{} {place}", step.operation.verb);
         if let Some(direction) = &step.direction {
-            let rank = step
-                .basis
-                .as_ref()
-                .map_or(0, |basis| basis.len() / step.width);
+            let rank = step.dims.as_ref().map_or(direction.rank(), Vec::len);
             let of = direction.facts.variable.as_deref();
             let of = of.map_or(String::new(), |variable| format!(" of {variable}"));
-            text += &format!(", inside a learned subspace of rank {rank}{of}");
-        } else if let Some(basis) = &step.basis {
-            text += &format!(", in {} dimensions", basis.len() / step.width);
+            text += &match direction.form() {
+                Form::LowRank | Form::Rotated => {
+                    format!(", inside a learned subspace of rank {rank}{of}")
+                }
+                form => format!(", in {rank} features of {}{of}", form.about()),
+            };
+            if step.drops_rest {
+                text += ", without what these leave out";
+            }
+        } else if let Some(dims) = &step.dims {
+            text += &format!(", in {} dimensions", dims.len());
         }
         text += &match &step.origin {
             Origin::Nothing => String::new(),

@@ -13,6 +13,7 @@ use serde_json::json;
 use swivel_core::{
     Decoder, Place, Sizes,
     direction::{Direction, Facts},
+    intervention::Op,
     question::{Pair, TokenName},
 };
 
@@ -30,7 +31,7 @@ use crate::{
     pairs::{self, Counts, read_pairs},
     probe::{self, LearnedOn},
     report::Report,
-    score::{Bases, swap_along},
+    score::Bases,
     site::check_head,
     verdict,
 };
@@ -229,7 +230,7 @@ impl Job for Eval {
             report,
         } = self;
         let (model, _) = files.load::<A::InnerBackend>(&device, report)?;
-        let learned = swap_along(direction.basis(&device));
+        let learned = direction.intervention(Op::Interchange, None, &device);
         probe::check(
             &model,
             files.sizes(),
@@ -245,18 +246,18 @@ impl Job for Eval {
         let place = direction.facts.place;
         check_head(place.site, place.head, files.sizes())?;
         report.line(format!(
-            "Scoring {} on {} pairs: {place}, rank {}, on {device_name}",
+            "Scoring {} on {} pairs: {place}, {}, on {device_name}",
             file.display(),
             pairs.len(),
-            direction.rank()
+            direction.size_in_words()
         ));
         let cached = cache_pairs(&model, files.sizes(), place, &pairs, cache)?;
         let cached = cached.with_choices(choices);
         let score = cached.score(&model, &learned)?;
-        let size = [direction.width(), direction.rank()];
+        let size = [direction.width(), direction.n_swapped()];
         let compared = cached.controls(&model, size, seed, &Bases::default())?;
         let swaps = cached.swaps(&model, &learned, &pairs)?;
-        let found = verdict::report_scores(report, score, &compared, direction.rank(), &swaps);
+        let found = verdict::report_scores(report, score, &compared, direction.n_swapped(), &swaps);
         let iia = score.all.share();
         let of = stands_for.map_or(String::new(), |what| format!("   for {what}"));
         report.line(format!(

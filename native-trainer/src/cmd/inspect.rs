@@ -140,8 +140,8 @@ fn inspect_direction(direction: &Direction, report: Report) {
         (
             "direction",
             format!(
-                "{method}, rank {}, width {}",
-                direction.rank(),
+                "{method}, {}, width {}",
+                direction.size_in_words(),
                 direction.width()
             ),
         ),
@@ -209,6 +209,7 @@ fn inspect_direction(direction: &Direction, report: Report) {
         "kind": "direction",
         "method": method,
         "rank": direction.rank(),
+        "form": direction.form().about(),
         "width": direction.width(),
         "layer": place.site.layer,
         "component": place.site.component.name(),

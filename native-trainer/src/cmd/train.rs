@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use swivel_core::{
     Component, Place, Position, Site,
-    direction::Direction,
+    direction::{Direction, Form},
     question::{PairShape, TokenName},
     train::check_rank,
 };
@@ -299,6 +299,9 @@ fn prepare(args: Args) -> Result<Train> {
 
 /// Refuses a basis to start from that is none of the site, or of another rank.
 fn check_init(init: &Direction, rank: usize, site: Site, width: usize) -> Result<()> {
+    if !matches!(init.form(), Form::LowRank | Form::Rotated) {
+        bail!("--init holds {}; expected a subspace", init.form().about());
+    }
     if init.rank() != rank {
         bail!(
             "--init holds a basis of rank {}; expected --rank {rank}",

@@ -353,6 +353,7 @@ fn any_plan(rng: &mut ChaCha8Rng) -> Plan {
                 seed: maybe(rng, |rng| index(rng) as u64),
                 direction: maybe(rng, text),
                 dims: maybe(rng, |rng| list(rng, index)),
+                drop_rest: maybe(rng, |_| true).unwrap_or(false),
                 strength: maybe(rng, number).unwrap_or(1.0),
             },
         }

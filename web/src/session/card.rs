@@ -110,7 +110,7 @@ impl Card {
         Self {
             direction: Some(idx),
             is_on: false,
-            ..Self::new(Operation::LOW_RANK, place, place.position)
+            ..Self::new(Operation::swapping(direction), place, place.position)
         }
     }
 

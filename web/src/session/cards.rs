@@ -271,5 +271,5 @@ fn is_same_swap(left: &Direction, right: &Direction) -> bool {
     };
     left.facts.place == right.facts.place
         && meaning(left) == meaning(right)
-        && (left.rank(), left.rows()) == (right.rank(), right.rows())
+        && (left.features(), left.mask()) == (right.features(), right.mask())
 }

@@ -121,9 +121,16 @@ impl Session {
             title,
             site,
             place: place(site)?,
-            line: line(card.operation).ok_or(
-                "pyvene takes what a module reads from a plain run, not from the one that is changed",
-            )?,
+            line: match (line(card.operation), card.operation.reads) {
+                (Some(line), _) if opened.is_some() == card.operation.is_learned() => line,
+                (Some(_), _) => return Err("pyvene does this to whole values only"),
+                (None, Reads::Input) => {
+                    return Err(
+                        "pyvene takes what a module reads from a plain run, not from the one that is changed",
+                    );
+                }
+                (None, _) => return Err("it is not written for pyvene yet"),
+            },
             basis: opened.map(|opened| (opened.direction.rows().to_vec(), opened.direction.rank())),
             strength: card.strength,
             factor: card.factor,

@@ -147,7 +147,10 @@ impl FlipTable {
         let [learned, random] = self.names.clone();
         match swap {
             Swap::Direction => card.planned(Some(learned)),
-            Swap::Random => card.planned(Some(random)),
+            Swap::Random => {
+                card.operation = Operation::LOW_RANK;
+                card.planned(Some(random))
+            }
             Swap::Whole => {
                 card.operation = Operation::INTERCHANGE;
                 card.planned(None)
@@ -260,8 +263,8 @@ impl Session {
         let variable = self.asked_variable(&question)?;
         let mut sampler = question.sampler(&variable)?;
         let pairs = sampler.at_most(N_PAIRS, seed, &[name])?;
-        let (rank, n) = (opened.direction.rank(), opened.direction.rows().len());
-        let rows = random_rows(n / rank, rank, seed);
+        let (rank, width) = (opened.direction.n_swapped(), opened.direction.width());
+        let rows = random_rows(width, rank, seed);
         let random = Direction::new(rows, rank, facts.clone())?.to_bytes();
         self.n_tables += 1;
         self.flips = Some(FlipTable {

@@ -235,7 +235,8 @@ fn cards_of(
         ..
     } = planned.op;
     let is_mean_of_some = !operation.reads_token() && planned.source_positions.is_some();
-    let is_more = planned.values.is_some() || dims.is_some() || is_mean_of_some;
+    let is_more =
+        planned.values.is_some() || dims.is_some() || is_mean_of_some || planned.op.drop_rest;
     if planned.unit == Unit::Heads || operation.op.is_none() || is_more {
         return None;
     }

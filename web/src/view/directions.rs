@@ -66,7 +66,9 @@ struct Facts {
 fn facts(session: &Session, card: &Card) -> Facts {
     let direction = card.direction.and_then(|idx| session.directions.get(idx));
     let known = direction.map(|opened| &*opened.direction);
-    let rank = known.map_or(String::new(), |known| format!(", rank {}", known.rank()));
+    let rank = known.map_or(String::new(), |known| {
+        format!(", {}", known.size_in_words())
+    });
     let reads = card.operation.reads_token();
     let place = match !reads || card.place.position == card.source_position {
         true => card.place.to_string(),

@@ -206,11 +206,7 @@ fn every_mistake_is_refused_with_its_field() {
         (
             r#""type": "zero""#,
             r#""type": "pca""#,
-            &[
-                "`interventions[1].op.type`",
-                "not supported yet",
-                "low_rank",
-            ],
+            &["`interventions[1].op.direction`", "a direction file"],
         ),
         (
             r#""type": "zero""#,
@@ -522,10 +518,24 @@ fn operations_take_what_is_theirs_and_nothing_else() {
         ),
         (
             "mlp_output",
+            r#""source": 0,"#,
+            r#""sigmoid_mask", "direction": "d.safetensors""#,
+            "op.direction",
+            &["a mask of the value's own numbers", "a subspace"],
+        ),
+        (
+            "mlp_output",
             "",
-            r#""pca", "direction": "d.safetensors""#,
-            "op.type",
-            &["pca", "low_rank"],
+            r#""zero", "drop_rest": true"#,
+            "op.drop_rest",
+            &["left out"],
+        ),
+        (
+            "mlp_output",
+            r#""source": 0,"#,
+            r#""pca", "direction": "d.safetensors", "drop_rest": true, "dims": [1]"#,
+            "",
+            &[],
         ),
     ];
     for (component, fields, op, field, expected) in cases {
