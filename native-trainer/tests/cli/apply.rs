@@ -331,7 +331,7 @@ fn bad_plans_are_refused_with_the_field() {
         (
             "interchange",
             "noize",
-            &["`interventions[0].op.type`", "not supported yet"],
+            &["`interventions[0].op.type`", "unknown operation"],
         ),
         (
             r#""interchange""#,
