@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long, help_heading = heading::MODEL)]
     any_model: bool,
     /// Where logits and values go, safetensors: logits.base, logits.intervened, record.N of the sites that the plan records,
-    /// collect.N of its interventions that collect; in a folder that is there, PLAN.safetensors
+    /// collected.N of its interventions that collect; in a folder that is there, PLAN.safetensors
     #[arg(long, value_name = "FILE|DIR", help_heading = heading::OUTPUT)]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -212,7 +212,7 @@ fn last_position<B: Backend>(logits: &Tensor<B, 3>) -> Result<Vec<Vec<Candidate>
 }
 
 /// What names of collected values begin with.
-const COLLECT: &str = "collect.";
+const COLLECT: &str = "collected.";
 
 /// What a plan records and collects, by name.
 fn named_records<B: Backend>(

@@ -37,7 +37,7 @@ fn values_are_collected_and_said() {
         "{text}"
     );
     assert!(
-        text.contains("collect.0  1 x 2 x 64 values, root mean square "),
+        text.contains("collected.0  1 x 2 x 64 values, root mean square "),
         "{text}"
     );
     let bytes = fs::read(&out).unwrap();
@@ -48,7 +48,7 @@ fn values_are_collected_and_said() {
             .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
             .collect()
     };
-    let collected = floats("collect.0");
+    let collected = floats("collected.0");
     assert_eq!(collected.len(), 2 * 64);
     // The last layer's value is the source's, which answers otherwise: its head gives the logits.
     let plain = PLAN.replace(

@@ -163,22 +163,38 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                 .is_some_and(|card| card.operation.reads == Reads::Noise)
         })
     };
-    // A number that is none leaves the card as it is.
-    let change = move |set: &dyn Fn(&mut Card)| {
-        page.edit(|session| {
-            session.change(|choices| choices.cards.get_mut(idx).into_iter().for_each(set));
+    let change = move |set: fn(&mut Card, f64), value: f64| {
+        page.edit(move |session| {
+            session.change(move |choices| {
+                if let Some(card) = choices.cards.get_mut(idx) {
+                    set(card, value);
+                }
+            });
         });
     };
+    // What is no number goes, and what the card has comes back.
+    let number = move |event: &web_sys::Event, shown: String| {
+        let value = event_target_value(event).parse::<f64>().ok();
+        let value = value.filter(|value| (*value as f32).is_finite());
+        if value.is_none() {
+            event_target::<web_sys::HtmlInputElement>(event).set_value(&shown);
+        }
+        value
+    };
+    let shown_factor = move || factor().map_or(String::new(), |factor| factor.to_string());
     let set_factor = move |event: web_sys::Event| {
-        let factor = event_target_value(&event).parse::<f32>().ok();
-        match factor.filter(|factor| factor.is_finite()) {
-            Some(factor) => change(&|card| card.factor = Some(factor)),
-            None => change(&|_| ()),
+        if let Some(value) = number(&event, shown_factor()) {
+            change(|card, value| card.factor = Some(value as f32), value);
         }
     };
-    let set_seed = move |event: web_sys::Event| match event_target_value(&event).parse() {
-        Ok(seed) => change(&|card| card.seed = seed),
-        Err(_) => change(&|_| ()),
+    let shown_seed = move || {
+        let seed = card.with(|card| card.as_ref().map(|card| card.seed.to_string()));
+        seed.unwrap_or_default()
+    };
+    let set_seed = move |event: web_sys::Event| {
+        if let Some(value) = number(&event, shown_seed()) {
+            change(|card, value| card.seed = value as u64, value);
+        }
     };
     let text = move |get: fn(&Facts) -> String| {
         facts.with(|facts| facts.as_ref().map(get).unwrap_or_default())
@@ -291,7 +307,7 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                         class="factor"
                         step="any"
                         aria-label=move || format!("factor of {}", text(|facts| facts.title.clone()))
-                        prop:value=move || factor().map(|factor| factor.to_string())
+                        prop:value=shown_factor
                         on:change=set_factor
                     />
                 </label>
@@ -305,7 +321,7 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                         min="0"
                         step="1"
                         aria-label=move || format!("seed of {}", text(|facts| facts.title.clone()))
-                        prop:value=move || card.with(|card| card.as_ref().map(|card| card.seed.to_string()))
+                        prop:value=shown_seed
                         on:change=set_seed
                     />
                 </label>
