@@ -9,7 +9,7 @@
 //! | field | why |
 //! |---|---|
 //! | `format`, `format_version` | `swivel.direction`, `1`: a reader knows at once whether it can read the rest |
-//! | `method` | how it was learned: `das`, distributed alignment search, also read as `low_rank`, pyvene's name; `rotated`, `boundless`, `sigmoid_mask`, `sigmoid_mask_rotated`, the same in all dimensions, and with a mask; `autoencoder`, `jump_relu_sae`. `mean_difference`, `pca` and `unembedding` are computed |
+//! | `method` | how it was learned: `das`, distributed alignment search, also read as `low_rank`, pyvene's name; `rotated`, `boundless`, `sigmoid_mask`, `sigmoid_mask_rotated`, the same in all dimensions, and with a mask; `autoencoder`, `jump_relu_sae`. `mean_difference`, `pca` and `unembedding` are computed, `imported` were vectors in another format |
 //! | `model`, `model_sha256` | the weights that it was learned on; on any others its scores mean nothing |
 //! | `layer`, `component`, `unit`, `position` | the site: where it is swapped; `unit` is `pos`, or `h.pos` at a component that is per head |
 //! | `head` | with unit `h.pos` only: in which head |

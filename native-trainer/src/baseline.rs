@@ -23,6 +23,9 @@ pub enum Method {
     Pca,
     /// Difference of the answers' unembeddings through the final norm; of many, their principal components.
     Unembedding,
+    /// Given.
+    #[value(skip)]
+    Imported,
 }
 
 impl Method {
@@ -81,7 +84,7 @@ impl<B: Backend> Baseline<'_, B> {
     /// `[rank, width]`, of fewer rows where there is not more; `None` where it is not known.
     fn basis(&self, method: Method, rank: usize) -> Result<Option<Tensor<B, 2>>> {
         let rows = match method {
-            Method::Das => None,
+            Method::Das | Method::Imported => None,
             Method::MeanDifference => self.class_means()?,
             Method::Pca => Some(self.differences()?),
             Method::Unembedding => self.answers()?,

@@ -9,6 +9,7 @@ mod data;
 mod eval;
 mod find;
 mod generate;
+mod import;
 mod inspect;
 mod merge;
 mod options;
@@ -29,6 +30,8 @@ use clap::{Parser, Subcommand};
 pub enum Command {
     /// Learn a direction and write its file (the default)
     Train(train::Args),
+    /// Make a vector that somebody else keeps a direction, and score it as a learned one
+    Import(import::Args),
     /// Score a direction file on fresh pairs, with controls
     Eval(eval::Args),
     /// Make a map of places: a direction, or the effect of a swap, at each layer and position
@@ -80,6 +83,7 @@ impl Command {
     pub fn run(self) -> Result<ExitCode> {
         match self {
             Self::Train(args) => train::run(args),
+            Self::Import(args) => import::run(args),
             Self::Eval(args) => eval::run(args),
             Self::Sweep(args) => sweep::run(args),
             Self::Merge(args) => merge::run(args),

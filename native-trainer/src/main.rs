@@ -32,6 +32,7 @@ mod side_by_side;
 mod site;
 mod tensors;
 mod train;
+mod vectors;
 mod verdict;
 mod weight_file;
 mod weights;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use swivel_core::{
     Decoder, Place, Position,
-    direction::{Controls, Direction, Facts, Measured, Probe, Unseen},
+    direction::{Basis, Controls, Direction, Facts, Measured, Probe, Unseen},
     question::Placed,
     train::{Rotation, orthonormal},
 };
@@ -124,10 +124,12 @@ pub struct Train {
     pub choices: Option<Vec<u32>>,
     /// How the direction is found.
     pub method: Method,
+    /// What an imported basis was in.
+    pub about: String,
     /// Pairs to learn from, and to score on.
     pub sets: Sets,
-    /// Where training starts, where that is no random basis.
-    pub init: Option<Direction>,
+    /// Where training starts, where that is no random basis; the basis itself, where it is imported.
+    pub init: Option<Basis>,
     /// Where the direction goes.
     pub target: Target,
     /// The command that scores the file.
@@ -249,6 +251,7 @@ impl Train {
                 "  training  {n_pairs} pairs, {} epochs, batch {}, lr {:.2e}, seed {}",
                 rule.epochs, rule.batch_size, rule.lr, rule.seed
             ),
+            Method::Imported => format!("  imported  {}", self.about),
             method => format!("  computed  {} of {n_pairs} pairs", method.name()),
         });
     }
@@ -425,6 +428,10 @@ impl Job for Train {
                     ..baseline.bases(rank)?
                 };
                 (rotation.basis(), bases)
+            }
+            Method::Imported => {
+                let given = self.start::<A::InnerBackend>(&device)?;
+                (given.basis(), baseline.bases(rank)?)
             }
             method => (baseline.exactly(method, rank)?, Bases::default()),
         };

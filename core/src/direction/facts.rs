@@ -54,12 +54,13 @@ pub struct Facts {
 }
 
 /// How features are found: distributed alignment search; the means of a variable's values; principal components of source less
-/// base; the answers' rows of the unembedding; then pyvene's other ways, by its names for them.
-pub const METHODS: [&str; 10] = [
+/// base; the answers' rows of the unembedding; elsewhere; then pyvene's other ways, by its names for them.
+pub const METHODS: [&str; 11] = [
     "das",
     "mean_difference",
     "pca",
     "unembedding",
+    "imported",
     "rotated",
     "boundless",
     "sigmoid_mask",

@@ -64,11 +64,19 @@ impl HeaderReader {
     /// # Errors
     /// - Those of [`HeaderReader::give`] and [`HeaderReader::finish`].
     pub fn read(file: &[u8]) -> Result<StoredFile, TensorError> {
+        Self::of(file)?.finish()
+    }
+
+    /// A reader that was given all that it wanted of a file in memory.
+    ///
+    /// # Errors
+    /// - Those of [`HeaderReader::give`].
+    pub fn of(file: &[u8]) -> Result<Self, TensorError> {
         let mut reader = Self::new(file.len() as u64);
         while let Some(range) = reader.wants() {
             reader.give(&file[range.start as usize..range.end as usize])?;
         }
-        reader.finish()
+        Ok(reader)
     }
 
     /// The bytes to give next, inside the file, at least one unless the file is empty; `None` when nothing is wanted any more.
@@ -111,7 +119,20 @@ impl HeaderReader {
     ///
     /// # Errors
     /// - [`TensorError::Bytes`] if more bytes are wanted.
+    /// - [`TensorError::Torch`] if the values of a tensor do not lie row by row.
     pub fn finish(self) -> Result<StoredFile, TensorError> {
+        let file = self.finish_in_any_order()?;
+        match file.by_column.first() {
+            Some(name) => Err(torch::refused_by_column(name)),
+            None => Ok(file),
+        }
+    }
+
+    /// The same, of a file of which matrices may lie column by column.
+    ///
+    /// # Errors
+    /// - [`TensorError::Bytes`] if more bytes are wanted.
+    pub fn finish_in_any_order(self) -> Result<StoredFile, TensorError> {
         match self.step {
             Step::Ready(file) => Ok(file),
             Step::Wants(expected) => Err(TensorError::Bytes { expected, found: 0 }),
@@ -165,6 +186,7 @@ fn gguf(start: &[u8], n_bytes: u64) -> Result<Step, TensorError> {
             n_bytes,
             tensors: gguf.tensors,
             unread: Vec::new(),
+            by_column: Vec::new(),
             metadata: gguf.metadata,
         }),
     })

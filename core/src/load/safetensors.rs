@@ -80,6 +80,7 @@ pub(super) fn read(header: &[u8], n_bytes: u64) -> Result<StoredFile, TensorErro
         n_bytes,
         tensors: Vec::new(),
         unread: Vec::new(),
+        by_column: Vec::new(),
         metadata: metadata.collect(),
     };
     for (name, info) in tensors {

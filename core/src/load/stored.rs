@@ -57,6 +57,8 @@ pub struct StoredFile {
     pub tensors: Vec<StoredTensor>,
     /// The tensors that cannot.
     pub unread: Vec<UnreadTensor>,
+    /// Names of the matrices whose values lie column by column; none but in a torch file that was read so.
+    pub by_column: Vec<String>,
     /// What else the file says, by key.
     pub metadata: BTreeMap<String, Value>,
 }

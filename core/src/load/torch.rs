@@ -38,6 +38,8 @@ pub(super) fn is_old(first: &[u8]) -> bool {
     first.starts_with(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46")
 }
 
+pub(super) use layout::refused_by_column;
+
 fn wrong(
     what: impl Into<String>,
     expected: impl Into<String>,
@@ -213,6 +215,7 @@ struct Values {
     /// Tensors that are read, each with its place in `entries`; their bytes are counted from the entry's.
     tensors: Vec<(usize, StoredTensor)>,
     unread: Vec<UnreadTensor>,
+    by_column: Vec<String>,
     entries: Vec<Entry>,
     /// Entries that have values of these tensors, the next one last.
     wanted: Vec<usize>,
@@ -223,7 +226,7 @@ struct Values {
 impl Values {
     fn new(state_dict: Vec<(&str, Tensor<'_>)>, archive: Archive) -> Result<Self, TensorError> {
         let mut tensors = Vec::new();
-        let mut unread = Vec::new();
+        let (mut unread, mut by_column) = (Vec::new(), Vec::new());
         for (name, tensor) in state_dict {
             let dtype = match tensor.numbers {
                 Numbers::Read(dtype) => dtype,
@@ -238,6 +241,9 @@ impl Values {
                 wrong(format!("tensor `{name}`"), expected, "none")
             })?;
             let stored = layout::stored(name, &tensor, dtype, archive.values[entry].n_bytes)?;
+            if layout::is_by_column(&tensor) {
+                by_column.push(name.to_owned());
+            }
             tensors.push((entry, stored));
         }
         let mut wanted: Vec<usize> = tensors.iter().map(|(entry, _)| *entry).collect();
@@ -247,6 +253,7 @@ impl Values {
             end: archive.end,
             tensors,
             unread,
+            by_column,
             entries: archive.values,
             wanted,
             starts: BTreeMap::new(),
@@ -269,6 +276,7 @@ impl Values {
             n_bytes,
             tensors: placed.collect(),
             unread: self.unread,
+            by_column: self.by_column,
             metadata: BTreeMap::new(),
         })
     }

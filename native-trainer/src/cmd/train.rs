@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use swivel_core::{
     Component, Place, Position, Site,
-    direction::{Direction, Form},
+    direction::{Basis, Direction, Form},
     question::{PairShape, TokenName},
     train::check_rank,
 };
@@ -29,6 +29,7 @@ use crate::{
     pairs::{Counts, Sets, placed, read_pairs},
     site::{parse_site, width_at},
     train::{RunConfig, Target, Train},
+    vectors::{self, Vectors},
 };
 
 /// Pairs to learn from, where it is not said how many.
@@ -58,15 +59,15 @@ pub struct Args {
     /// Held-out pairs from a file
     #[arg(long, value_name = "FILE", requires = "train_data", help_heading = heading::QUESTION)]
     test_data: Option<PathBuf>,
-    /// Layer of the site, from 0, or `last`
-    #[arg(long, default_value = "last", value_name = "N|last", help_heading = heading::PLACE)]
-    layer: String,
+    /// Layer of the site, from 0, or `last` [default: last]
+    #[arg(long, value_name = "N|last", help_heading = heading::PLACE)]
+    layer: Option<String>,
     /// Token that is swapped: from 0, from the end as -2, `last`, or by a name that the task has, as S, S:first, S+1 [default: last]
     #[arg(long, value_name = "N|last|NAME", allow_negative_numbers = true, help_heading = heading::PLACE)]
     position: Option<TokenName>,
-    /// Component of the site, one of those listed below
-    #[arg(long, default_value = "block_output", value_name = "NAME", help_heading = heading::PLACE)]
-    component: String,
+    /// Component of the site, one of those listed below [default: block_output]
+    #[arg(long, value_name = "NAME", help_heading = heading::PLACE)]
+    component: Option<String>,
     /// Head of the site, from 0, where the component is per head
     #[arg(long, value_name = "N", help_heading = heading::PLACE)]
     head: Option<usize>,
@@ -104,11 +105,38 @@ pub struct Args {
 /// Runs `train`.
 pub fn run(args: Args) -> Result<ExitCode> {
     let device = args.common.device.clone();
-    device::run(device, prepare(args)?)
+    device::run(device, prepare(args, None)?)
+}
+
+/// Runs `import`: what `train` does, but that the basis is given.
+pub fn import(file: PathBuf, mut args: Args) -> Result<ExitCode> {
+    let files = args.common.open()?;
+    let layer = match args.layer.as_deref() {
+        None => None,
+        Some(layer) => Some(
+            parse_site("block_output", layer, None, files.sizes())?
+                .0
+                .layer,
+        ),
+    };
+    let vectors = vectors::read(&file, layer)?;
+    if let Some(site) = vectors.site {
+        args.layer.get_or_insert(site.layer.to_string());
+        args.component.get_or_insert(site.component.to_string());
+    }
+    if args.layer.is_none() {
+        bail!(
+            "{} does not say where its vector belongs; expected --layer",
+            file.display()
+        );
+    }
+    (args.method, args.rank) = (Method::Imported, vectors.n());
+    let device = args.common.device.clone();
+    device::run(device, prepare(args, Some((file, vectors)))?)
 }
 
 /// Checks everything that can be checked before the work starts.
-fn prepare(args: Args) -> Result<Train> {
+fn prepare(args: Args, given: Option<(PathBuf, Vectors)>) -> Result<Train> {
     let Args {
         common,
         task: asked,
@@ -136,20 +164,32 @@ fn prepare(args: Args) -> Result<Train> {
     let cached = cache.resolve()?;
     check_counts(&[("--train-pairs", train_pairs), ("--test-pairs", test_pairs)])?;
     if method != Method::Das && (honest.seeds > 1 || init_file.is_some()) {
-        bail!(
-            "--seeds and --init are for --method das: what is computed has no seed to start from"
-        );
+        bail!("--seeds and --init are for what is learned: the rest has no seed to start from");
     }
     honest.check()?;
     let files = common.open()?;
-    let (site, head) = parse_site(&component, &layer, head, files.sizes())?;
+    let component = component.as_deref().unwrap_or("block_output");
+    let layer = layer.as_deref().unwrap_or("last");
+    let (site, head) = parse_site(component, layer, head, files.sizes())?;
     let width = width_at(site, files.sizes())?;
-    check_rank(width, rank)?;
-    let init = init_file.as_deref().map(direction_file::read).transpose()?;
-    if let Some(init) = &init {
-        init.check(files.sizes())?;
-        check_init(init, rank, site, width)?;
+    if let Some((file, vectors)) = given.as_ref().filter(|(_, own)| own.width != width) {
+        bail!(
+            "{} holds vectors of width {}; {site} has width {width}",
+            file.display(),
+            vectors.width
+        );
     }
+    check_rank(width, rank)?;
+    let init = match (&given, init_file.as_deref()) {
+        (Some((_, vectors)), _) => Some(Basis::new(vectors.basis()?, rank)?),
+        (None, None) => None,
+        (None, Some(file)) => {
+            let init = direction_file::read(file)?;
+            init.check(files.sizes())?;
+            check_init(&init, rank, site, width)?;
+            init.features().basis().cloned()
+        }
+    };
     let (sets, task) = match (&train_data, &test_data) {
         (Some(train), Some(test)) => {
             let position = position.is_some().then_some("--position");
@@ -219,7 +259,9 @@ fn prepare(args: Args) -> Result<Train> {
         parts.extend(honest.tags());
         parts.extend((method != Method::Das).then(|| method.name().to_owned()));
         parts.extend(learn.tags());
-        let init = init_file.as_deref();
+        let init = init_file
+            .as_deref()
+            .or(given.as_ref().map(|(file, _)| &**file));
         parts.extend(init.map(|path| format!("from-{}", stem(path))));
         parts.extend(no_shuffle.then(|| "ordered".to_owned()));
         parts.extend(cache.tags());
@@ -239,7 +281,8 @@ fn prepare(args: Args) -> Result<Train> {
     next.extend(asked.to_args());
     next.extend(common.to_args());
     // The name says every setting but what is in files.
-    let has_files = train_data.is_some() || init_file.is_some() || asked.synonyms.is_some();
+    let is_given = given.is_some() || init_file.is_some();
+    let has_files = train_data.is_some() || is_given || asked.synonyms.is_some();
     let is_whole_name = out.ends_with(&name) && !has_files;
     let config = RunConfig {
         model: files.name.clone(),
@@ -289,6 +332,7 @@ fn prepare(args: Args) -> Result<Train> {
             .transpose()?
             .flatten(),
         method,
+        about: given.map_or(String::new(), |(_, vectors)| vectors.about),
         sets,
         init,
         files,

@@ -9,6 +9,7 @@ mod eval;
 mod formats;
 mod generate;
 mod gguf;
+mod import;
 mod inspect;
 mod model;
 mod output;

@@ -300,7 +300,7 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                 <output>{move || format!("{:.2}", strength())}</output>
             </label>
             <Show when=move || factor().is_some()>
-                <label class="slider">
+                <label class="number">
                     <span>"times"</span>
                     <input
                         type="number"
@@ -313,7 +313,7 @@ fn CardView(page: PageState, idx: usize) -> impl IntoView {
                 </label>
             </Show>
             <Show when=is_random>
-                <label class="slider">
+                <label class="number">
                     <span>"seed"</span>
                     <input
                         type="number"

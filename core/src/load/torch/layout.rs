@@ -6,7 +6,7 @@ use crate::load::{Dtype, StoredTensor, TensorError};
 /// The tensor, its bytes counted from the start of an entry of `n_bytes` bytes.
 ///
 /// # Errors
-/// - [`TensorError::Torch`] if its values do not lie row by row, or not inside the entry.
+/// - [`TensorError::Torch`] if its values lie neither row by row nor, of a matrix, column by column, or not inside the entry.
 pub fn stored(
     name: &str,
     tensor: &Tensor<'_>,
@@ -16,10 +16,9 @@ pub fn stored(
     let what = || format!("tensor `{name}`");
     let sizes = &tensor.shape;
     let n_values = sizes.iter().try_fold(1_u64, |n, size| n.checked_mul(*size));
-    if n_values != Some(0) && !is_row_major(sizes, &tensor.strides) {
-        let expected = "values row by row; save it after `.contiguous()`";
+    if n_values != Some(0) && !is_row_major(sizes, &tensor.strides) && !is_by_column(tensor) {
         let found = format!("shape {sizes:?} with strides {:?}", tensor.strides);
-        return Err(wrong(what(), expected, found));
+        return Err(wrong(what(), BY_ROW, found));
     }
     let (_, n_each) = dtype.block();
     let start = tensor.offset.checked_mul(n_each as u64);
@@ -43,6 +42,22 @@ pub fn stored(
             Err(wrong(what(), expected, found))
         }
     }
+}
+
+/// What a model's tensors are to be.
+const BY_ROW: &str = "values row by row; save it after `.contiguous()`";
+
+/// The error where a tensor that lies column by column is to lie row by row.
+pub fn refused_by_column(name: &str) -> TensorError {
+    wrong(format!("tensor `{name}`"), BY_ROW, "column by column")
+}
+
+/// True of a matrix whose values lie column by column without holes, and not row by row.
+pub fn is_by_column(tensor: &Tensor<'_>) -> bool {
+    let (sizes, strides) = (&tensor.shape, &tensor.strides);
+    let is_column =
+        sizes.len() == 2 && strides.len() == 2 && strides[0] == 1 && strides[1] == sizes[0];
+    is_column && !is_row_major(sizes, strides)
 }
 
 /// True if the values of such a tensor lie row by row without holes; the stride of a dimension of size 1 is never used.
