@@ -121,7 +121,7 @@ pub enum Source<B: Backend> {
     Positions(Tensor<B, 3>),
     /// `[batch, n_heads, n_positions, …]`, at a site that is per head.
     Heads(Tensor<B, 4>),
-    /// What the site's module reads at the same units of the same run ([`Component::input`](crate::Component::input)).
+    /// What the site's module reads at the same units of the same run ([`Site::input`]).
     Input,
     /// None, for operations that need none.
     None,
