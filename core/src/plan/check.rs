@@ -169,6 +169,9 @@ impl Checker<'_> {
         let width = component.width(self.sizes);
         let width = width.unwrap_or(self.n_tokens(into));
         let [base_units, source_units] = self.units(&origin, into)?;
+        if op.operation.op.is_none() {
+            self.check_alike(&base_units)?;
+        }
         if let Origin::Values(values) = &origin {
             self.check_values(values, width, &base_units, into)?;
         }
@@ -285,6 +288,20 @@ impl Checker<'_> {
             .collect();
         let expected = format!("with `{}` one of {}", op.operation, expected.join(", "));
         refuse(self.field("component"), expected, component)
+    }
+
+    /// Checks that as many tokens are meant in each row: what is collected is one tensor.
+    fn check_alike(&self, units: &[Units]) -> Result<(), PlanError> {
+        let n_positions = |units: &Units| units.positions.as_ref().map(Vec::len);
+        let first = n_positions(&units[0]);
+        match units.iter().find(|own| n_positions(own) != first) {
+            None => Ok(()),
+            Some(other) => {
+                let expected = format!("{} tokens in each row", first.unwrap_or(0));
+                let found = n_positions(other).unwrap_or(0);
+                refuse(self.field("base_positions"), expected, found)
+            }
+        }
     }
 
     /// Checks strength and factor.

@@ -384,6 +384,28 @@ fn scores_are_changed_as_whole_rows_that_reach_far_enough() {
 }
 
 #[test]
+fn as_many_tokens_are_collected_of_each_row() {
+    const TWO: &str = r#"{
+        "version": 1,
+        "base": {"ids": [[5, 9, 2, 7], [1, 2, 3, 4]]},
+        "interventions": [{"layer": 0, "component": "mlp_output", "base_positions": LIST, "op": {"type": "collect"}}]
+    }"#;
+    let checked = |list: &str| {
+        let plan = Plan::from_json(TWO.replace("LIST", list).as_bytes()).unwrap();
+        check(&plan).map(drop)
+    };
+    for list in ["[[1], [2]]", "[[1, 2], [3, 0]]", "[2]"] {
+        checked(list).unwrap();
+    }
+    let message = checked("[[1], [2, 3]]").unwrap_err().to_string();
+    assert!(
+        message.contains("`interventions[0].base_positions`"),
+        "{message}"
+    );
+    assert!(message.contains("1 tokens in each row"), "{message}");
+}
+
+#[test]
 fn operations_take_what_is_theirs_and_nothing_else() {
     const ONE: &str = r#"{
         "version": 1,
