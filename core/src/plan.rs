@@ -40,6 +40,7 @@ mod check;
 mod checked;
 mod error;
 mod operation;
+mod step;
 mod words;
 
 use std::{fmt, sync::Arc};

@@ -2,7 +2,7 @@
 
 use super::{
     CheckedPlan,
-    checked::{Origin, Step},
+    step::{Origin, Step},
 };
 use crate::{Tokenizer, direction::Form, intervention::Units};
 

@@ -8,8 +8,8 @@ use crate::{
     intervention::Units,
     plan::{
         PlanError, PlannedIntervention, Positions, Unit,
-        checked::{Origin, of_row},
         error::{refuse, within},
+        step::{Origin, of_row},
     },
 };
 
