@@ -370,7 +370,7 @@ impl Direction {
             return Err(value_error(KIND, "method", &expected, &facts.method));
         }
         let mask = match file.has("mask") {
-            true => Some(file.matrix("mask", "mask")?.0),
+            true => Some(features::vector(&file, "mask")?),
             false => None,
         };
         let features = Features::read(&file, mask.as_ref().map(Vec::len))?;

@@ -135,13 +135,28 @@ impl PlanFile {
         report: Report,
     ) -> Result<Decoder<B>> {
         let (model, _) = self.files.load::<B>(device, report)?;
+        self.check_directions(&model, learned_on, any_model, report)?;
+        Ok(model)
+    }
+
+    /// Checks that directions of other weights agree with a model, unless `any_model`.
+    ///
+    /// # Errors
+    /// - If one does not belong to it.
+    pub fn check_directions<B: Backend>(
+        &self,
+        model: &Decoder<B>,
+        learned_on: &[LearnedOn],
+        any_model: bool,
+        report: Report,
+    ) -> Result<()> {
         for (direction, learned_on) in self.checked.directions().zip(learned_on) {
             if let LearnedOn::Others(_) = learned_on {
                 let sizes = self.files.sizes();
-                probe::check(&model, sizes, direction, learned_on, any_model, report)?;
+                probe::check(model, sizes, direction, learned_on, any_model, report)?;
             }
         }
-        Ok(model)
+        Ok(())
     }
 
     /// What the plan does, a line each.

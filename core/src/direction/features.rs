@@ -217,17 +217,17 @@ impl Features {
 
     /// Reads the tensors of a file; `n_masked` is the length of its mask, where it has one.
     pub(super) fn read(file: &TensorFile<'_>, n_masked: Option<usize>) -> Result<Self, FileError> {
-        let row = |name: &'static str| Ok::<_, FileError>(file.matrix(name, name)?.0);
         if file.has("encoder.weight") {
-            let threshold = file
-                .has("threshold")
-                .then(|| row("threshold"))
-                .transpose()?;
+            let encoder_bias = vector(file, "encoder.bias")?;
+            let decoder_bias = vector(file, "decoder.bias")?;
+            let (width, k) = (decoder_bias.len(), encoder_bias.len());
+            let threshold = file.has("threshold");
+            let threshold = threshold.then(|| vector(file, "threshold")).transpose()?;
             let latents = Latents {
-                encoder: row("encoder.weight")?,
-                encoder_bias: row("encoder.bias")?,
-                decoder: row("decoder.weight")?,
-                decoder_bias: row("decoder.bias")?,
+                encoder: matrix(file, "encoder.weight", [width, k])?,
+                encoder_bias,
+                decoder: matrix(file, "decoder.weight", [k, width])?,
+                decoder_bias,
                 threshold,
             };
             return Self::Autoencoder(latents).checked();
@@ -238,10 +238,45 @@ impl Features {
         let (rows, rank) = file.matrix("basis", "basis")?;
         let basis = Basis::new(rows, rank)?;
         if file.has("mean") || file.has("std") {
-            let (mean, std) = (row("mean")?, row("std")?);
+            let (mean, std) = (vector(file, "mean")?, vector(file, "std")?);
             return Self::Standardized { basis, mean, std }.checked();
         }
         Ok(Self::Subspace(basis))
+    }
+}
+
+/// A tensor of one row.
+pub(super) fn vector(file: &TensorFile<'_>, name: &'static str) -> Result<Vec<f32>, FileError> {
+    let (values, n_rows) = file.matrix(name, name)?;
+    let width = values.len() / n_rows.max(1);
+    of_shape(name, values, [n_rows, width], [1, n_rows * width])
+}
+
+/// A tensor of this shape.
+fn matrix(
+    file: &TensorFile<'_>,
+    name: &'static str,
+    expected: [usize; 2],
+) -> Result<Vec<f32>, FileError> {
+    let (values, n_rows) = file.matrix(name, name)?;
+    let width = values.len() / n_rows.max(1);
+    of_shape(name, values, [n_rows, width], expected)
+}
+
+fn of_shape(
+    name: &str,
+    values: Vec<f32>,
+    found: [usize; 2],
+    expected: [usize; 2],
+) -> Result<Vec<f32>, FileError> {
+    match found == expected {
+        true => Ok(values),
+        false => Err(TensorError::Shape {
+            name: name.to_owned(),
+            expected: expected.to_vec(),
+            found: found.to_vec(),
+        }
+        .into()),
     }
 }
 

@@ -111,6 +111,114 @@ fn hostile_basis_is_refused() {
     assert!(new(&[], 0).contains("rank 0"));
 }
 
+/// Of three values, one of each kind.
+fn features() -> Vec<(Features, Option<Vec<f32>>, Form)> {
+    let basis = |rank: usize| {
+        let rows = [0.6, 0.8, 0.0, 0.0, 0.0, 1.0, -0.8, 0.6, 0.0];
+        Basis::new(rows[..3 * rank].to_vec(), rank).unwrap()
+    };
+    let latents = Latents {
+        encoder: (0..6).map(|x| x as f32).collect(),
+        encoder_bias: vec![0.5, -0.5],
+        decoder: (0..6).map(|x| -x as f32).collect(),
+        decoder_bias: vec![1.0, 2.0, 3.0],
+        threshold: None,
+    };
+    let jumping = Latents {
+        threshold: Some(vec![0.1, 0.2]),
+        ..latents.clone()
+    };
+    let standardized = Features::Standardized {
+        basis: basis(2),
+        mean: vec![1.0, 0.0, -1.0],
+        std: vec![0.5, 1.0, 2.0],
+    };
+    let mask = Some(vec![0.0, 0.25, 1.0]);
+    vec![
+        (Features::Subspace(basis(2)), None, Form::LowRank),
+        (Features::Subspace(basis(3)), None, Form::Rotated),
+        (
+            Features::Subspace(basis(3)),
+            mask.clone(),
+            Form::MaskedRotated,
+        ),
+        (Features::Values(3), mask, Form::Masked),
+        (standardized, None, Form::Pca),
+        (Features::Autoencoder(latents), None, Form::Autoencoder),
+        (
+            Features::Autoencoder(jumping),
+            Some(vec![0.0, 1.0]),
+            Form::JumpRelu,
+        ),
+    ]
+}
+
+#[test]
+fn features_of_every_kind_round_trip_and_are_refused_cut_off() {
+    for (features, mask, form) in features() {
+        let direction = Direction::of_features(features, mask, facts()).unwrap();
+        assert_eq!(direction.form(), form);
+        assert_eq!(direction.width(), 3);
+        let bytes = direction.to_bytes();
+        let read = Direction::from_bytes(&bytes).unwrap();
+        assert_eq!(read, direction);
+        assert_eq!(read.to_bytes(), bytes);
+        for len in 0..bytes.len() {
+            assert!(
+                Direction::from_bytes(&bytes[..len]).is_err(),
+                "{form:?}: {len} bytes"
+            );
+        }
+    }
+}
+
+#[test]
+fn features_that_cannot_be_are_refused_with_their_tensor() {
+    let refused = |features: Features, mask: Option<Vec<f32>>| {
+        let direction = Direction::of_features(features, mask, facts());
+        direction.unwrap_err().to_string()
+    };
+    let all = features();
+    let values = || Features::Values(3);
+    assert!(refused(values(), Some(vec![0.0, 1.5, 1.0])).contains("mask"));
+    assert!(refused(values(), Some(vec![0.0, f32::NAN, 1.0])).contains("mask"));
+    assert!(refused(values(), Some(vec![0.0, 1.0])).contains("mask"));
+    assert!(refused(Features::Values(0), None).contains("rank 0"));
+    let (Features::Standardized { basis, mean, std }, ..) = all[4].clone() else {
+        panic!("principal components");
+    };
+    for (mean, std, name) in [
+        (mean.clone(), vec![1.0, 0.0, 1.0], "std"),
+        (mean.clone(), vec![1.0, -1.0, 1.0], "std"),
+        (vec![0.0; 2], std.clone(), "mean"),
+        (vec![f32::INFINITY, 0.0, 0.0], std.clone(), "mean"),
+    ] {
+        let basis = basis.clone();
+        let said = refused(Features::Standardized { basis, mean, std }, None);
+        assert!(said.contains(name), "{said}");
+    }
+    let (Features::Autoencoder(latents), ..) = all[6].clone() else {
+        panic!("an autoencoder");
+    };
+    let change = |name: &str, change: fn(&mut Latents)| {
+        let mut latents = latents.clone();
+        change(&mut latents);
+        let said = refused(Features::Autoencoder(latents), None);
+        assert!(said.contains(name), "{said}");
+    };
+    change("encoder.weight", |own| own.encoder.truncate(5));
+    change("decoder.weight", |own| own.decoder.push(0.0));
+    change("threshold", |own| own.threshold = Some(vec![0.0]));
+    change("encoder.bias", |own| own.encoder_bias[1] = f32::NAN);
+    // A matrix that lies the other way round is of another shape.
+    let bytes = Direction::of_features(all[5].0.clone(), None, facts())
+        .unwrap()
+        .to_bytes();
+    let turned = replaced(&bytes, "[3,2]", "[2,3]");
+    let said = Direction::from_bytes(&turned).unwrap_err().to_string();
+    assert!(said.contains("encoder.weight"), "{said}");
+}
+
 #[test]
 fn unknown_version_and_missing_fields_are_refused() {
     for (from, to, name) in [

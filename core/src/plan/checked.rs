@@ -101,10 +101,9 @@ impl CheckedPlan {
             .filter_map(|step| step.direction.as_deref())
     }
 
-    /// Sites that are edited, in the order of the interventions.
+    /// Sites of the interventions, in their order.
     pub fn sites(&self) -> impl Iterator<Item = Site> {
-        let edits = self.steps.iter().filter(|step| !step.is_kept());
-        edits.map(|step| step.site)
+        self.steps.iter().map(|step| step.site)
     }
 
     /// Interventions that collect values, in their order.

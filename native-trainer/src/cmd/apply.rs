@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
@@ -12,7 +12,7 @@ use futures_executor::block_on;
 use serde_json::json;
 use swivel_core::{
     Precision,
-    metric::Reading,
+    metric::{Divergence, Reading},
     plan::{CheckedPlan, Record},
 };
 use swivel_engine::{Engine, Limits, Logits};
@@ -36,7 +36,10 @@ const SHOWN: usize = 5;
 
 /// Options of `apply`.
 #[derive(ClapArgs, Clone, Debug)]
-#[command(after_help = examples(&["swivel apply plan.json --out logits.safetensors"]))]
+#[command(after_help = examples(&[
+    "swivel apply plan.json --out logits.safetensors",
+    "swivel apply plan.json --compare other.json",
+]))]
 pub struct Args {
     /// Plan file, JSON
     plan: PathBuf,
@@ -49,6 +52,9 @@ pub struct Args {
     /// collected.N of its interventions that collect; in a folder that is there, PLAN.safetensors
     #[arg(long, value_name = "FILE|DIR", help_heading = heading::OUTPUT)]
     out: Option<PathBuf>,
+    /// Another plan of as many prompts, whose answers are shown beside those of the first, and how far they are apart
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
     #[command(flatten)]
     force: ForceArgs,
     #[command(flatten)]
@@ -58,6 +64,8 @@ pub struct Args {
 struct Apply {
     file: PlanFile,
     learned_on: Vec<LearnedOn>,
+    /// What it is compared with.
+    other: Option<(PlanFile, Vec<LearnedOn>)>,
     /// Whether directions of other models are accepted.
     any_model: bool,
     output: Option<Output>,
@@ -71,12 +79,29 @@ pub fn run(args: Args) -> Result<ExitCode> {
         common,
         any_model,
         out,
+        compare,
         force,
         report,
     } = args;
     let file = PlanFile::open(plan, common.open()?)?;
     let report = report.report();
     let learned_on = file.learned_on(report)?;
+    let other = match compare {
+        None => None,
+        Some(path) => {
+            let other = PlanFile::open(path, common.open()?)?;
+            let [own, found] = [&file, &other].map(|file| file.checked.base().len());
+            if own != found {
+                bail!(
+                    "{} has {found} base prompts; expected {own}, as in {}",
+                    other.path.display(),
+                    file.path.display()
+                );
+            }
+            let learned_on = other.learned_on(report)?;
+            Some((other, learned_on))
+        }
+    };
     let out = out.map(|out| file_at(out, &(stem(&file.path) + ".safetensors")));
     let output = out.map(|out| Output::create(&out, force.existing()));
     let output = output.transpose()?;
@@ -85,6 +110,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Apply {
             file,
             learned_on,
+            other,
             any_model,
             output,
             report,
@@ -100,12 +126,16 @@ impl Job for Apply {
         let Self {
             file,
             learned_on,
+            other,
             any_model,
             output,
             report,
         } = self;
         let words = file.in_words();
         let model = file.load::<A::InnerBackend>(&learned_on, any_model, &device, report)?;
+        if let Some((other, learned_on)) = &other {
+            other.check_directions(&model, learned_on, any_model, report)?;
+        }
         let PlanFile {
             path,
             checked,
@@ -139,6 +169,22 @@ impl Job for Apply {
             None => Logits::Last,
         };
         let outcome = block_on(engine.outcome(0, &checked, wanted, &async || true))?;
+        let others = match &other {
+            None => None,
+            Some((other, _)) => {
+                report.line(format!("  beside {}", other.path.display()));
+                for line in other.in_words() {
+                    report.line(format!("    {line}"));
+                }
+                let found = engine.outcome(0, &other.checked, Logits::Last, &async || true);
+                let found = last(&block_on(found)?.intervened);
+                let own = last(&outcome.intervened);
+                Some((
+                    candidates(&Reading::of(found.clone(), 0, SHOWN))?,
+                    apart(own, found)?,
+                ))
+            }
+        };
         let before = last_position(&outcome.base)?;
         let after = last_position(&outcome.intervened)?;
         let tokenizer = files.tokenizer().ok();
@@ -156,9 +202,19 @@ impl Job for Apply {
                     "row {row}: the intervened logits are not finite numbers"
                 ));
             }
-            report.event(
-                &json!({ "row": row, "before": before, "after": after, "flipped": is_flipped }),
-            );
+            let mut event =
+                json!({ "row": row, "before": before, "after": after, "flipped": is_flipped });
+            if let Some((others, apart)) = &others {
+                let (other, [kl, largest]) = (&others[row], apart[row]);
+                report.line(format!(
+                    "  other   {}  KL {kl:.4} nats from it, logits {largest:.4} apart at most",
+                    describe_top(tokenizer, other)
+                ));
+                event["other"] = json!(other);
+                event["kl"] = json!(kl);
+                event["largest_difference"] = json!(largest);
+            }
+            report.event(&event);
         }
         let records = named_records(&checked, outcome.records)?;
         for (name, (shape, values)) in records.iter().filter(|(name, _)| name.starts_with(COLLECT))
@@ -206,9 +262,25 @@ impl Job for Apply {
 
 /// The likeliest tokens after the last position of every row.
 fn last_position<B: Backend>(logits: &Tensor<B, 3>) -> Result<Vec<Vec<Candidate>>> {
+    candidates(&Reading::of(last(logits), 0, SHOWN))
+}
+
+/// # Shapes
+/// - `logits`: `[rows, pos, d_vocab]`; result: those of the last position, `[rows, d_vocab]`
+fn last<B: Backend>(logits: &Tensor<B, 3>) -> Tensor<B, 2> {
     let pos = logits.dims()[1];
-    let last = logits.clone().narrow(1, pos - 1, 1).squeeze_dim(1); // [rows, d_vocab]
-    candidates(&Reading::of(last, 0, SHOWN))
+    logits.clone().narrow(1, pos - 1, 1).squeeze_dim(1)
+}
+
+/// Of each row, the KL divergence of the second answer from the first, nats, and the largest difference of a logit.
+fn apart<B: Backend>(own: Tensor<B, 2>, other: Tensor<B, 2>) -> Result<Vec<[f64; 2]>> {
+    let largest = read_floats((own.clone() - other.clone()).abs().max_dim(1))?;
+    let log_sum = Reading::of(other.clone(), 0, 1).log_sum();
+    let kl = Divergence::of(own, other.unsqueeze_dim(1)).kl(log_sum);
+    let rows = read_floats(kl)?.into_iter().zip(largest);
+    Ok(rows
+        .map(|row| [f64::from(row.0), f64::from(row.1)])
+        .collect())
 }
 
 /// What names of collected values begin with.

@@ -70,6 +70,53 @@ fn values_are_collected_and_said() {
     assert!(apart.fold(0.0, f32::max) < 1e-4);
 }
 
+/// Two plans beside each other: what the second answers, and how far that is from what the first does.
+#[test]
+fn plans_are_compared() {
+    let folder = TempDir::new().unwrap();
+    let [plan, half] = ["plan.json", "half.json"].map(|name| path_in(&folder, name));
+    fs::write(&plan, PLAN).unwrap();
+    let half_way = PLAN.replace("\"interchange\"", "\"interchange\", \"strength\": 0.5");
+    fs::write(&half, half_way).unwrap();
+    let compared = |other: &str| {
+        let text = ok(&[
+            "apply",
+            &plan,
+            "--compare",
+            other,
+            "--json",
+            "--device",
+            "flex",
+        ]);
+        let row: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        row
+    };
+    let same = compared(&plan);
+    assert_eq!(same["after"], same["other"]);
+    assert!(same["kl"].as_f64().unwrap().abs() < 1e-6);
+    assert_eq!(same["largest_difference"], 0.0);
+    let row = compared(&half);
+    assert!(row["kl"].as_f64().unwrap() > 1e-3, "{row}");
+    let alone = ok(&["apply", &half, "--json", "--device", "flex"]);
+    let alone: Value = serde_json::from_str(alone.lines().next().unwrap()).unwrap();
+    assert_eq!(row["other"], alone["after"]);
+    let text = ok(&["apply", &plan, "--compare", &half, "--device", "flex"]);
+    assert!(text.contains("  other   "), "{text}");
+    let two = PLAN.replace(
+        "\"clever,milk,clever,reply,clever=\"",
+        "\"clever,milk,clever,reply,clever=\", \"lemon,woman,clock,lady,help=\"",
+    );
+    let two = two.replace(
+        "[\"lemon,woman,clock,lady,help=\"]",
+        "[\"lemon,woman,clock,lady,help=\", \"lemon,woman,clock,lady,help=\"]",
+    );
+    fs::write(&half, two).unwrap();
+    check_error(
+        &["apply", &plan, "--compare", &half],
+        &["2 base prompts; expected 1"],
+    );
+}
+
 /// Prompts of a model without a tokenizer.
 const IDS: &str = r#"{"ids": [[1, 2, 3]]}"#;
 
