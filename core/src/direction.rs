@@ -191,23 +191,19 @@ impl Direction {
         dims: Option<&[usize]>,
         device: &B::Device,
     ) -> Intervention<B> {
-        let is_coordinate = self.features.basis().is_some();
-        let mask = match (&self.mask, dims) {
-            (None, None) => None,
-            (None, Some(_)) if is_coordinate => None,
-            (Some(mask), Some(dims)) if is_coordinate => {
-                Some(dims.iter().map(|dim| mask[*dim]).collect())
+        let own = self.mask.as_ref();
+        let mask = match dims {
+            None => own.cloned(),
+            // The featurizer reads these coordinates alone.
+            Some(dims) if self.features.basis().is_some() => {
+                own.map(|mask| dims.iter().map(|dim| mask[*dim]).collect())
             }
-            (mask, dims) => {
-                let degree = |feature: usize| match mask {
-                    None => 1.0,
-                    Some(mask) => mask[feature],
-                };
-                let degree = |feature: usize| match dims {
-                    Some(dims) if !dims.contains(&feature) => 0.0,
-                    _ => degree(feature),
-                };
-                Some((0..self.rank()).map(degree).collect::<Vec<f32>>())
+            Some(dims) => {
+                let mut picked = vec![0.0; self.rank()];
+                for dim in dims {
+                    picked[*dim] = own.map_or(1.0, |mask| mask[*dim]);
+                }
+                Some(picked)
             }
         };
         let vector = |values: Vec<f32>| {

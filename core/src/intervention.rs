@@ -17,6 +17,7 @@ pub use editor::{Edit, Editor};
 pub use featurizer::{Autoencoder, Featurizer};
 pub use noise::noise;
 pub use units::Units;
+pub(crate) use units::resumes_at;
 
 /// What is done to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -68,6 +68,14 @@ impl Site {
         };
         Some(input.at(self.layer))
     }
+
+    /// The first site that a run must come by for an edit here: the module's input, where that is read.
+    pub(crate) fn first_read(self, reads_input: bool) -> Self {
+        match reads_input {
+            true => self.input().unwrap_or(self),
+            false => self,
+        }
+    }
 }
 
 impl fmt::Display for Site {

@@ -12,7 +12,7 @@ use swivel_core::{
     Component, Config, Decoder, Recorder, Site, Sizes, Weights, intervention::Source,
 };
 
-use crate::support::{B, Reference, assert_close, device, fixture};
+use crate::support::{B, Reference, assert_close, device, fixture, model_in};
 
 /// Every folder of random small models.
 const FAMILIES: [&str; 11] = [
@@ -31,12 +31,7 @@ const FAMILIES: [&str; 11] = [
 
 /// The model of a folder.
 fn family(name: &str) -> (Sizes, Decoder<B>) {
-    let file = |file: &str| fixture(&format!("families/{name}/{file}"));
-    let config = Config::from_json(&file("config.json")).unwrap();
-    let weights = file("model.safetensors");
-    let weights = Weights::new(&[&weights]).unwrap();
-    let model = Decoder::load(&config, &weights, &device()).unwrap();
-    (config.sizes, model)
+    model_in(&format!("families/{name}"))
 }
 
 /// Every site that the model has.

@@ -6,12 +6,12 @@ use burn::tensor::TensorData;
 use futures_executor::block_on;
 use serde::Deserialize;
 use swivel_core::{
-    Config, Decoder, Sizes, Weights,
+    Sizes,
     plan::{CheckedPlan, OPERATIONS, Outcome, Plan, Record},
 };
 use swivel_engine::{Engine, Limits, Logits};
 
-use crate::support::{B, Reference, device, difference, fixture};
+use crate::support::{B, Reference, difference, fixture, model_in};
 
 /// f32 rounding over three layers, in another order than torch's; of the largest value.
 const TOLERANCE: f32 = 1e-5;
@@ -25,15 +25,6 @@ struct Case {
     name: String,
     model: String,
     plan: serde_json::Value,
-}
-
-fn model(folder: &str) -> (Sizes, Decoder<B>) {
-    let file = |file: &str| fixture(&format!("{folder}/{file}"));
-    let config = Config::from_json(&file("config.json")).unwrap();
-    let weights = file("model.safetensors");
-    let weights = Weights::new(&[&weights]).unwrap();
-    let model = Decoder::load(&config, &weights, &device()).unwrap();
-    (config.sizes, model)
 }
 
 /// Values that are pyvene's.
@@ -64,7 +55,7 @@ fn plans_come_out_as_in_pyvene() {
     let cases: Vec<Case> = serde_json::from_slice(&fixture("pyvene/plans.json")).unwrap();
     let mut engines: BTreeMap<&str, (Sizes, Engine<B>)> = BTreeMap::new();
     for (name, folder) in MODELS {
-        let (sizes, model) = model(folder);
+        let (sizes, model) = model_in(folder);
         let engine = Engine::new(sizes.clone(), model, Limits::PAGE);
         engines.insert(name, (sizes, engine));
     }

@@ -37,6 +37,16 @@ pub fn model_of(files: &[&str]) -> Decoder<B> {
     Decoder::load(&config(), &Weights::new(&files).unwrap(), &device()).unwrap()
 }
 
+/// The model of a folder of `config.json` and `model.safetensors`.
+pub fn model_in(folder: &str) -> (Sizes, Decoder<B>) {
+    let file = |file: &str| fixture(&format!("{folder}/{file}"));
+    let config = Config::from_json(&file("config.json")).unwrap();
+    let weights = file("model.safetensors");
+    let weights = Weights::new(&[&weights]).unwrap();
+    let model = Decoder::load(&config, &weights, &device()).unwrap();
+    (config.sizes, model)
+}
+
 /// One file of reference tensors.
 pub struct Reference(Vec<u8>);
 

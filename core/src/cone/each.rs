@@ -30,10 +30,7 @@ impl<B: Backend> Decoder<B> {
         /// Fewer rows than this use a matrix product badly; more positions in one batch compute more that cannot change.
         const FEW_ROWS: usize = 64;
         let batch = base.n_rows();
-        let first = match source {
-            Source::Input => site.input().unwrap_or(site),
-            _ => site,
-        };
+        let first = site.first_read(matches!(source, Source::Input));
         let layer = first.resumes_at(self.n_layers());
         let mut normed = Vec::new();
         let mut done = 0;

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use super::{Intervention, InterventionError, Source, Units};
+use super::{Intervention, InterventionError, Source, Units, resumes_at};
 use crate::{Component, Hook, Position, Site, Sizes};
 
 /// An intervention at a place.
@@ -21,10 +21,7 @@ pub struct Edit<B: Backend> {
 impl<B: Backend> Edit<B> {
     /// The first site that a run must come by: where its value is changed, or read before.
     pub fn first_site(&self) -> Site {
-        match self.source {
-            Source::Input => self.site.input().unwrap_or(self.site),
-            _ => self.site,
-        }
+        self.site.first_read(matches!(self.source, Source::Input))
     }
 }
 
@@ -68,11 +65,8 @@ impl<B: Backend> Editor<B> {
     /// Where a run can be resumed that these interventions change: its first layer ([`Site::resumes_at`]) and its first
     /// position. `None` without interventions.
     pub fn resumes_at(&self, n_layers: usize) -> Option<(usize, usize)> {
-        let each = self.edits.iter().map(|edit| {
-            let layer = edit.first_site().resumes_at(n_layers);
-            (layer, edit.units.first_position())
-        });
-        each.reduce(|(layer, start), (l, s)| (layer.min(l), start.min(s)))
+        let edits = self.edits.iter();
+        resumes_at(edits.map(|edit| (edit.first_site(), &edit.units)), n_layers)
     }
 
     /// The same interventions in a run that is resumed at the position `start`, where a hook sees the positions from it on.

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use burn::tensor::{Tensor, backend::Backend};
 
+use crate::Site;
+
 /// Which part of a site's tensor is edited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Units {
@@ -103,6 +105,16 @@ impl Units {
         }
         axes
     }
+}
+
+/// First layer and first position of a run that goes on after edits of these units, of which each comes by this site first; `None`
+/// without any.
+pub(crate) fn resumes_at<'a>(
+    edits: impl Iterator<Item = (Site, &'a Units)>,
+    n_layers: usize,
+) -> Option<(usize, usize)> {
+    let at = edits.map(|(site, units)| (site.resumes_at(n_layers), units.first_position()));
+    at.reduce(|(layer, start), (l, s)| (layer.min(l), start.min(s)))
 }
 
 /// Indices as ranges, in their order.

@@ -74,10 +74,7 @@ impl Step {
 
     /// The first site that a run must come by.
     pub fn first_site(&self) -> Site {
-        match self.origin {
-            Origin::Input => self.site.input().unwrap_or(self.site),
-            _ => self.site,
-        }
+        self.site.first_read(matches!(self.origin, Origin::Input))
     }
 
     /// True if it changes nothing, and what is there is wanted.
@@ -110,17 +107,9 @@ impl Step {
         n_rows: usize,
         value: &mut impl FnMut(usize, Site, &Units) -> Result<Source<B>, E>,
     ) -> Result<Source<B>, E> {
-        let mut groups: Vec<Range<usize>> = Vec::new();
-        for row in 0..n_rows {
-            let units = |row: usize| of_row(&self.source_units, row);
-            match groups.last_mut() {
-                Some(group) if units(group.start) == units(row) => group.end += 1,
-                _ => groups.push(row..row + 1),
-            }
-        }
         // A row's tokens in one line, so that rows that differ in number come together.
         let mut all: Option<Source<B>> = None;
-        for rows in groups {
+        for rows in self.row_groups(n_rows) {
             let units = of_row(&self.source_units, rows.start).in_rows(rows);
             let here = value(run, self.site, &units)?.in_one_row();
             all = Some(match all {

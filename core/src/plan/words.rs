@@ -4,7 +4,11 @@ use super::{
     CheckedPlan,
     step::{Origin, Step},
 };
-use crate::{Tokenizer, direction::Form, intervention::Units};
+use crate::{
+    Tokenizer,
+    direction::Form,
+    intervention::{Units, resumes_at},
+};
 
 impl CheckedPlan {
     /// What each run does, a line each, in the order in which it happens; with a tokenizer, tokens with their text.
@@ -44,12 +48,10 @@ impl CheckedPlan {
         let steps = self.steps.iter().filter(|step| step.into == base);
         let edits = steps.filter(|step| step.operation.op.is_some());
         let edits = edits.flat_map(|step| {
-            let layer = step.first_site().resumes_at(n_layers);
             let units = step.base_units.iter();
-            units.map(move |units| (layer, units.first_position()))
+            units.map(move |units| (step.first_site(), units))
         });
-        let first = edits.reduce(|(layer, start), (l, s)| (layer.min(l), start.min(s)));
-        if let Some((layer, start)) = first {
+        if let Some((layer, start)) = resumes_at(edits, n_layers) {
             let n_tokens = self.base()[0].len();
             let rest = n_tokens - start;
             let (cells, all) = ((n_layers - layer) * rest, n_layers * n_tokens);

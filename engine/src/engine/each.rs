@@ -36,6 +36,7 @@ impl<B: Backend> Engine<B> {
             let found = plan.sites().count();
             return Err(refused("interventions", "one intervention", found));
         };
+        let first_site = edit.first_site();
         let positions = edit.units.positions.unwrap_or_default();
         let (Some(first), Some(last)) = (positions.first(), positions.last()) else {
             return Err(refused("base_positions", "tokens", "all at once"));
@@ -71,7 +72,7 @@ impl<B: Backend> Engine<B> {
             }
             source => source,
         };
-        let n_products = self.products_above(edit.site);
+        let n_products = self.products_above(first_site);
         let mut normed = Vec::new();
         for step in steps(&positions, base.cached.n_tokens(), n_products) {
             if step.start > 0 {
@@ -89,7 +90,7 @@ impl<B: Backend> Engine<B> {
         cells(&self.model, normed.squeeze_dim(0), pair).await
     }
 
-    /// About how many products of numbers a token costs in the layers that an intervention at a site can change.
+    /// About how many products of numbers a token costs in the layers from a site on, which an intervention that comes by it can change.
     fn products_above(&self, site: Site) -> usize {
         let n_layers = self.sizes.n_layers;
         let layers = n_layers - site.resumes_at(n_layers).min(n_layers);

@@ -179,10 +179,9 @@ impl Job for Apply {
                 let found = engine.outcome(0, &other.checked, Logits::Last, &async || true);
                 let found = last(&block_on(found)?.intervened);
                 let own = last(&outcome.intervened);
-                Some((
-                    candidates(&Reading::of(found.clone(), 0, SHOWN))?,
-                    apart(own, found)?,
-                ))
+                let reading = Reading::of(found.clone(), 0, SHOWN);
+                let apart = apart(own, found, reading.log_sum())?;
+                Some((candidates(&reading)?, apart))
             }
         };
         let before = last_position(&outcome.base)?;
@@ -272,10 +271,14 @@ fn last<B: Backend>(logits: &Tensor<B, 3>) -> Tensor<B, 2> {
     logits.clone().narrow(1, pos - 1, 1).squeeze_dim(1)
 }
 
-/// Of each row, the KL divergence of the second answer from the first, nats, and the largest difference of a logit.
-fn apart<B: Backend>(own: Tensor<B, 2>, other: Tensor<B, 2>) -> Result<Vec<[f64; 2]>> {
+/// Of each row, the KL divergence of the second answer from the first, nats, and the largest difference of a logit; `log_sum` is that of
+/// the second's logits, `[rows, 1]`.
+fn apart<B: Backend>(
+    own: Tensor<B, 2>,
+    other: Tensor<B, 2>,
+    log_sum: Tensor<B, 2>,
+) -> Result<Vec<[f64; 2]>> {
     let largest = read_floats((own.clone() - other.clone()).abs().max_dim(1))?;
-    let log_sum = Reading::of(other.clone(), 0, 1).log_sum();
     let kl = Divergence::of(own, other.unsqueeze_dim(1)).kl(log_sum);
     let rows = read_floats(kl)?.into_iter().zip(largest);
     Ok(rows

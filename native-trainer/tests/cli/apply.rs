@@ -42,13 +42,7 @@ fn values_are_collected_and_said() {
     );
     let bytes = fs::read(&out).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let floats = |name: &str| -> Vec<f32> {
-        let bytes = file.tensor(name).unwrap().data().chunks(4);
-        bytes
-            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-            .collect()
-    };
-    let collected = floats("collected.0");
+    let collected: Vec<f32> = floats(file.tensor("collected.0").unwrap().data()).collect();
     assert_eq!(collected.len(), 2 * 64);
     // The last layer's value is the source's, which answers otherwise: its head gives the logits.
     let plain = PLAN.replace(
@@ -59,10 +53,7 @@ fn values_are_collected_and_said() {
     ok(&["apply", &plan, "--out", &out, "--force", "--device", "flex"]);
     let bytes = fs::read(&out).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let recorded = file.tensor("record.0").unwrap().data().chunks(4);
-    let recorded: Vec<f32> = recorded
-        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-        .collect();
+    let recorded: Vec<f32> = floats(file.tensor("record.0").unwrap().data()).collect();
     let apart = collected
         .iter()
         .zip(&recorded[8 * 64..])
@@ -165,17 +156,11 @@ fn plan_is_run_and_what_comes_out_is_written() {
     let mut names = file.names();
     names.sort();
     assert_eq!(names, ["logits.base", "logits.intervened", "record.0"]);
-    let floats = |name: &str| -> Vec<f32> {
-        let bytes = file.tensor(name).unwrap().data();
-        bytes
-            .chunks(4)
-            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-            .collect()
-    };
+    let values = |name: &str| -> Vec<f32> { floats(file.tensor(name).unwrap().data()).collect() };
     let shape = |name: &str| file.tensor(name).unwrap().shape().to_vec();
     assert_eq!(shape("logits.intervened"), [1, 10, 922]);
     assert_eq!(shape("record.0")[2..], [10, 10]);
-    let [base, intervened] = ["logits.base", "logits.intervened"].map(floats);
+    let [base, intervened] = ["logits.base", "logits.intervened"].map(values);
     assert_eq!(base[..9 * 922], intervened[..9 * 922]);
     for (logits, shown) in [(&base, &row["before"]), (&intervened, &row["after"])] {
         let token = shown[0]["token"].as_u64().unwrap() as usize;

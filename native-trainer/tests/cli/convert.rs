@@ -110,12 +110,6 @@ fn gguf_files_get_the_names_and_layouts_of_their_family() {
     }
 }
 
-fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
-    bytes
-        .chunks(4)
-        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-}
-
 #[test]
 fn a_number_format_is_written_and_said() {
     let folder = TempDir::new().unwrap();

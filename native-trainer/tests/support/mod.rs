@@ -133,3 +133,10 @@ pub fn assert_no_files(folder: &Path) {
     let names = files_in(folder);
     assert!(names.is_empty(), "{names:?}");
 }
+
+/// Numbers of a tensor of f32.
+pub fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes
+        .chunks(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+}
